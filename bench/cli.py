@@ -1,0 +1,167 @@
+"""The commands, nothing else. Heavy imports wait until a command needs them."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bench.errors import BenchError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Which training method makes a network survive memristive hardware? Train, sweep, compare.",
+)
+device_app = typer.Typer(no_args_is_help=True, help="Fit a device to measured cells, or look at one.")
+app.add_typer(device_app, name="device")
+
+Results = Annotated[Path, typer.Option("--results", help="Folder of records, leaderboard and plots.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+
+
+@app.command()
+def run(
+    method: Annotated[str, typer.Option(help="Methods, with commas, or 'all'.")],
+    device: Annotated[str, typer.Option(help="Devices, with commas, or 'all'; a fitted .json file is one too.")],
+    task: Annotated[str, typer.Option(help="Tasks, with commas, or 'all'.")],
+    seed: Annotated[str, typer.Option(help="Seeds: 0, 0,1 or 0-4.")] = "0",
+    preset: Annotated[str, typer.Option(help="smoke, quick, standard or paper; auto: quick, paper on a GPU.")] = "auto",
+    network: Annotated[str | None, typer.Option(help="Network of the task, or timm:NAME.")] = None,
+    width: Annotated[float | None, typer.Option(help="Factor on the network's width.")] = None,
+    level: Annotated[float | None, typer.Option(help="Training level on the device's axis.")] = None,
+    levels: Annotated[str | None, typer.Option(help="Test levels, with commas.")] = None,
+    time: Annotated[float | None, typer.Option("--time", help="Seconds since programming.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs from scratch.")] = None,
+    finetune_epochs: Annotated[int | None, typer.Option(help="Epochs with noise, or of distillation.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Samples a training step.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate from scratch.")] = None,
+    train_samples: Annotated[int | None, typer.Option(help="Train on a subset of so many.")] = None,
+    test_samples: Annotated[int | None, typer.Option(help="Test on a subset of so many.")] = None,
+    chips: Annotated[int | None, typer.Option(help="A fixed number of chips a level.")] = None,
+    half_width: Annotated[float | None, typer.Option(help="Chips until the 95% interval is +- this.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="A method's setting, method.NAME=VALUE.")] = None,
+    precision: Annotated[str, typer.Option(help="auto, bf16 or fp32.")] = "auto",
+    on: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder that holds the data set already.")] = None,
+    results: Results = Path("results"),
+    force: Annotated[bool, typer.Option("--force", help="Sweep again even if the record is there.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Train every cell of method x device x task x seed, sweep it, and put it on the leaderboard."""
+    from bench import commands
+
+    options = {k: v for k, v in locals().items() if k not in ("commands", "debug")}
+    options["settings"] = options.pop("set_") or []
+    code = commands.run(**options)
+    if code:
+        raise typer.Exit(code)
+
+
+@app.command(name="list")
+def list_() -> None:
+    """Show the registered methods, devices and tasks."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from bench import registry
+
+    for kind in ("methods", "devices", "tasks"):
+        table = Table("name", "what it is", title=kind, title_justify="left", box=None, show_header=False)
+        for entry in registry.entries(kind).values():
+            table.add_row(f"[bold]{entry.name}[/bold]", entry.summary)
+        Console().print(table)
+
+
+@app.command()
+def report(results: Results = Path("results"), debug: Debug = False) -> None:
+    """Remake leaderboard, CSV and plots from the records, and show the leaderboard."""
+    from bench import commands
+
+    commands.report(results)
+
+
+@app.command()
+def show(key: str, results: Results = Path("results"), debug: Debug = False) -> None:
+    """Print one record: its sweep, settings, cost and the command that remakes it."""
+    from bench import commands
+
+    commands.show(key, results)
+
+
+@device_app.command(name="fit")
+def device_fit(
+    cells: Annotated[Path, typer.Argument(help="csv or tsv of measured cells; docs/devices.md has the columns.")],
+    out: Annotated[Path, typer.Option(help="Table to write; its stem is the device's name.")],
+    g_max: Annotated[float, typer.Option("--g-max", help="Highest conductance to map weights to, in uS.")] = 40.0,
+    source: Annotated[str, typer.Option(help="Where the cells come from, for the provenance.")] = "",
+    debug: Debug = False,
+) -> None:
+    """Fit the deviation of measured cells; use the table with `bench run --device FILE`."""
+    from bench import commands
+
+    commands.device_fit(cells, out, g_max, source)
+
+
+@device_app.command(name="show")
+def device_show(
+    name: Annotated[str, typer.Argument(help="A device, or a fitted .json file.")],
+    time: Annotated[float | None, typer.Option("--time", help="Seconds since programming.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Picture to write (default: NAME.png here).")] = None,
+    debug: Debug = False,
+) -> None:
+    """Tabulate and plot what a device does to a weight."""
+    from bench import commands
+
+    commands.device_show(name, time, out)
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one line and exit code 2, Ctrl-C is 130, a traceback only with --debug."""
+    debug = "--debug" in sys.argv
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("bench").setLevel(logging.INFO)
+    # Waiting OpenMP threads that spin take the cores from whatever else runs here.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        code = app(standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        _end("interrupted; what is finished is kept, and the same command goes on from there", 130)
+    except Exception as error:
+        if debug:
+            raise
+        _end(*_one_line(error))
+    sys.exit(code or 0)
+
+
+def _one_line(error: Exception) -> tuple[str, int]:
+    """What a person is told, and the exit code: 2 for what they can mend, 1 for our own faults."""
+    show_usage = getattr(error, "show", None)
+    if show_usage is not None:  # click's own usage errors know how to show themselves
+        show_usage()
+        return "", 2
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError):
+        return f"{error.filename or 'file'}: {error.strerror or text}", 2
+    if isinstance(error, BenchError) or _is_user_error(error):
+        return text, 2
+    return f"{type(error).__name__}: {text} (a fault of the bench; --debug shows where)", 1
+
+
+def _is_user_error(error: Any) -> bool:
+    names = {"DeviceError", "TaskError", "MethodError", "FitError"}
+    return any(cls.__name__ in names for cls in type(error).__mro__)
+
+
+def _end(text: str, code: int) -> None:
+    if text:
+        print(f"bench: {text}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

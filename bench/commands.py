@@ -1,0 +1,181 @@
+"""What each command does, once its options are read."""
+
+import logging
+import shlex
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from bench import fast, leaderboard, plan
+from bench.errors import BenchError
+from bench.progress import Monitor
+from bench.runner import Runner, title
+from bench.store import Records, check_writable, home, read_record
+
+log = logging.getLogger("bench")
+
+
+def run(
+    *,
+    method: str,
+    device: str,
+    task: str,
+    seed: str,
+    preset: str,
+    levels: str | None,
+    time: float | None,
+    precision: str,
+    settings: list[str],
+    on: str,
+    threads: int | None,
+    data: Path | None,
+    results: Path,
+    force: bool,
+    **given: Any,
+) -> int:
+    """Run the cells of a request; 0 if all are done, 2 if a cell failed."""
+    if threads is not None:
+        if threads < 1:
+            raise BenchError(f"threads {threads}: must be at least 1")
+        torch.set_num_threads(threads)
+    processor = fast.processor(on)
+    if precision not in ("auto", "bf16", "fp32"):
+        raise BenchError(f"precision '{precision}': must be auto, bf16 or fp32")
+    if preset == "auto":
+        preset = "quick" if processor.type == "cpu" else "paper"
+    request = plan.Request(
+        methods=plan.names(method, "methods"),
+        devices=plan.names(device, "devices"),
+        tasks=plan.names(task, "tasks"),
+        seeds=plan.parse_numbers(seed, "seed", int),
+        preset=preset,
+        precision=fast.precision_for(processor) if precision == "auto" else precision,
+        levels=None if levels is None else plan.parse_numbers(levels, "levels"),
+        time_s=time,
+        settings=_settings(settings),
+        **given,
+    )
+    cells = plan.cells(request)
+    check_writable(results)
+    check_writable(home())
+    console = Console()
+    failed = 0
+    with Monitor() as monitor:
+        runner = Runner(home=home(), results=results, data_dir=data, processor=processor, monitor=monitor)
+        for cell in cells:
+            try:
+                record = runner.run(cell, _command(cell, request, settings), force)
+            except Exception as error:
+                if len(cells) == 1:
+                    raise
+                failed += 1
+                monitor.say(f"FAILED {title(cell.evaluation.training, cell.evaluation.device)}: {error}")
+                log.debug("traceback", exc_info=True)
+                continue
+            console.print(leaderboard.sweep_table(record))
+    leaderboard.write(results)
+    keys = {cell.evaluation.key for cell in cells}
+    leaderboard.render(_alike(leaderboard.load(results)[0], keys), console)
+    console.print(f"records, leaderboard and plots: {results}", highlight=False)
+    return 2 if failed else 0
+
+
+def _alike(records: list[dict[str, Any]], keys: set[str]) -> list[dict[str, Any]]:
+    """The records that share a table with those of `keys`."""
+
+    def table(record: dict[str, Any]) -> tuple[Any, ...]:
+        evaluation = record["evaluation"]
+        training = evaluation["training"]
+        return evaluation["preset"], training["task"], training["network"], training["width"], evaluation["device"]
+
+    shown = {table(r) for r in records if r["key"] in keys}
+    return [r for r in records if table(r) in shown]
+
+
+def _settings(given: list[str]) -> dict[str, str]:
+    """['method.alpha=.5'] -> {'alpha': '.5'}."""
+    found = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        owner, dot, setting = name.partition(".")
+        if not (equals and dot and setting) or owner != "method":
+            raise BenchError(f"--set {text}: must read method.NAME=VALUE")
+        found[setting] = value
+    return found
+
+
+def _command(cell: plan.Cell, request: plan.Request, settings: list[str]) -> str:
+    """The one command that remakes this cell."""
+    evaluation = cell.evaluation
+    training = evaluation.training
+    method = training.method
+    words = ["bench", "run", "--method", method, "--device", cell.device, "--task", training.task]
+    words += ["--seed", str(training.seed), "--preset", request.preset]
+    plain = ("network", "width", "level", "time_s", "epochs", "finetune_epochs", "batch_size", "lr")
+    for name in (*plain, "train_samples", "test_samples", "chips", "half_width"):
+        value = getattr(request, name)
+        if value is not None:
+            option = "--time" if name == "time_s" else "--" + name.replace("_", "-")
+            words += [option, f"{value:g}" if isinstance(value, float) else str(value)]
+    if request.levels is not None:
+        words += ["--levels", ",".join(f"{v:g}" for v in request.levels)]
+    for text in settings:
+        words += ["--set", text]
+    words += ["--precision", training.precision]
+    return shlex.join(words)
+
+
+def report(results: Path) -> None:
+    """Remake the tables and plots; show the leaderboard."""
+    console = Console()
+    if not (results / "records").is_dir():
+        raise BenchError(f"no records in {results}: run `bench run` first, or name another folder with --results")
+    check_writable(results)
+    written = leaderboard.write(results)
+    leaderboard.render(leaderboard.load(results)[0], console)
+    console.print("written: " + ", ".join(map(str, written)), highlight=False, soft_wrap=True)
+
+
+def show(key: str, results: Path) -> None:
+    """Print a record."""
+    path = Records(results).find(key)
+    if path is None:
+        raise BenchError(f"no record {key} in {results}/records; `bench report` lists the keys")
+    record = read_record(path)
+    console = Console()
+    console.print(leaderboard.sweep_table(record))
+    console.print_json(data={k: v for k, v in record.items() if k not in ("levels",)})
+
+
+def device_fit(cells: Path, out: Path, g_max: float, source: str) -> None:
+    """Fit a table to measured cells and write it."""
+    from bench import fit
+
+    table = fit.fit_file(cells, out, out.stem, g_max, source)
+    about = table["provenance"]
+    Console().print(f"{out}: {about['cells']} cells, {len(table['times_s'])} times", highlight=False)
+    Console().print(f"use it: bench run --device {out} ...", highlight=False)
+
+
+def device_show(name: str, time_s: float | None, out: Path | None) -> None:
+    """Tabulate and plot a device."""
+    from rich.table import Table
+
+    from bench import device_show
+
+    if not name.endswith(".json"):
+        plan.names(name, "devices")
+    device = plan.device_of(name)
+    device.check(0.0, time_s)
+    frame = device_show.describe(device, time_s)
+    table = Table(title=f"{device.name}: chip weight relative to max|w|", title_justify="left")
+    for column in frame.columns:
+        table.add_column(str(column), justify="right")
+    for row in frame.itertuples(index=False):
+        table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row))
+    Console().print(table)
+    picture = out or Path(f"{device.name}.png")
+    device_show.plot(device, picture, time_s)
+    Console().print(f"plot: {picture}", highlight=False)

@@ -1,0 +1,174 @@
+"""What a method is offered while it trains: one object per training run."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from bench.fast import compute
+from bench.montecarlo import Tester, validate
+from bench.progress import Work
+from bench.spec import Training, seed_of
+from bench.store import Checkpoints
+from devices._base import Device
+from methods._base import analog_weights
+from tasks._base import Splits, Task
+
+# Validation for choices inside training: enough for a trend, cheap beside an epoch.
+SCORE_SAMPLES = 1000
+SCORE_CHIPS = 2
+
+
+def new_cost() -> dict[str, float]:
+    """What a run has spent: epochs, training samples, samples times forward passes, seconds."""
+    return {"epochs": 0, "samples": 0, "forward_passes": 0, "seconds": 0.0}
+
+
+class TrainingContext:
+    """Implements methods._base.Context for one Training."""
+
+    def __init__(
+        self,
+        training: Training,
+        *,
+        task: Task,
+        device: Device,
+        splits: Splits,
+        processor: torch.device,
+        checkpoints: Checkpoints,
+        work: Work,
+        train_other: Callable[[Training], nn.Module],
+        variant: Callable[..., Training],
+    ) -> None:
+        self.training, self.task, self.device = training, task, device
+        self.level, self.time_s, self.budget = training.level, training.time_s, training.budget
+        self.processor, self.checkpoints, self.work = processor, checkpoints, work
+        self._train_other, self._variant = train_other, variant
+        self._train = splits.train.head(training.budget.train_samples).to(processor)
+        self._val = splits.val.head(SCORE_SAMPLES)
+        self.generator = torch.Generator(device=processor)  # noise
+        self._order = torch.Generator()  # order and augmentation, on the CPU
+        self.cost = new_cost()
+        self.batch_size = min(self.budget.batch_size, len(self._train))
+
+    def network(self) -> nn.Module:
+        """The run's network, initialised from seed and architecture alone: all methods start alike."""
+        return build_network(self.task, self.training, self.processor)
+
+    def forward(
+        self,
+        network: nn.Module,
+        inputs: Tensor,
+        chip: Mapping[str, Tensor] | None = None,
+        *,
+        update_statistics: bool = True,
+    ) -> Tensor:
+        """Run the network at the run's precision; float32 output."""
+        state: dict[str, Tensor] = dict(chip or {})
+        if network.training and not update_statistics:
+            # functional_call would let BatchNorm write to the module's own buffers: give it clones.
+            state |= {name: buffer.clone() for name, buffer in network.named_buffers()}
+        self.cost["forward_passes"] += len(inputs)
+        with compute(self.processor, self.training.precision):
+            return functional_call(network, state, (inputs,)).float()
+
+    def chip(
+        self,
+        network: nn.Module,
+        names: tuple[str, ...],
+        *,
+        level: float | None = None,
+        straight_through: bool = False,
+    ) -> dict[str, Tensor]:
+        """A fresh chip of the training device."""
+        return self.device.training_chip(
+            analog_weights(network, names),
+            self.generator,
+            level=self.level if level is None else level,
+            time_s=self.time_s,
+            straight_through=straight_through,
+        )
+
+    def steps_per_epoch(self) -> int:
+        """Mini-batches an epoch; an incomplete last one is left out."""
+        return len(self._train) // self.batch_size
+
+    def epochs(self, n: int, state: Mapping[str, Any]) -> Iterator[int]:
+        """Yield the epochs still to do; keep a resume point after each.
+
+        All random streams are seeded anew each epoch from the run's key, so a resumed run needs no
+        generator state to end with the weights of an uninterrupted one.
+        """
+        first = self._resume(state)
+        self.work.total(n * self.steps_per_epoch())
+        self.work.advance(first * self.steps_per_epoch())
+        for epoch in range(first, n):
+            seed = seed_of(self.training.key, "epoch", epoch)
+            torch.manual_seed(seed)  # for dropout inside networks
+            self.generator.manual_seed(seed_of(seed, "noise"))
+            self._order.manual_seed(seed_of(seed, "order"))
+            began = time.perf_counter()
+            yield epoch
+            self.cost["seconds"] += time.perf_counter() - began
+            self.cost["epochs"] += 1
+            if epoch + 1 < n:
+                kept = {name: _state_of(part) for name, part in state.items()}
+                self.checkpoints.save_partial(
+                    self.training.key, {"epoch": epoch + 1, "cost": self.cost, "state": kept}
+                )
+
+    def _resume(self, state: Mapping[str, Any]) -> int:
+        partial = self.checkpoints.load_partial(self.training.key)
+        if partial is None:
+            return 0
+        for name, part in state.items():
+            kept = partial["state"][name]
+            if isinstance(part, dict):
+                part.update(kept)
+            else:
+                part.load_state_dict(kept)
+        self.cost = partial["cost"]
+        return partial["epoch"]
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """One epoch of shuffled, augmented, prepared batches."""
+        order = torch.randperm(len(self._train), generator=self._order).to(self.processor)
+        for chosen in order.split(self.batch_size)[: self.steps_per_epoch()]:
+            inputs = self.task.augment(self._train.inputs[chosen], self._order)
+            yield self.task.prepare(inputs), self._train.targets[chosen]
+            self.cost["samples"] += len(chosen)
+            self.work.advance()
+
+    def score(self, network: nn.Module, levels: tuple[float, ...]) -> list[float]:
+        """Mean metric at each level on fixed validation chips."""
+        was_training = network.training
+        names = self.task.analog(network)
+        tester = Tester(network, names, self.task, self._val, self.training.precision)
+        means = validate(tester, self.device, levels, chips=SCORE_CHIPS, time_s=self.time_s)
+        network.train(was_training)
+        return means
+
+    def report(self, **figures: float) -> None:
+        """Figures for the display."""
+        self.work.note(epoch=int(self.cost["epochs"]) + 1, **figures)
+
+    def train(self, method: str, *, level: float | None = None, **settings: Any) -> nn.Module:
+        """Another run's network, from the store or trained now."""
+        return self._train_other(self._variant(self.training, method, level, settings))
+
+
+def build_network(task: Task, training: Training, processor: torch.device) -> nn.Module:
+    """A network initialised from (seed, network, width) on the CPU, then moved."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of("init", training.seed, training.task, training.network, training.width))
+        network = task.network(training.network, training.width)
+    return network.to(processor, memory_format=torch.channels_last)
+
+
+def _state_of(part: Any) -> Any:
+    return dict(part) if isinstance(part, dict) else part.state_dict()
+
+

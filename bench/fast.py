@@ -1,0 +1,126 @@
+"""Where the processor's speed is: precision probed at run time, small convolutions as matrix products."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from bench.errors import BenchError
+
+# A 3x3 convolution on a map of at most this many pixels is faster as one matrix product than in
+# oneDNN's bf16 kernels, forward and backward (docs/log.md has the figures).
+SMALL_MAP = 16
+
+
+def processor(name: str = "auto") -> torch.device:
+    """The torch device to compute on. 'auto': an accelerator if there is one. BenchError if unusable."""
+    if name == "auto":
+        found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        return found or torch.device("cpu")
+    try:
+        chosen = torch.device(name)
+        torch.empty(1, device=chosen)
+        return chosen
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise BenchError(f"can't compute on '{name}' ({reason}); try --on cpu or --on auto") from None
+
+
+def precision_for(device: torch.device) -> str:
+    """'bf16' where the processor multiplies bf16 with fp32 accumulation natively, else 'fp32'."""
+    if device.type == "cpu":
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return "bf16" if native else "fp32"
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "fp32"
+
+
+def hardware(device: torch.device) -> str:
+    """What the figures were measured on, for people."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as info:
+            model = next(line.partition(":")[2].strip() for line in info if line.startswith("model name"))
+    except (OSError, StopIteration):
+        import platform
+
+        model = platform.processor() or platform.machine()
+    return f"{model}, {torch.get_num_threads()} threads of {os.cpu_count()} cores"
+
+
+@contextmanager
+def compute(device: torch.device, precision: str) -> Iterator[None]:
+    """Forward passes inside run at `precision` and take the fast path for small convolutions."""
+    if precision == "fp32":
+        yield
+        return
+    with torch.autocast(device.type, torch.bfloat16):
+        if device.type == "cpu":
+            with _SmallConvolutions():
+                yield
+        else:
+            yield
+
+
+class _SmallConvolutions(TorchFunctionMode):
+    """Replaces conv2d on small maps, for any network, by unfold and matrix product in bf16."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.conv2d and (plan := _plan(*args, **kwargs)):
+            x, w, bias = plan
+            y = _MatmulConvolution.apply(x.bfloat16(), w.bfloat16())
+            return y if bias is None else y + bias.to(y.dtype)[:, None, None]
+        return func(*args, **kwargs)
+
+
+def _plan(x: Tensor, w: Tensor, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1):
+    """(x, w, bias) if this convolution is one that the matrix product serves better, else None."""
+    if x.ndim != 4 or groups != 1 or x.shape[2] * x.shape[3] > SMALL_MAP or w.shape[1] < 16:
+        return None
+    pair = {1: (1, 1)}
+    strides, spacing = pair.get(stride, stride), pair.get(dilation, dilation)
+    kernel = (w.shape[2], w.shape[3])
+    if tuple(strides) != (1, 1) or tuple(spacing) != (1, 1) or kernel != (3, 3):
+        return None
+    return (x, w, bias) if padding in (1, "same", (1, 1), [1, 1]) else None
+
+
+def _patches(x: Tensor) -> Tensor:
+    """(n, c, h, w) -> (n h w, 9 c): each pixel's zero-padded 3x3 neighbourhood, channels innermost."""
+    n, c, h, w = x.shape
+    padded = torch.nn.functional.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
+    return padded.unfold(1, 3, 1).unfold(2, 3, 1).permute(0, 1, 2, 4, 5, 3).reshape(n * h * w, 9 * c)
+
+
+class _MatmulConvolution(torch.autograd.Function):
+    """3x3 convolution, stride 1, padding 1, as one matrix product each way. x: (n, c, h, w), w: (o, c, 3, 3)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor) -> Tensor:  # type: ignore[override]
+        patches = _patches(x)
+        ctx.save_for_backward(patches, w)
+        ctx.shape = x.shape
+        n, _, height, width = x.shape
+        y = patches @ w.permute(0, 2, 3, 1).reshape(len(w), -1).t()
+        return y.view(n, height, width, len(w)).permute(0, 3, 1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:  # type: ignore[override]
+        patches, w = ctx.saved_tensors
+        n, c, height, width = ctx.shape
+        grad_x = grad_w = None
+        if ctx.needs_input_grad[0]:
+            # The gradient to the input is the same convolution with the kernel turned by 180 degrees.
+            turned = w.flip(2, 3).permute(1, 2, 3, 0).reshape(c, -1)
+            grad_x = (_patches(grad) @ turned.t()).view(n, height, width, c).permute(0, 3, 1, 2)
+        if ctx.needs_input_grad[1]:
+            flat = grad.permute(0, 2, 3, 1).reshape(-1, len(w))
+            grad_w = (flat.t() @ patches).view(len(w), 3, 3, c).permute(0, 3, 1, 2)
+        return grad_x, grad_w

@@ -1,0 +1,68 @@
+"""What records are called in tables and plots: printable, short, and different where they differ."""
+
+import json
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Record = Mapping[str, Any]
+
+
+def plain(text: object) -> str:
+    """One printable line: control and direction characters, tabs and line ends become blanks."""
+    kept = "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in str(text))
+    return " ".join(kept.split())
+
+
+def network_label(training: Record) -> str:
+    """Network name, with its width factor where that is not 1."""
+    return plain(training["network"]) + ("" if training["width"] == 1 else f" x{training['width']:g}")
+
+
+def version_label(version: str) -> str:
+    """Nothing for a first version."""
+    return "" if version == "1" else f" v{plain(version)}"
+
+
+def time_label(time_s: float | None) -> str:
+    """Time since programming, where the device has one."""
+    return "" if time_s is None else f" at {time_s:g} s"
+
+
+def variant(record: Record) -> dict[str, Any]:
+    """What tells method variants apart, settings and seed aside: versions, where it trained, budget."""
+    t = record["evaluation"]["training"]
+    where = {f"train_{name}": t[name] for name in ("device", "device_version", "level", "time_s")}
+    return {name: t[name] for name in ("method", "method_version", "precision")} | where | t["budget"]
+
+
+def variant_key(record: Record) -> str:
+    """Equal for the seeds of one method variant."""
+    return json.dumps([variant(record), record["evaluation"]["training"]["settings"]], sort_keys=True)
+
+
+def labels(variants: Sequence[Record]) -> list[str]:
+    """Method and settings; where two would read the same, also whatever else differs between them."""
+    bases = []
+    for record in variants:
+        t = record["evaluation"]["training"]
+        settings = [f"{k}={plain(v)}" for k, v in sorted(t["settings"].items())]
+        elsewhere = t["device"] not in ("ideal", record["evaluation"]["device"])
+        where = [f"(trained on {plain(t['device'])})"] if elsewhere else []
+        bases.append(" ".join([plain(t["method"]), *settings, *where]))
+    result = []
+    for base, record in zip(bases, variants, strict=True):
+        twins = [variant(other) for other, name in zip(variants, bases, strict=True) if name == base]
+        differing = [k for k, v in variant(record).items() if any(twin.get(k) != v for twin in twins)]
+        extra = [f"{k}={plain(variant(record)[k])}" for k in differing]
+        result.append(" ".join([base, *extra]))
+    return result
+
+
+def command(records: Sequence[Record]) -> str:
+    """One line that makes all seeds again, where the commands differ in the seed alone."""
+    commands = [plain(r["command"]) for r in records]
+    seeds = ",".join(str(r["evaluation"]["training"]["seed"]) for r in records)
+    joined = {re.sub(r"--seed[ =]\d+", f"--seed {seeds}", command) for command in commands}
+    return joined.pop() if len(joined) == 1 else f"{commands[0]}  # and {len(commands) - 1} more like it"

@@ -1,0 +1,324 @@
+"""Tables of records: terminal, Markdown, CSV. The same records give the same bytes."""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import stats
+from bench.errors import BenchError
+from bench.files import write_text, write_with
+from bench.labels import Record, plain
+from bench.stats import Interval
+from bench.store import read_record
+from bench.summary import Group, Row, level_interval, order, summary
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+    from rich.table import Table
+
+# fmt: off
+COLUMNS = (
+    "task", "dataset", "model", "width", "device", "method", "train_device", "train_level", "settings", "preset",
+    "seed", "level", "metric", "mean", "ci_low", "ci_high", "std", "p5", "worst", "yield", "chips", "key",
+    # Beyond the columns that were agreed on, after them.
+    "status", "unit", "clean", "ekl", "time_s", "tail_chips",
+)
+# fmt: on
+MISSING = "—"
+STATED = "95% intervals; Holm-corrected paired differences of the score; methods that they can't separate share a rank"
+
+
+def load(results_dir: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """(records, one-line warnings) of `<results_dir>/records`. A record that can't be used is a warning."""
+    records, warnings = [], []
+    for path in sorted((results_dir / "records").glob("*.json")):
+        # A dot file is one that is being written.
+        if path.name.startswith("."):
+            continue
+        try:
+            record = read_record(path)
+            _check(record)
+            records.append(record)
+        except BenchError as error:
+            warnings.append(plain(error))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            reason = f"no {error}" if isinstance(error, KeyError) else error
+            warnings.append(plain(f"record {path} is broken ({reason}); delete it and run the cell again"))
+    return records, warnings
+
+
+def _check(record: Record) -> None:
+    """Raise unless every table can be made with the record: better here, with a file to name, than there."""
+    numbers = [record["evaluation"]["training"]["level"], record["evaluation"]["training"]["width"]]
+    if record["status"] not in ("done", "failed"):
+        raise ValueError(f"status {record['status']!r}")
+    if record["status"] == "done":
+        numbers += [record["clean"], *(v for level in record["levels"] for v in level["chips"])]
+        if len({level["level"] for level in record["levels"]}) != len(record["levels"]) or not record["levels"]:
+            raise ValueError("levels missing or double")
+    if any(isinstance(v, bool) or not math.isfinite(v) for v in numbers):
+        raise ValueError("a number that is not finite")
+    table([record])
+    summary([record])
+
+
+def table(records: Sequence[Record]) -> "pd.DataFrame":
+    """One row per cell and level; a failed cell has its levels too, with nothing measured."""
+    import pandas as pd
+
+    rows = [row for record in sorted(records, key=order) for row in _csv_rows(record)]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _csv_rows(record: Record) -> Iterator[dict[str, Any]]:
+    e, task, t = record["evaluation"], record["task"], record["evaluation"]["training"]
+    common = {
+        "task": t["task"],
+        "dataset": task["dataset"],
+        "model": t["network"],
+        "width": t["width"],
+        "device": e["device"],
+        "method": t["method"],
+        "train_device": t["device"],
+        "train_level": t["level"],
+        "settings": json.dumps(t["settings"], sort_keys=True),
+        "preset": e["preset"],
+        "seed": t["seed"],
+        "metric": task["metric"],
+        "key": record["key"],
+        "status": record["status"],
+        "unit": task["unit"],
+        "clean": record["clean"],
+        "time_s": e["time_s"],
+    }
+    measured = {level["level"]: level for level in record["levels"]}
+    for level in sorted({*measured, *e["levels"]}):
+        found = measured.get(level)
+        yield common | {"level": level} | ({"chips": 0} if found is None else _measured(record, found))
+
+
+def _measured(record: Record, level: Record) -> dict[str, Any]:
+    """All statistics of one level of one record."""
+    higher, chips, first = record["task"]["higher_is_better"], level["chips"], level["first_stage"]
+    mean, low, high = level_interval(record, level)
+    return {
+        "mean": mean,
+        "ci_low": low,
+        "ci_high": high,
+        "std": _std(chips),
+        "p5": stats.fifth_percentile(chips[:first], higher),
+        "worst": stats.worst(chips[:first], higher),
+        "yield": stats.yield_share(chips, record["clean"], stats.YIELD_LOSS, higher),
+        "chips": len(chips),
+        "ekl": level.get("ekl"),
+        "tail_chips": min(first, len(chips)),
+    }
+
+
+def _std(values: Sequence[float]) -> float:
+    """Sample standard deviation; 0 for the one chip of a level without randomness."""
+    mean = math.fsum(values) / len(values)
+    return math.sqrt(math.fsum((v - mean) ** 2 for v in values) / max(len(values) - 1, 1))
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """Fixed digits for what lies under 10 000, else four significant ones; a dash for what is missing."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    return f"{value:.{digits}f}" if abs(value) < 10_000 else f"{value:.4g}"
+
+
+def spread(found: Interval | None, joint: str = " ") -> str:
+    """Mean ± half-width; the bare mean where chips can't differ, '± ?' where nobody knows how they do."""
+    if found is None:
+        return MISSING
+    half = found.high - found.mean
+    width = "" if half == 0 else f"{joint}± {'?' if math.isnan(half) else number(half)}"
+    return number(found.mean) + width
+
+
+def _rank(row: Row) -> str:
+    if row.rank is None:
+        return "failed" if not row.seeds else MISSING
+    return f"{row.rank}{'=' if row.tied else ''}{'†' if row.conditional else ''}"
+
+
+def _seeds(row: Row) -> str:
+    return ",".join(map(str, row.seeds)) or MISSING
+
+
+def _chips(row: Row) -> str:
+    if row.chips is None:
+        return MISSING
+    return "-".join(map(str, sorted(set(row.chips))))
+
+
+Column = tuple[str, Callable[[Row], str]]
+
+
+def _score_columns(group: Group, joint: str) -> list[Column]:
+    at: list[Column] = [
+        (f"{level:g}", lambda r, level=level: spread(r.levels.get(level), joint)) for level in group.levels
+    ]  # type: ignore[misc]
+    first: list[Column] = [
+        ("rank", _rank),
+        ("method", lambda r: r.label),
+        ("trained on", lambda r: r.trained_on),
+        ("score", lambda r: spread(r.score, joint)),
+        ("clean", lambda r: number(r.clean)),
+    ]
+    return [*first, *at, ("seeds", _seeds)]
+
+
+def _tail_columns(group: Group) -> list[Column]:
+    def cost(name: str) -> Callable[[Row], str]:
+        return lambda r: f"{r.cost[name]:,.0f}" if r.cost else MISSING
+
+    top = f"at {group.scored[-1]:g}"
+    return [
+        ("method", lambda r: r.label),
+        (f"p5 {top}", lambda r: number(r.p5)),
+        (f"worst {top}", lambda r: number(r.worst)),
+        (f"yield {top}", lambda r: MISSING if r.yield_share is None else f"{100 * r.yield_share:.0f}%"),
+        (f"EKL {top}", lambda r: number(r.ekl, 4)),
+        ("chips", _chips),
+        ("epochs", cost("epochs")),
+        ("samples", cost("samples")),
+        ("seconds", cost("seconds")),
+        ("teacher samples", cost("teacher_samples")),
+        ("teacher seconds", cost("teacher_seconds")),
+    ]
+
+
+def _notes(group: Group) -> list[str]:
+    better = "higher" if group.higher_is_better else "lower"
+    levels = ", ".join(f"{level:g}" for level in group.scored)
+    notes = [
+        f"{group.metric} in {group.unit}, {better} is better; score: mean over {group.axis} at {levels}; {STATED}.",
+        f"p5 and worst: of the first {group.tail_chips} chips; yield: chips at most {stats.YIELD_LOSS:g} {group.unit} "
+        "worse than the method's clean digital network.",
+    ]
+    conditional = sorted({seed for row in group.rows if row.conditional for seed in row.seeds})
+    if conditional:
+        seeds = f"seed {conditional[0]}" if len(conditional) == 1 else "the one seed that two methods share"
+        notes.append(f"† conditional on {seeds}: training luck is not in the interval.")
+    return notes
+
+
+def _failures(group: Group) -> list[str]:
+    return [f"{row.label}, seed {seed}: failed: {error}" for row in group.rows for seed, error in row.failed]
+
+
+def _rich(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[str]) -> "Table":
+    """`words`: columns that are text, to the left and foldable; numbers go to the right and never fold."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    result = Table(
+        title=Text(title) if title else None, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0)
+    )
+    for name in columns:
+        text = name in words
+        result.add_column(Text(name), justify="left" if text else "right", overflow="fold", no_wrap=not text)
+    for row in rows:
+        result.add_row(*(Text(cell) for cell in row))
+    return result
+
+
+def render(records: Sequence[Record], console: "Console") -> None:
+    """Print the leaderboard."""
+    from rich.text import Text
+
+    if not records:
+        console.print("no records yet; 'bench run' makes one")
+    for group in summary(records):
+        for title, columns in ((group.title, _score_columns(group, "\n")), (None, _tail_columns(group))):
+            cells = [[show(row) for _, show in columns] for row in group.rows]
+            console.print(_rich(title, [name for name, _ in columns], cells, ("method", "trained on")))
+        for line in (*_failures(group), *_notes(group)):
+            console.print(Text(line, style="dim"))
+        for row in group.rows:
+            # Unwrapped, so that it can be copied.
+            console.print(Text(f"{row.label}: {row.command}"), soft_wrap=True)
+        console.print()
+
+
+def sweep_table(record: Record) -> "Table":
+    """One record's sweep, a row a level."""
+    names = ("level", "mean", "± 95%", "std", "p5", "worst", "yield", "chips", "EKL")
+    rows = []
+    for level in sorted(record["levels"], key=lambda found: found["level"]):
+        m = _measured(record, level)
+        half = m["ci_high"] - m["mean"]
+        values = [m["mean"], half, m["std"], m["p5"], m["worst"]]
+        yielded, ekl = f"{100 * m['yield']:.0f}%", number(m["ekl"], 4)
+        rows.append([f"{level['level']:g}", *map(number, values), yielded, str(m["chips"]), ekl])
+    e, task = record["evaluation"], record["task"]
+    t = e["training"]
+    parts = [t["method"], t["task"], e["device"], e["preset"], f"{task['metric']} in {task['unit']}"]
+    clean = "failed" if record["status"] != "done" else f"clean {number(record['clean'])}"
+    return _rich(" · ".join(map(plain, [*parts, clean])), names, rows, ())
+
+
+def markdown(records: Sequence[Record]) -> str:
+    """LEADERBOARD.md."""
+    lines = ["# Leaderboard", "", "Made by `bench report` from `records/`; docs/statistics.md defines every number."]
+    if not records:
+        lines += ["", "No records yet."]
+    for group in summary(records):
+        lines += ["", f"## {escape(group.title)}", ""]
+        lines += [f"{escape(note)}  " for note in _notes(group)]
+        if any(row.levels for row in group.rows):
+            lines += ["", f"![{escape(group.metric)} versus level](plots/{group.slug}.png)"]
+        for columns in (_score_columns(group, " "), _tail_columns(group)):
+            lines += ["", *_markdown_table(columns, group.rows)]
+        lines += ["", *(f"- {escape(line)}" for line in _failures(group))]
+        lines += ["Commands:", "", *(f"- {escape(row.label)}: {_code(row.command)}" for row in group.rows)]
+    return "\n".join(lines) + "\n"
+
+
+def _markdown_table(columns: Sequence[Column], rows: Sequence[Row]) -> list[str]:
+    heads = [escape(name) for name, _ in columns]
+    rule = [":--" if name in ("method", "trained on") else "--:" for name, _ in columns]
+    cells = [[escape(show(row)) for _, show in columns] for row in rows]
+    return [f"| {' | '.join(line)} |" for line in (heads, rule, *cells)]
+
+
+def escape(text: str) -> str:
+    """Text that Markdown shows as it is, also in a table; one line."""
+    text = plain(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return "".join(f"\\{c}" if c in "\\`*[]|~" else c for c in text)
+
+
+def _code(text: str) -> str:
+    """An inline code span, fenced by more backticks than it holds."""
+    text = plain(text)
+    fence = "`" * (max((len(run) for run in "".join(c if c == "`" else " " for c in text).split()), default=0) + 1)
+    return f"{fence}{text}{fence}" if fence == "`" else f"{fence} {text} {fence}"
+
+
+def write(results_dir: Path, records: Sequence[Record] | None = None) -> list[Path]:
+    """Write LEADERBOARD.md, leaderboard.csv and the plots; return their paths. BenchError if it can't.
+
+    `records`: those of `load`, which is called if they are left out.
+    """
+    from bench.plots import metric_versus_level, save
+
+    if records is None:
+        records, _ = load(results_dir)
+    board, csv = results_dir / "LEADERBOARD.md", results_dir / "leaderboard.csv"
+    frame = table(records)
+    written = [board, csv]
+    try:
+        write_text(board, markdown(records))
+        write_with(csv, lambda path: frame.to_csv(path, index=False, float_format="%.8g", lineterminator="\n"))
+        for group in summary(records):
+            if any(row.levels for row in group.rows):
+                written += save(metric_versus_level(group), results_dir / "plots" / group.slug)
+    except OSError as error:
+        raise BenchError(f"can't write to {results_dir}: {error.strerror or error}; choose another folder") from None
+    return written

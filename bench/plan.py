@@ -1,0 +1,242 @@
+"""From what a user asked for to Trainings and Evaluations, with everything left unsaid filled in."""
+
+import dataclasses
+import itertools
+import math
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench import presets, registry
+from bench.errors import BenchError
+from bench.registry import suggestion
+from bench.spec import ChipPolicy, Evaluation, Training
+from devices._base import Device
+from methods._base import Method
+
+
+def method_of(name: str, settings: Mapping[str, Any] | None = None) -> Method:
+    """A method with its settings; BenchError names an unknown or unusable one."""
+    cls: type[Method] = registry.get("methods", name)
+    known = {f.name: f for f in dataclasses.fields(cls.Settings)}
+    for setting in settings or {}:
+        if setting not in known:
+            there = suggestion(setting, known) if known else "; it has no settings"
+            raise BenchError(f"method {name} has no setting '{setting}'{there}")
+    return cls(cls.Settings(**(settings or {})))
+
+
+def device_of(name: str) -> Device:
+    """A registered device, or one fitted to a lab's measurements if `name` is a .json file."""
+    if name.endswith(".json"):
+        from devices._measured import Measured
+
+        return Measured.from_file(Path(name))
+    return registry.get("devices", name)()
+
+
+def task_of(name: str) -> Any:
+    """A registered task."""
+    return registry.get("tasks", name)()
+
+
+def parse_settings(method: str, given: Mapping[str, str]) -> dict[str, Any]:
+    """Turn `key=text` into the types that the method's settings declare; drop what equals the default."""
+    cls: type[Method] = registry.get("methods", method)
+    hints = typing.get_type_hints(cls.Settings)
+    method_of(method, dict.fromkeys(given))  # unknown names first
+    values = {key: _parse(key, text, hints[key]) for key, text in given.items()}
+    method_of(method, values)
+    defaults = cls.Settings()
+    return {key: value for key, value in sorted(values.items()) if value != getattr(defaults, key)}
+
+
+def _parse(key: str, text: str, hint: Any) -> Any:
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if type(None) in options and text.lower() in ("none", ""):
+        return None
+    kind = next(o for o in options if o is not type(None))
+    try:
+        if kind is bool:
+            return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[text.lower()]
+        value = kind(text)
+    except (ValueError, KeyError):
+        raise BenchError(f"setting {key}={text}: must be a {kind.__name__}") from None
+    if isinstance(value, float) and not math.isfinite(value):
+        raise BenchError(f"setting {key}={text}: must be a finite number")
+    return value
+
+
+def normalise(training: Training) -> Training:
+    """The Training that really happens: what the method doesn't use is set to one value, so runs are shared."""
+    cls: type[Method] = registry.get("methods", training.method)
+    if not cls.uses_device:
+        ideal = device_of("ideal")
+        training = dataclasses.replace(
+            training, device=ideal.name, device_version=ideal.version, level=0.0, time_s=None
+        )
+    if not cls.finetunes:
+        budget = dataclasses.replace(training.budget, finetune_epochs=0, finetune_lr=0.0)
+        training = dataclasses.replace(training, budget=budget)
+    return training
+
+
+def variant(training: Training, method: str, level: float | None, settings: Mapping[str, Any]) -> Training:
+    """The same task, network, device, seed and budget with another method, level or settings."""
+    cls: type[Method] = registry.get("methods", method)
+    return normalise(
+        dataclasses.replace(
+            training,
+            method=method,
+            method_version=cls.version,
+            settings=dict(settings),
+            level=training.level if level is None else level,
+        )
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a user asked for; None means: what the preset, the task or the device says."""
+
+    methods: tuple[str, ...]
+    devices: tuple[str, ...]
+    tasks: tuple[str, ...]
+    seeds: tuple[int, ...]
+    preset: str
+    precision: str
+    network: str | None = None
+    width: float | None = None
+    level: float | None = None
+    levels: tuple[float, ...] | None = None
+    time_s: float | None = None
+    epochs: int | None = None
+    finetune_epochs: int | None = None
+    batch_size: int | None = None
+    lr: float | None = None
+    train_samples: int | None = None
+    test_samples: int | None = None
+    chips: int | None = None
+    half_width: float | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One Evaluation and where its device comes from (a name, or the path of a fitted table)."""
+
+    evaluation: Evaluation
+    device: str
+
+
+def cells(request: Request) -> list[Cell]:
+    """The cross product, in an order in which teachers come before students. Raises for bad input."""
+    product = itertools.product(request.tasks, request.seeds, request.devices, request.methods)
+    made = [Cell(_evaluation(request, *names), names[2]) for names in product]
+    return list({cell.evaluation.key: cell for cell in made}.values())
+
+
+def _evaluation(request: Request, task_name: str, seed: int, device_name: str, method: str) -> Evaluation:
+    preset = presets.get(request.preset)
+    task, device = task_of(task_name), device_of(device_name)
+    cls: type[Method] = registry.get("methods", method)
+    settings = parse_settings(method, request.settings)
+    time_s = device.default_time_s if request.time_s is None else request.time_s
+    level = device.axis.train_level if request.level is None else request.level
+    levels = device.axis.levels if request.levels is None else request.levels
+    for checked in (level, *levels):
+        device.check(checked, time_s)
+    network, width = request.network or preset.network or task.networks[0], request.width or preset.width
+    if network.startswith("timm:") and request.width is None:
+        width = 1.0  # timm's networks carry their width in their name
+    task.network(network, width)  # unknown networks are refused before anything runs
+    training = Training(
+        task=task.name,
+        task_version=task.version,
+        network=network,
+        width=width,
+        method=cls.name,
+        method_version=cls.version,
+        settings=settings,
+        device=device.name,
+        device_version=device.version,
+        level=level,
+        time_s=time_s,
+        budget=_budget(request, preset),
+        precision=request.precision,
+        seed=seed,
+    )
+    return Evaluation(
+        training=normalise(training),
+        device=device.name,
+        device_version=device.version,
+        time_s=time_s,
+        levels=tuple(sorted(set(levels))),
+        chips=_policy(request, preset),
+        preset=request.preset if _untouched(request) else f"{request.preset}*",
+        test_samples=request.test_samples or preset.test_samples,
+    )
+
+
+_BUDGET = ("epochs", "finetune_epochs", "batch_size", "lr", "train_samples")
+
+
+def _budget(request: Request, preset: presets.Preset) -> Any:
+    chosen = {name: getattr(request, name) for name in _BUDGET if getattr(request, name) is not None}
+    for name, value in chosen.items():
+        if value <= 0 and not (name == "finetune_epochs" and value == 0):
+            raise BenchError(f"{name} {value:g}: must be above 0")
+    return dataclasses.replace(preset.budget, **chosen)
+
+
+def _policy(request: Request, preset: presets.Preset) -> ChipPolicy:
+    policy = preset.chips
+    if request.chips is not None:
+        policy = ChipPolicy(minimum=request.chips, maximum=request.chips, half_width=None)
+    if request.half_width is not None:
+        maximum = max(policy.maximum, 200) if request.chips is None else request.chips
+        policy = ChipPolicy(minimum=min(10, maximum), maximum=maximum, half_width=request.half_width)
+    return policy
+
+
+def _untouched(request: Request) -> bool:
+    """Does the preset still say what was done? If not, its name gets a star on every table."""
+    touched = (*_BUDGET, "width", "network", "test_samples", "chips", "half_width")
+    return all(getattr(request, name) is None for name in touched)
+
+
+def parse_numbers(text: str, what: str, kind: type = float) -> tuple[Any, ...]:
+    """'0,2,5-7' -> (0, 2, 5, 6, 7); ranges for whole numbers only. BenchError names what can't be read."""
+    found: list[Any] = []
+    for part in text.split(","):
+        try:
+            first, dash, last = part.strip().partition("-")
+            if kind is int and dash and first:
+                if int(last) < int(first) or int(last) - int(first) > 10_000:
+                    raise ValueError
+                found.extend(range(int(first), int(last) + 1))
+            else:
+                found.append(kind(part))
+        except ValueError:
+            form = "whole numbers and ranges such as 0,2,5-7" if kind is int else "numbers such as 0,.1,.2"
+            raise BenchError(f"{what} '{text}': must be {form}") from None
+    if any(isinstance(v, float) and not math.isfinite(v) for v in found) or not found:
+        raise BenchError(f"{what} '{text}': must be finite")
+    return tuple(dict.fromkeys(found))
+
+
+def names(text: str, kind: str) -> tuple[str, ...]:
+    """'a,b' -> ('a', 'b'), 'all' -> every registered entry; unknown names are refused."""
+    known = registry.entries(kind)
+    chosen: Iterable[str] = known if text == "all" else [n.strip() for n in text.split(",") if n.strip()]
+    for name in chosen:
+        if not (kind == "devices" and name.endswith(".json")) and name not in known:
+            raise BenchError(f"unknown {kind[:-1]} '{name}'{suggestion(name, known)}")
+    if not (found := tuple(dict.fromkeys(chosen))):
+        raise BenchError(f"no {kind[:-1]} named: give one, several with commas, or 'all'")
+    return found
+
+

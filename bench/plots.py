@@ -1,0 +1,95 @@
+"""Figures of a leaderboard group. No pyplot state, no dates in the files: same records, same bytes."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from bench.files import write_with
+from bench.summary import Group, Row
+
+# Ten colours that colour-blind readers can tell apart, and eleven markers: coprime, so 110 pairs.
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
+STYLE: dict[str, Any] = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "0.9",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "pdf.fonttype": 42,  # text stays text in a paper
+}
+
+
+def metric_versus_level(group: Group) -> Figure:
+    """Mean metric over the sweep, a line a method variant, with 95% bands; the legend is in rank order."""
+    rows = [row for row in group.rows if row.levels]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(5.6, 3.5), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots()
+        _draw(axes, rows)
+        axes.set_xlabel(_text(group.axis))
+        axes.set_ylabel(_text(f"{group.metric} ({group.unit})"))
+        axes.set_title(_text(f"{group.task} · {group.network} · {group.device}"))
+        axes.set_xticks(group.levels if len(group.levels) <= 12 else group.levels[:: len(group.levels) // 8])
+        figure.supxlabel(_text(_caption(group, rows)), fontsize=7, color="0.35")
+    return figure
+
+
+def _draw(axes: Axes, rows: list[Row]) -> None:
+    # Colours go by name, not by rank: a method keeps its own from plot to plot.
+    names = sorted(row.label for row in rows)
+    colours = sns.color_palette("colorblind", 10)
+    palette = {name: colours[i % 10] for i, name in enumerate(names)}
+    markers = {name: MARKERS[i % 11] for i, name in enumerate(names)}
+    frame = pd.DataFrame([(r.label, x, found.mean) for r in rows for x, found in r.levels.items()])
+    frame.columns = ["method", "level", "mean"]
+    look: dict[str, Any] = {"palette": palette, "markers": markers, "dashes": False, "markersize": 5, "linewidth": 1.4}
+    sns.lineplot(frame, x="level", y="mean", hue="method", style="method", errorbar=None, legend=False, ax=axes, **look)
+    for row in rows:
+        x, bounds = list(row.levels), list(row.levels.values())
+        low, high = [b.low for b in bounds], [b.high for b in bounds]
+        axes.fill_between(x, low, high, color=palette[row.label], alpha=0.2, linewidth=0)
+    handles = [
+        mpl.lines.Line2D([], [], color=palette[r.label], marker=markers[r.label], markersize=5, markeredgecolor="w")
+        for r in rows
+    ]
+    axes.legend(handles, [_text(r.label) for r in rows], loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
+def _caption(group: Group, rows: list[Row]) -> str:
+    counts = [n for row in rows if row.chips for n in row.chips]
+    chips = "-".join(map(str, sorted({min(counts), max(counts)})))
+    seeds = sorted({len(row.seeds) for row in rows})
+    one = {row.seeds for row in rows}
+    stated = f"seed {rows[0].seeds[0]}" if seeds == [1] and len(one) == 1 else f"{'-'.join(map(str, seeds))} seeds"
+    subset = f", {group.test_samples} test samples" if group.test_samples is not None else ""
+    return f"{group.preset} preset; mean and 95% interval over n = {chips} chips, {stated}{subset}"
+
+
+def _text(text: str) -> str:
+    """A dollar sign in a name is not mathematics."""
+    return text.replace("$", r"\$")
+
+
+def save(figure: Figure, stem: Path) -> list[Path]:
+    """Write <stem>.png (200 dpi) and <stem>.pdf."""
+    dated = {".png": {"Software": None}, ".pdf": {"CreationDate": None, "Creator": None, "Producer": None}}
+    paths = []
+    for suffix, metadata in dated.items():
+        # Not with_suffix: a width of 0.5 has a dot in the stem.
+        path = stem.with_name(stem.name + suffix)
+        with mpl.rc_context(STYLE):
+            write_with(path, lambda temporary: figure.savefig(temporary, dpi=200, metadata=metadata))  # noqa: B023
+        paths.append(path)
+    return paths

@@ -1,0 +1,94 @@
+"""Name -> class for devices, methods and tasks.
+
+An entry is a class with a literal `name = "..."` in a file of its folder; no list is edited.
+Names and summaries are read from the source with `ast`, so that listing imports no torch.
+Other packages add entries through the entry points `cim_bench.devices`, `cim_bench.methods`
+and `cim_bench.tasks` (name = "module:Class").
+"""
+
+import ast
+import difflib
+import importlib
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BenchError
+
+KINDS = ("devices", "methods", "tasks")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a plug-in is found. `summary`: the first line of its class docstring, if readable."""
+
+    name: str
+    module: str
+    attribute: str
+    summary: str
+
+    def load(self) -> Any:
+        """Import the module and return the class."""
+        return getattr(importlib.import_module(self.module), self.attribute)
+
+
+def _folder(kind: str) -> Path:
+    spec = importlib.util.find_spec(kind)
+    if spec is None or not spec.submodule_search_locations:
+        raise BenchError(f"folder {kind}/ is not importable: install the project again")
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def _literal_name(node: ast.ClassDef) -> str | None:
+    for line in node.body:
+        targets = line.targets if isinstance(line, ast.Assign) else [line.target] if isinstance(line, ast.AnnAssign) else []
+        named = any(isinstance(t, ast.Name) and t.id == "name" for t in targets)
+        if named and isinstance(line.value, ast.Constant) and isinstance(line.value.value, str):  # type: ignore[union-attr]
+            return line.value.value  # type: ignore[union-attr]
+    return None
+
+
+def _scan(path: Path, module: str) -> list[Entry]:
+    entries = []
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef) and (name := _literal_name(node)):
+            summary = (ast.get_docstring(node) or "").partition("\n")[0]
+            entries.append(Entry(name, module, node.name, summary))
+    return entries
+
+
+@cache
+def entries(kind: str) -> Mapping[str, Entry]:
+    """All entries of a kind by name, ours first, then those of installed packages."""
+    found: dict[str, Entry] = {}
+    for path in sorted(_folder(kind).glob("[!_]*.py")):
+        for entry in _scan(path, f"{kind}.{path.stem}"):
+            _add(found, entry, kind)
+    for point in entry_points(group=f"cim_bench.{kind}"):
+        summary = f"from {point.dist.name} {point.dist.version}" if point.dist else ""
+        _add(found, Entry(point.name, point.module, point.attr, summary), kind)
+    return dict(sorted(found.items()))
+
+
+def _add(found: dict[str, Entry], entry: Entry, kind: str) -> None:
+    if entry.name in found:
+        raise BenchError(f"two {kind} are named '{entry.name}': {found[entry.name].module} and {entry.module}")
+    found[entry.name] = entry
+
+
+def get(kind: str, name: str) -> Any:
+    """The class registered under `name`. BenchError with the nearest match if there is none."""
+    known = entries(kind)
+    if name not in known:
+        raise BenchError(f"unknown {kind[:-1]} '{name}'{suggestion(name, known)}")
+    return known[name].load()
+
+
+def suggestion(name: str, known: Mapping[str, Any]) -> str:
+    """'; did you mean X?' for a near miss, else the list of what there is."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean '{near[0]}'?" if near else f"; there are: {', '.join(known)}"

@@ -1,0 +1,254 @@
+"""One cell: train (or load), sweep, record. A failed cell is recorded and the rest go on."""
+
+import json
+import platform
+import subprocess
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from bench import __version__, plan
+from bench.context import TrainingContext, build_network, new_cost
+from bench.errors import BenchError
+from bench.fast import hardware
+from bench.files import write_text
+from bench.montecarlo import Tester, sweep_level
+from bench.progress import Monitor
+from bench.spec import Evaluation, Training
+from bench.store import RECORD_SCHEMA, Checkpoints, Records
+from devices._base import Device
+from tasks._base import Splits, Task
+
+
+class Runner:
+    """Trains and sweeps on one machine, with a store behind it."""
+
+    def __init__(
+        self,
+        *,
+        home: Path,
+        results: Path,
+        data_dir: Path | None,
+        processor: torch.device,
+        monitor: Monitor,
+    ) -> None:
+        self.home, self.data_dir = home, data_dir
+        self.processor, self.monitor = processor, monitor
+        self.checkpoints = Checkpoints(home / "checkpoints")
+        self.records = Records(results)
+        self._splits: dict[str, Splits] = {}
+        self._devices: dict[str, Device] = {}
+
+    def run(self, cell: plan.Cell, command: str, force: bool = False) -> dict[str, Any]:
+        """The record of a cell: from the store if it is done, else trained, swept and stored."""
+        evaluation = cell.evaluation
+        self._devices[evaluation.device] = plan.device_of(cell.device)
+        known = None if force else self.records.load(evaluation.key)
+        if known is not None and known["status"] == "done":
+            self.monitor.say(f"{title(evaluation.training, evaluation.device)}: already done, {evaluation.key}")
+            return known
+        try:
+            record = self._measure(evaluation)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}".replace("\n", " ")
+            self.records.save(self._frame(evaluation, command) | {"status": "failed", "error": reason})
+            raise
+        record = self._frame(evaluation, command) | record
+        self.records.save(record)
+        self._partial_sweep(evaluation.key).unlink(missing_ok=True)
+        return record
+
+    def task(self, training: Training) -> tuple[Task, Splits]:
+        """The task and its data, loaded once."""
+        task = plan.task_of(training.task)
+        if training.task not in self._splits:
+            self._splits[training.task] = task.splits(self.home / "data", self.data_dir)
+        return task, self._splits[training.task]
+
+    def train(self, training: Training) -> nn.Module:
+        """The trained network, from the checkpoint store if it is there."""
+        network, _ = self._trained(training)
+        return network
+
+    def _trained(self, training: Training) -> tuple[nn.Module, dict[str, Any]]:
+        task, _ = self.task(training)
+        with self.checkpoints.lock(training.key):
+            found = self.checkpoints.load(training.key)
+            if found is None:
+                self._fit(training)
+                found = self.checkpoints.load(training.key)
+        assert found is not None
+        tensors, about = found
+        network = build_network(task, training, self.processor)
+        try:
+            network.load_state_dict(tensors)
+        except RuntimeError as error:
+            path, reason = self.checkpoints.path(training.key), str(error).partition("\n")[0]
+            raise BenchError(f"checkpoint {path} does not fit ({reason}); delete it to train again") from None
+        return network, about
+
+    def _fit(self, training: Training) -> None:
+        """Train and store. The costs of all trainings that this one rests on are kept beside its own."""
+        task, splits = self.task(training)
+        method = plan.method_of(training.method, training.settings)
+        lineage: dict[str, Any] = {}
+
+        def train_other(other: Training) -> nn.Module:
+            network, about = self._trained(other)
+            lineage.update(about["lineage"], **{other.key: about["cost"]})
+            return network
+
+        with self.monitor.work(title(training), 1) as work:
+            context = TrainingContext(
+                training,
+                task=task,
+                device=self._device(training.device),
+                splits=splits,
+                processor=self.processor,
+                checkpoints=self.checkpoints,
+                work=work,
+                train_other=train_other,
+                variant=plan.variant,
+            )
+            deployable = method.fit(context)
+        about = {
+            "training": training.as_dict(),
+            "cost": context.cost,
+            "lineage": lineage,
+            "analog": list(deployable.analog),
+            "environment": environment(self.processor),
+        }
+        self.checkpoints.save(training.key, deployable.network.state_dict(), about)
+
+    def _device(self, name: str) -> Device:
+        if name not in self._devices:
+            self._devices[name] = plan.device_of(name)
+        return self._devices[name]
+
+    def _measure(self, evaluation: Evaluation) -> dict[str, Any]:
+        """Train or load, then sweep the test set. Levels that an interrupted sweep finished are kept."""
+        training = evaluation.training
+        network, about = self._trained(training)
+        task, splits = self.task(training)
+        device = self._device(evaluation.device)
+        began = time.perf_counter()
+        test = splits.test.head(evaluation.test_samples)
+        tester = Tester(network, tuple(about["analog"]), task, test, training.precision)
+        clean, _ = tester.measure()
+        levels, before_s = self._finished_levels(evaluation.key)
+        chips = evaluation.chips.minimum
+        with self.monitor.work(f"sweep {title(training, evaluation.device)}", len(evaluation.levels) * chips) as work:
+            for level in evaluation.levels[len(levels) :]:
+                seen = _follow(work.advance, lambda extra: work.total(work.steps + extra), chips)  # noqa: B023
+                done = sweep_level(
+                    tester, device, level=level, time_s=evaluation.time_s, policy=evaluation.chips, on_chip=seen
+                )
+                levels.append(done)
+                work.note(level=level, mean=sum(done["chips"]) / len(done["chips"]))
+                kept = {"levels": levels, "seconds": before_s + time.perf_counter() - began}
+                write_text(self._partial_sweep(evaluation.key), json.dumps(kept))
+        return {
+            "status": "done",
+            "clean": clean,
+            "levels": levels,
+            "cost": _with_teachers(about),
+            "sweep_seconds": before_s + time.perf_counter() - began,
+        }
+
+    def _partial_sweep(self, key: str) -> Path:
+        return self.home / "sweeps" / f"{key}.json"
+
+    def _finished_levels(self, key: str) -> tuple[list[dict[str, Any]], float]:
+        path = self._partial_sweep(key)
+        if not path.exists():
+            return [], 0.0
+        try:
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            return list(kept["levels"]), float(kept["seconds"])
+        except (ValueError, KeyError, TypeError):
+            raise BenchError(f"half-finished sweep {path} is broken; delete it to sweep again") from None
+
+    def _frame(self, evaluation: Evaluation, command: str) -> dict[str, Any]:
+        """Everything in a record but what was measured."""
+        task = plan.task_of(evaluation.training.task)
+        metric = task.metric
+        return {
+            "schema": RECORD_SCHEMA,
+            "key": evaluation.key,
+            "status": "failed",
+            "error": None,
+            "evaluation": evaluation.as_dict(),
+            "training_key": evaluation.training.key,
+            "task": {
+                "name": task.name,
+                "dataset": task.dataset,
+                "metric": metric.name,
+                "unit": metric.unit,
+                "higher_is_better": metric.higher_is_better,
+            },
+            "clean": None,
+            "levels": [],
+            "cost": new_cost() | {"teacher_samples": 0, "teacher_seconds": 0.0},
+            "sweep_seconds": 0.0,
+            "environment": environment(self.processor),
+            "command": command,
+        }
+
+
+def title(training: Training, test_device: str | None = None) -> str:
+    """A training, or a cell, in a few words."""
+    where = test_device or training.device
+    level = f" at {training.level:g}" if training.level > 0 else ""
+    return f"{training.method} on {where}{level}, {training.task}, seed {training.seed}"
+
+
+def _follow(advance: Callable[[], None], grow: Callable[[int], None], floor: int) -> Callable[[float, int], None]:
+    """Keep a progress bar true while the number of planned chips changes."""
+    planned_before = floor
+
+    def seen(metric: float, planned: int) -> None:
+        nonlocal planned_before
+        if planned != planned_before:
+            grow(planned - planned_before)
+            planned_before = planned
+        advance()
+
+    return seen
+
+
+def _with_teachers(about: dict[str, Any]) -> dict[str, Any]:
+    """A run's own cost, with the cost of every other training it rests on, each counted once."""
+    others = list(about["lineage"].values())
+    return about["cost"] | {
+        "teacher_epochs": sum(o["epochs"] for o in others),
+        "teacher_samples": sum(o["samples"] for o in others),
+        "teacher_forward_passes": sum(o["forward_passes"] for o in others),
+        "teacher_seconds": sum(o["seconds"] for o in others),
+    }
+
+
+def environment(processor: torch.device) -> dict[str, Any]:
+    """Versions, commit and hardware."""
+    return {
+        "bench": __version__,
+        "commit": _commit(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "hardware": hardware(processor),
+    }
+
+
+def _commit() -> str | None:
+    """The checkout's commit, with a + if files differ from it; None outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        run = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=12", "--match", ""]
+        return subprocess.run(run, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

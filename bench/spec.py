@@ -1,0 +1,127 @@
+"""The two values that name everything: a Training names weights, an Evaluation names a record.
+
+Both are frozen, have canonical JSON, and hash to keys. Seeds derive from them.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.errors import BenchError
+from methods._base import Budget
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no blanks: equal values give equal text. Raises ValueError for NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def key_of(value: Any) -> str:
+    """16 hex digits that name a value."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:16]
+
+
+def seed_of(*parts: object) -> int:
+    """A 63-bit seed from any printable parts; the same on every machine."""
+    digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """A training run: task, network, method, training device and level, budget, precision, seed.
+
+    `settings` holds only what differs from the method's defaults. `level` is in units of the
+    device's axis, `time_s` in seconds since programming (None where the device has no time).
+    """
+
+    task: str
+    task_version: str
+    network: str
+    width: float
+    method: str
+    method_version: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    device: str
+    device_version: str
+    level: float
+    time_s: float | None
+    budget: Budget
+    precision: str
+    seed: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return dataclasses.asdict(self)
+
+    @property
+    def key(self) -> str:
+        """Names the trained weights."""
+        return key_of(self.as_dict())
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> "Training":
+        """Inverse of `as_dict`. BenchError if a field is missing or unknown."""
+        return _from_dict(Training, {**data, "budget": _from_dict(Budget, data.get("budget", {}))})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChipPolicy:
+    """How many chips a level gets.
+
+    `minimum` chips first; with a `half_width` (in the metric's unit) as many more as Stein's
+    two-stage rule asks for, up to `maximum`; without one, exactly `minimum`.
+    """
+
+    minimum: int
+    maximum: int
+    half_width: float | None
+
+    def __post_init__(self) -> None:
+        if self.minimum < 1 or self.maximum < self.minimum:
+            raise BenchError(f"chips {self.minimum} to {self.maximum}: need 1 <= minimum <= maximum")
+        if self.half_width is not None and (self.half_width <= 0 or self.minimum < 2):
+            raise BenchError(f"half-width {self.half_width:g}: must be above 0, with at least 2 chips")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """A sweep of one Training's network over a test device."""
+
+    training: Training
+    device: str
+    device_version: str
+    time_s: float | None
+    levels: tuple[float, ...]
+    chips: ChipPolicy
+    preset: str
+    test_samples: int | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {**dataclasses.asdict(self), "levels": list(self.levels)}
+
+    @property
+    def key(self) -> str:
+        """Names the record."""
+        return key_of(self.as_dict())
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> "Evaluation":
+        """Inverse of `as_dict`. BenchError if a field is missing or unknown."""
+        parts = {
+            "training": Training.from_dict(data.get("training", {})),
+            "chips": _from_dict(ChipPolicy, data.get("chips", {})),
+            "levels": tuple(data.get("levels", ())),
+        }
+        return _from_dict(Evaluation, {**data, **parts})
+
+
+def _from_dict(cls: type, data: Mapping[str, Any]) -> Any:
+    try:
+        return cls(**data)
+    except TypeError as error:
+        raise BenchError(f"not a {cls.__name__} of this version: {error}") from None

@@ -1,0 +1,215 @@
+"""Statistics of chips and seeds: intervals, paired differences, ranks with ties, yield.
+
+Pure functions on plain numbers; docs/statistics.md has the formulas in one place.
+All values are in the metric's unit. 95% throughout.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import stdtr, stdtrit
+
+ALPHA = 0.05
+# A chip yields if its metric is within this of the clean digital network, in the metric's unit.
+YIELD_LOSS = 5.0
+
+
+class Interval(NamedTuple):
+    """A mean and its 95% interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+class Difference(NamedTuple):
+    """A mean of paired differences, its 95% interval, and the two-sided p-value of 'no difference'."""
+
+    mean: float
+    low: float
+    high: float
+    p: float
+
+
+class Sample(NamedTuple):
+    """Chip values of one trained network; position = chip index.
+
+    `first_stage`: how many of them were run before the number of chips was chosen (all, where it
+    was fixed). A single value is exact: a chip that no randomness touches.
+    """
+
+    values: Sequence[float]
+    first_stage: int
+
+
+def t_quantile(dof: int) -> float:
+    """Two-sided 95% quantile of Student's t: P(|T| <= t) = .95. Infinite for no degrees of freedom."""
+    return float(stdtrit(dof, 1 - ALPHA / 2)) if dof > 0 else math.inf
+
+
+def chips_needed(first_stage: Sequence[float], half_width: float, maximum: int) -> int:
+    """Number of chips N for an interval of +- half_width, from the first n0 chips alone (Stein 1945).
+
+    Asking t_{n0-1} s0 / sqrt(N) <= half_width gives N = ceil((t_{n0-1} s0 / half_width)^2), not
+    below n0 (they are run already) and not above `maximum`. N depends on s0 only, so there is no
+    looking at the mean before stopping; see `interval` for why that keeps coverage exact.
+    """
+    n0 = len(first_stage)
+    if n0 < 2:
+        return n0
+    wanted = (t_quantile(n0 - 1) * float(np.std(first_stage, ddof=1)) / half_width) ** 2
+    # 1e-9: rounding must not buy a chip.
+    return max(n0, min(maximum, math.ceil(wanted - 1e-9)))
+
+
+def interval(values: Sequence[float], first_stage: int | None = None) -> Interval:
+    """Mean and 95% interval over chips: mean_N +- t_{n0-1} s0 / sqrt(N).
+
+    s0: standard deviation of the first n0 = `first_stage` chips, N: all chips. For normal chips
+    mean_n0 and s0 are independent and the later chips are independent of both; N is a function of
+    s0 only. So given s0, mean_N ~ N(mu, sigma^2 / N), and (mean_N - mu) sqrt(N) / s0 has Student's
+    t distribution with n0 - 1 degrees of freedom whatever N was: coverage is exactly 95%, also
+    where a maximum capped N. Without `first_stage` (fixed number) n0 = N, plain Student.
+
+    A single value has zero width: it is a level where chips can't differ.
+    """
+    mean = float(np.mean(values))
+    half = _half_width(values, first_stage)
+    return Interval(mean, mean - half, mean + half)
+
+
+def _half_width(values: Sequence[float], first_stage: int | None) -> float:
+    if len(values) == 1:
+        return 0.0
+    n0 = len(values) if first_stage is None else max(2, min(first_stage, len(values)))
+    return t_quantile(n0 - 1) * float(np.std(values[:n0], ddof=1)) / math.sqrt(len(values))
+
+
+def seeds_interval(per_seed_values: Sequence[Sequence[float]], first_stage: int | None = None) -> Interval:
+    """Mean and 95% interval over chips and seeds: two random effects.
+
+    value[seed, chip] = mu + a_seed + b_chip + e. Chips are shared by the seeds (crossed), so b_chip
+    is the same in every seed mean: it belongs to the set of chips that all methods meet. Seed means
+    are then independent and Student-t over them, S - 1 degrees of freedom, covers a_seed and e.
+    One seed: the interval over its chips, conditional on the seed.
+    """
+    if len(per_seed_values) == 1:
+        return interval(per_seed_values[0], first_stage)
+    return interval([float(np.mean(values)) for values in per_seed_values])
+
+
+def chip_scores(levels: Sequence[Sequence[float]], first_stages: Sequence[int]) -> Sample:
+    """Score of each chip: its mean over the levels. levels[l][c]: chip c at level l.
+
+    Only chips that were run at every level count; a level with a single chip is a constant.
+    With several chip numbers N_l the common number min N_l is still a function of first-stage
+    covariances only, so `interval` keeps its coverage for the score.
+    """
+    random = [i for i, chips in enumerate(levels) if len(chips) > 1]
+    n = min((len(levels[i]) for i in random), default=1)
+    columns = [list(chips[:n]) if len(chips) > 1 else [chips[0]] * n for chips in levels]
+    return Sample(np.mean(columns, axis=0).tolist(), min((first_stages[i] for i in random), default=1))
+
+
+def score_interval(per_seed_levels: Sequence[Sequence[Sequence[float]]], samples: Sequence[Sample]) -> Interval:
+    """Score (mean over levels of the level mean, all chips) and its 95% interval.
+
+    per_seed_levels[s][l][c]; `samples[s]` = `chip_scores` of seed s. Several seeds: Student-t over
+    seed scores. One seed: Stein's half-width of its chip scores; conservative, as levels that ran
+    more chips than the common number only narrow the mean.
+    """
+    scores = [float(np.mean([np.mean(chips) for chips in levels])) for levels in per_seed_levels]
+    if len(scores) > 1:
+        return interval(scores)
+    half = _half_width(samples[0].values, samples[0].first_stage)
+    return Interval(scores[0], scores[0] - half, scores[0] + half)
+
+
+def paired(a: Mapping[int, Sample], b: Mapping[int, Sample]) -> Difference:
+    """Mean of a - b with its 95% interval, chip by chip; keys are seeds.
+
+    For a seed: d_c = a_c - b_c over the chips both have (a common prefix; an exact value is the
+    same on every chip), Stein's interval of `interval`, which holds since both chip numbers are
+    functions of the joint first-stage covariance. What a chip does to both methods cancels in d_c.
+    Several common seeds: Student-t over the seeds' mean differences. No common seed: nothing is
+    paired, so nothing can be separated (p = 1, infinite interval).
+    """
+    seeds = sorted(set(a) & set(b))
+    if not seeds:
+        return Difference(math.nan, -math.inf, math.inf, 1.0)
+    samples = [_difference(a[seed], b[seed]) for seed in seeds]
+    if len(samples) == 1:
+        return _test(samples[0])
+    means = [float(np.mean(sample.values)) for sample in samples]
+    return _test(Sample(means, len(means)))
+
+
+def _difference(a: Sample, b: Sample) -> Sample:
+    exact = [len(sample.values) == 1 for sample in (a, b)]
+    n = max(len(a.values), len(b.values)) if any(exact) else min(len(a.values), len(b.values))
+    first = [sample.first_stage for sample, single in zip((a, b), exact, strict=True) if not single]
+    x, y = (np.resize(sample.values[:n], n) for sample in (a, b))
+    return Sample((x - y).tolist(), min(first, default=1))
+
+
+def _test(d: Sample) -> Difference:
+    """Two-sided test of mean 0, dual to `interval`: p < .05 exactly where the interval excludes 0."""
+    mean, low, high = interval(d.values, d.first_stage)
+    half = high - mean
+    # Differences that rounding alone made are none.
+    if half < 1e-9:
+        return Difference(mean, low, high, 1.0 if abs(mean) < 1e-9 else 0.0)
+    dof = max(2, min(d.first_stage, len(d.values))) - 1
+    t = abs(mean) / half * t_quantile(dof)
+    return Difference(mean, low, high, 2 * float(stdtr(dof, -t)))
+
+
+def holm(p_values: Sequence[float], alpha: float = ALPHA) -> list[bool]:
+    """Which hypotheses are rejected with the chance of any false rejection <= alpha (Holm 1979).
+
+    In order of p, the i-th smallest (i = 0..) is rejected while p <= alpha / (m - i); the first
+    failure stops.
+    """
+    rejected = [False] * len(p_values)
+    for i, index in enumerate(sorted(range(len(p_values)), key=lambda k: p_values[k])):
+        if not p_values[index] <= alpha / (len(p_values) - i):
+            break
+        rejected[index] = True
+    return rejected
+
+
+def ranks(methods: Sequence[Mapping[int, Sample]], higher_is_better: bool = True) -> list[int]:
+    """Rank of each method = 1 + the number of methods that are significantly better; ties share.
+
+    methods[i]: seed -> chip scores. Better: the paired difference of scores is rejected as 0 by
+    Holm's procedure over all pairs of this table, and its sign is right.
+    """
+    pairs = list(combinations(range(len(methods)), 2))
+    differences = [paired(methods[i], methods[j]) for i, j in pairs]
+    result = [1] * len(methods)
+    for (i, j), difference, separate in zip(pairs, differences, holm([d.p for d in differences]), strict=True):
+        if separate:
+            first_wins = (difference.mean > 0) == higher_is_better
+            result[j if first_wins else i] += 1
+    return result
+
+
+def yield_share(
+    values: Sequence[float], clean: float, loss: float = YIELD_LOSS, higher_is_better: bool = True
+) -> float:
+    """Share (0 to 1) of chips whose metric is at most `loss` worse than `clean`, the digital network's."""
+    worse_by = (clean - np.asarray(values)) * (1 if higher_is_better else -1)
+    return float(np.mean(worse_by <= loss + 1e-9))
+
+
+def fifth_percentile(values: Sequence[float], higher_is_better: bool = True) -> float:
+    """The metric that 95% of chips reach or better, linearly interpolated between order statistics."""
+    return float(np.percentile(values, 5 if higher_is_better else 95))
+
+
+def worst(values: Sequence[float], higher_is_better: bool = True) -> float:
+    """The worst chip's metric."""
+    return float(min(values) if higher_is_better else max(values))

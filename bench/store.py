@@ -1,0 +1,192 @@
+"""Checkpoints in a cache, records in a results folder. A finished file is the only mark of done.
+
+Checkpoints are safetensors, with their Training and cost as JSON in the file's own header;
+records are JSON. Neither can carry code.
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from bench.errors import BenchError
+from bench.files import write_text, write_with
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+RECORD_SCHEMA = 1
+
+
+def home() -> Path:
+    """BENCH_HOME: where data and checkpoints live; by default the user's cache folder."""
+    if chosen := os.environ.get("BENCH_HOME"):
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cim-bench"
+
+
+def check_writable(folder: Path) -> None:
+    """Raise BenchError now, rather than after an hour of training, if `folder` takes no files."""
+    probe = folder / f".probe-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"x")
+        probe.unlink()
+    except OSError as error:
+        with suppress(OSError):
+            probe.unlink()
+        raise BenchError(f"can't write to {folder}: {error.strerror or error}; choose another folder") from None
+
+
+class Checkpoints:
+    """Finished and half-finished trainings under `<home>/checkpoints`, by key."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, key: str) -> Path:
+        """The finished checkpoint of a training."""
+        return self.folder / f"{key}.safetensors"
+
+    def partial_path(self, key: str) -> Path:
+        """The resume point of an unfinished training."""
+        return self.folder / f"{key}.partial.safetensors"
+
+    def lock(self, key: str) -> FileLock:
+        """Held while a training runs: a second process that wants it waits, then loads it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.folder / f"{key}.lock")
+
+    def save(self, key: str, tensors: Mapping[str, "Tensor"], about: Mapping[str, Any]) -> None:
+        """Write the finished checkpoint, then drop the resume point."""
+        _save(self.path(key), tensors, about)
+        self.partial_path(key).unlink(missing_ok=True)
+
+    def load(self, key: str) -> tuple[dict[str, "Tensor"], dict[str, Any]] | None:
+        """(tensors, about) of a finished training, None if there is none. BenchError if broken."""
+        return _load(self.path(key))
+
+    def save_partial(self, key: str, state: Any) -> None:
+        """Write the resume point: any nesting of dicts, lists, numbers, strings and tensors."""
+        tensors: dict[str, Tensor] = {}
+        skeleton = _pack(state, tensors)
+        _save(self.partial_path(key), tensors, {"state": skeleton})
+
+    def load_partial(self, key: str) -> Any | None:
+        """The resume point, or None. BenchError if broken."""
+        found = _load(self.partial_path(key))
+        return None if found is None else _unpack(found[1]["state"], found[0])
+
+
+def _save(path: Path, tensors: Mapping[str, "Tensor"], about: Mapping[str, Any]) -> None:
+    from safetensors.torch import save_file
+
+    # Contiguous copies: safetensors refuses views and memory formats other than the plain one.
+    plain = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+    write_with(path, lambda temporary: save_file(plain, temporary, metadata={"about": json.dumps(about)}))
+
+
+def _load(path: Path) -> tuple[dict[str, "Tensor"], dict[str, Any]] | None:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {})["about"])
+            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise BenchError(f"checkpoint {path} is broken ({reason}); delete it to train again") from None
+
+
+def _pack(value: Any, tensors: dict[str, "Tensor"]) -> Any:
+    from torch import Tensor
+
+    if isinstance(value, Tensor):
+        name = f"t{len(tensors)}"
+        tensors[name] = value
+        return {"tensor": name}
+    if isinstance(value, Mapping):
+        # As pairs, since optimizers use integer keys.
+        return {"pairs": [[k, _pack(v, tensors)] for k, v in value.items()]}
+    if isinstance(value, list | tuple):
+        return {"list": [_pack(v, tensors) for v in value]}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"a training state may not hold a {type(value).__name__}")
+
+
+def _unpack(value: Any, tensors: Mapping[str, "Tensor"]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if "tensor" in value:
+        return tensors[value["tensor"]]
+    if "pairs" in value:
+        return {k: _unpack(v, tensors) for k, v in value["pairs"]}
+    return [_unpack(v, tensors) for v in value["list"]]
+
+
+class Records:
+    """One JSON file a cell under `<results>/records`."""
+
+    def __init__(self, results: Path) -> None:
+        self.folder = results / "records"
+
+    def path(self, record: Mapping[str, Any]) -> Path:
+        """File name that a person can read and no name can escape from."""
+        training = record["evaluation"]["training"]
+        parts = (training["task"], record["evaluation"]["device"], training["method"], f"s{training['seed']}")
+        return self.folder / (re.sub(r"[^A-Za-z0-9_.-]", "_", "-".join(map(str, parts))) + f"-{record['key']}.json")
+
+    def find(self, key: str) -> Path | None:
+        """The file of a record, by its key or the beginning of one. BenchError if several begin so."""
+        if not re.fullmatch(r"[0-9a-f]{4,16}", key):
+            raise BenchError(f"'{key}' is no record key: 4 to 16 of 0-9a-f")
+        matches = sorted(self.folder.glob(f"*-{key}*.json"))
+        matches = [m for m in matches if m.stem.rpartition("-")[2].startswith(key)]
+        if len(matches) > 1:
+            raise BenchError(f"record key '{key}' is short of unique: {', '.join(m.stem for m in matches)}")
+        return matches[0] if matches else None
+
+    def load(self, key: str) -> dict[str, Any] | None:
+        """The record of that key, None if there is none. BenchError if broken or of a newer schema."""
+        path = self.find(key)
+        return None if path is None else read_record(path)
+
+    def save(self, record: Mapping[str, Any]) -> Path:
+        """Write a record atomically. A failure never replaces a finished record."""
+        path = self.path(record)
+        if record["status"] == "failed" and path.exists() and read_record(path)["status"] == "done":
+            return path
+        write_text(path, json.dumps(record, indent=1, allow_nan=False) + "\n")
+        return path
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Parse and check one record file. BenchError names the file and what to do."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record["schema"] > RECORD_SCHEMA:
+            raise BenchError(f"record {path} has schema {record['schema']}, newer than {RECORD_SCHEMA}: update cim-bench")
+        for name in ("key", "status", "evaluation", "task", "levels", "cost", "environment"):
+            record[name]
+        training = record["evaluation"]["training"]
+        for name in ("task", "method", "device", "seed"):
+            training[name]
+        for level in record["levels"]:
+            if not level["chips"] or not all(isinstance(v, int | float) for v in level["chips"]):
+                raise ValueError("a level without chips")
+        return record
+    except BenchError:
+        raise
+    except OSError as error:
+        raise BenchError(f"can't read record {path}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise BenchError(f"record {path} is broken ({reason}); delete it and run the cell again") from None

@@ -1,0 +1,267 @@
+"""What the leaderboard says: records gathered into groups that may be compared, ranked within each.
+
+Numbers only; bench/leaderboard.py and bench/plots.py show them. Imports neither torch nor pandas.
+"""
+
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bench import stats
+from bench.labels import Record, command, labels, network_label, plain, time_label, variant_key, version_label
+from bench.stats import Interval, Sample
+
+PRESET_ORDER = ("paper", "standard", "quick", "smoke")
+COSTS = ("epochs", "samples", "seconds", "teacher_samples", "teacher_seconds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One method variant in a group, over its seeds.
+
+    `levels` and `score` hold only what was measured. `p5`, `worst` (first-stage chips), `yield_share`
+    and `ekl` belong to the group's top level, each the mean over seeds; `cost` too.
+    `rank` None: not ranked, since a level or a measure of spread is missing.
+    """
+
+    label: str
+    trained_on: str
+    seeds: tuple[int, ...]
+    failed: tuple[tuple[int, str], ...]
+    command: str
+    levels: Mapping[float, Interval]
+    clean: float | None = None
+    score: Interval | None = None
+    p5: float | None = None
+    worst: float | None = None
+    yield_share: float | None = None
+    ekl: float | None = None
+    chips: tuple[int, int] | None = None
+    cost: Mapping[str, float]
+    rank: int | None = None
+    tied: bool = False
+    conditional: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Rows that may be compared: same preset, task, network, device, time and test samples.
+
+    `levels`: all that any row has; `scored`: the levels that the score averages (the set that most
+    records have, normally the device's own). `tail_chips`: number of chips behind p5 and worst.
+    """
+
+    preset: str
+    task: str
+    network: str
+    device: str
+    test_samples: int | None
+    metric: str
+    unit: str
+    higher_is_better: bool
+    axis: str
+    levels: tuple[float, ...]
+    scored: tuple[float, ...]
+    tail_chips: int
+    rows: tuple[Row, ...]
+
+    @property
+    def title(self) -> str:
+        """A heading."""
+        subset = f" · {self.test_samples} test samples" if self.test_samples is not None else ""
+        return f"{self.preset} · {self.task} · {self.network} · {self.device}{subset}"
+
+    @property
+    def slug(self) -> str:
+        """A file name without suffix: <preset>-<task>-<network>-<device>."""
+        parts = [self.preset, self.task, self.network, self.device]
+        if self.test_samples is not None:
+            parts.append(f"n{self.test_samples}")
+        return re.sub(r"[^A-Za-z0-9_.-]+", "_", "-".join(parts)).lstrip(".")
+
+
+def order(record: Record) -> tuple:
+    """Sort key of records: comparable ones side by side, then method variant, seed, key."""
+    return (*_group_key(record), variant_key(record), record["evaluation"]["training"]["seed"], record["key"])
+
+
+def summary(records: Sequence[Record]) -> list[Group]:
+    """Groups in a fixed order that depends on nothing but the records."""
+    groups = defaultdict(list)
+    for record in sorted(records, key=order):
+        groups[_group_key(record)].append(record)
+    return [_group(members) for members in groups.values()]
+
+
+def unmeasured_spread(record: Record, level: Record) -> bool:
+    """Was a level given one chip by wish, so that nobody knows how much chips differ there?"""
+    return record["evaluation"]["chips"]["minimum"] == 1 and len(level["chips"]) == 1 and level["level"] > 0
+
+
+def level_interval(record: Record, level: Record) -> Interval:
+    """Mean and interval of one level of one record; NaN bounds where the spread is unknown."""
+    found = stats.interval(level["chips"], level["first_stage"])
+    return Interval(found.mean, math.nan, math.nan) if unmeasured_spread(record, level) else found
+
+
+def _group_key(record: Record) -> tuple:
+    e = record["evaluation"]
+    t = e["training"]
+    place = PRESET_ORDER.index(e["preset"]) if e["preset"] in PRESET_ORDER else len(PRESET_ORDER)
+    time_s, samples = (-1 if e[name] is None else e[name] for name in ("time_s", "test_samples"))
+    task, network = (t["task"], t["task_version"]), (t["network"], t["width"])
+    return (place, e["preset"], task, network, (e["device"], e["device_version"], time_s), samples)
+
+
+def _group(records: Sequence[Record]) -> Group:
+    e, task = records[0]["evaluation"], records[0]["task"]
+    t = e["training"]
+    done = [r for r in records if r["status"] == "done"]
+    level_sets = Counter(_levels(r) for r in done or records)
+    scored = max(level_sets, key=lambda levels: (level_sets[levels], len(levels), levels))
+    tail = min((level["first_stage"] for r in done for level in r["levels"] if len(level["chips"]) > 1), default=1)
+
+    variants = defaultdict(list)
+    for record in records:
+        variants[variant_key(record)].append(record)
+    members = [_one_a_seed(rows, scored) for rows in variants.values()]
+    names = labels([rows[0] for rows in members])
+    rows = [_row(label, m, scored, tail, task["higher_is_better"]) for label, m in zip(names, members, strict=True)]
+    samples = [_samples(m, scored) for m in members]
+    rows = _ranked(rows, samples, task["higher_is_better"])
+
+    axis = next((r["axis"] for r in records if r.get("axis")), None)
+    return Group(
+        preset=plain(e["preset"]),
+        task=plain(t["task"]) + version_label(t["task_version"]),
+        network=network_label(t),
+        device=plain(e["device"]) + version_label(e["device_version"]) + time_label(e["time_s"]),
+        test_samples=e["test_samples"],
+        metric=plain(task["metric"]),
+        unit=plain(task["unit"]),
+        higher_is_better=task["higher_is_better"],
+        axis=f"{plain(axis['name'])} ({plain(axis['unit'])})" if axis else "level of device variation",
+        levels=tuple(sorted({level for r in done or records for level in _levels(r)})),
+        scored=scored,
+        tail_chips=tail,
+        rows=tuple(rows),
+    )
+
+
+def _levels(record: Record) -> tuple[float, ...]:
+    found = [level["level"] for level in record["levels"]] or record["evaluation"]["levels"]
+    return tuple(sorted(set(found)))
+
+
+def _one_a_seed(records: Sequence[Record], scored: Sequence[float]) -> list[Record]:
+    """Of several evaluations of the same weights the one that covers most: finished, levels, chips."""
+
+    def merit(record: Record) -> tuple:
+        covered = sum(level["level"] in scored for level in record["levels"])
+        return record["status"] == "done", covered, sum(len(lv["chips"]) for lv in record["levels"]), record["key"]
+
+    seeds = defaultdict(list)
+    for record in records:
+        seeds[record["evaluation"]["training"]["seed"]].append(record)
+    return [max(seeds[seed], key=merit) for seed in sorted(seeds)]
+
+
+def _row(label: str, records: Sequence[Record], scored: Sequence[float], tail: int, higher: bool) -> Row:
+    """Everything but the rank. `records`: one a seed."""
+    t = records[0]["evaluation"]["training"]
+    done = [r for r in records if r["status"] == "done"]
+    common: dict[str, Any] = {
+        "label": label,
+        "trained_on": "ideal" if t["device"] == "ideal" else f"{plain(t['device'])} {t['level']:g}",
+        "seeds": tuple(_seed(r) for r in done),
+        "failed": tuple((_seed(r), plain(r["error"])) for r in records if r["status"] != "done"),
+        "command": command(done or records),
+    }
+    if not done:
+        return Row(**common, levels={}, cost={})
+    by_level = {level: _at(done, level) for level in sorted({lv for r in done for lv in _levels(r)})}
+    top = [found for _, found in by_level.get(scored[-1], [])]
+    sizes = [len(found["chips"]) for level in by_level.values() for _, found in level if len(found["chips"]) > 1]
+    return Row(
+        **common,
+        levels={level: _over_seeds(found) for level, found in by_level.items()},
+        clean=_mean([r["clean"] for r in done]),
+        score=_score(done, scored),
+        p5=_mean([stats.fifth_percentile(f["chips"][:tail], higher) for f in top]),
+        worst=_mean([stats.worst(f["chips"][:tail], higher) for f in top]),
+        yield_share=_mean(
+            [stats.yield_share(f["chips"], r["clean"], stats.YIELD_LOSS, higher) for r, f in _at(done, scored[-1])]
+        ),
+        ekl=_mean([f["ekl"] for f in top if f.get("ekl") is not None]),
+        chips=(min(sizes, default=1), max(sizes, default=1)),
+        cost={name: _mean([r["cost"].get(name) or 0 for r in done]) or 0 for name in COSTS},
+    )
+
+
+def _seed(record: Record) -> int:
+    return record["evaluation"]["training"]["seed"]
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return math.fsum(values) / len(values) if values else None
+
+
+def _at(records: Sequence[Record], level: float) -> list[tuple[Record, Record]]:
+    """(record, its entry for that level) of the records that have the level."""
+    return [(r, found) for r in records for found in r["levels"] if found["level"] == level]
+
+
+def _over_seeds(found: Sequence[tuple[Record, Record]]) -> Interval:
+    if len(found) == 1:
+        return level_interval(*found[0])
+    return stats.seeds_interval([level["chips"] for _, level in found])
+
+
+def _complete(records: Sequence[Record], scored: Sequence[float]) -> list[tuple[Record, list[Record]]]:
+    """(record, its scored levels) of the finished records that have them all."""
+    picked = [(r, [lv for lv in r["levels"] if lv["level"] in scored]) for r in records if r["status"] == "done"]
+    return [(r, levels) for r, levels in picked if len(levels) == len(scored)]
+
+
+def _sample(levels: Sequence[Record]) -> Sample:
+    return stats.chip_scores([lv["chips"] for lv in levels], [lv["first_stage"] for lv in levels])
+
+
+def _samples(records: Sequence[Record], scored: Sequence[float]) -> dict[int, Sample]:
+    """Seed -> chip scores, of the records that can be ranked."""
+    complete = _complete(records, scored)
+    known = [(r, lvs) for r, lvs in complete if not any(unmeasured_spread(r, level) for level in lvs)]
+    return {_seed(r): _sample(levels) for r, levels in known}
+
+
+def _score(records: Sequence[Record], scored: Sequence[float]) -> Interval | None:
+    complete = _complete(records, scored)
+    if not complete:
+        return None
+    chips = [[level["chips"] for level in levels] for _, levels in complete]
+    found = stats.score_interval(chips, [_sample(levels) for _, levels in complete])
+    unknown = len(complete) == 1 and any(unmeasured_spread(complete[0][0], level) for level in complete[0][1])
+    return Interval(found.mean, math.nan, math.nan) if unknown else found
+
+
+def _ranked(rows: Sequence[Row], samples: Sequence[Mapping[int, Sample]], higher: bool) -> list[Row]:
+    """Rows with ranks, best first, then those that can't be ranked, then the failed."""
+    able = [i for i, sample in enumerate(samples) if sample]
+    ranks = dict(zip(able, stats.ranks([samples[i] for i in able], higher), strict=True))
+    shared = Counter(ranks.values())
+    result = []
+    for i, row in enumerate(rows):
+        if i in ranks:
+            # Conditional on a seed: any comparison it took part in rests on fewer than two common seeds.
+            conditional = any(len(set(samples[i]) & set(samples[j])) < 2 for j in able)
+            row = replace(row, rank=ranks[i], tied=shared[ranks[i]] > 1, conditional=conditional)
+        result.append(row)
+
+    def place(row: Row) -> tuple:
+        score = 0.0 if row.score is None else row.score.mean * (-1 if higher else 1)
+        return row.rank is None, row.rank or 0, not row.seeds, row.score is None, score, row.label
+
+    return sorted(result, key=place)

@@ -1,0 +1,1 @@
+"""What hardware does to a weight: one file a device, or one family that shares a formula."""

@@ -1,0 +1,132 @@
+"""The device interface: signed weights go in, the weights that one chip shows come out."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+Weights = Mapping[str, Tensor]
+
+
+class DeviceError(ValueError):
+    """A user's mistake about a device, told in one line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """What the sweep varies.
+
+    `levels` are the levels of a record, `train_level` is where noise-aware methods train
+    unless told otherwise; both are in `unit`. No level may exceed `maximum`.
+    """
+
+    name: str
+    unit: str
+    levels: tuple[float, ...]
+    train_level: float
+    maximum: float
+
+
+class Device(ABC):
+    """A memristive device technology.
+
+    A chip is a set of tensors: `program` returns the analog weights as one programmed chip
+    shows them. All randomness comes from `generator`, drawn in the order of `weights` and in
+    amounts that do not depend on `level`, so that one generator state is one physical chip
+    at every level and for every network of that shape.
+    """
+
+    name: ClassVar[str] = ""
+    version: ClassVar[str] = "1"
+    source: ClassVar[str] = ""
+    mapping: ClassVar[str] = "signed weight"
+    # Do gradients pass through `program` to the clean weights? Otherwise training is straight-through.
+    differentiable: ClassVar[bool] = False
+    # Earliest and latest time since programming that the source covers; None: no time axis.
+    times_s: ClassVar[tuple[float, float] | None] = None
+    default_time_s: ClassVar[float | None] = None
+    axis: ClassVar[Axis]
+
+    @abstractmethod
+    def program(
+        self, weights: Weights, generator: torch.Generator, *, level: float, time_s: float | None = None
+    ) -> dict[str, Tensor]:
+        """Return the chip: a tensor of the same shape and dtype for each name in `weights`.
+
+        `weights[name]`: any shape, signed, in the network's own units.
+        """
+
+    def read(self, chip: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """What changes at every inference (read noise). Default: nothing."""
+        return chip
+
+    def is_random(self, level: float) -> bool:
+        """Can two chips differ at this level? If not, the sweep runs one chip there."""
+        return level > 0
+
+    def check(self, level: float, time_s: float | None = None) -> None:
+        """Raise DeviceError for a level or a time that this device's source does not cover."""
+        if not 0 <= level <= self.axis.maximum:
+            raise DeviceError(
+                f"{self.name}: level {level:g} is out of range; {self.axis.name} goes from 0 to {self.axis.maximum:g}"
+            )
+        if time_s is None:
+            return
+        if self.times_s is None:
+            raise DeviceError(f"{self.name}: has no time axis, so --time {time_s:g} means nothing; leave it out")
+        first, last = self.times_s
+        if not first <= time_s <= last:
+            raise DeviceError(
+                f"{self.name}: time {time_s:g} s is out of range; its source covers {first:g} to {last:g} s"
+            )
+
+    def training_chip(
+        self,
+        weights: Weights,
+        generator: torch.Generator,
+        *,
+        level: float,
+        time_s: float | None = None,
+        straight_through: bool = False,
+    ) -> dict[str, Tensor]:
+        """A chip for a forward pass in training, with gradients to `weights`.
+
+        Through the device's own formula where it has a gradient; otherwise, or if
+        `straight_through`, the gradient of a chip weight is that of the clean weight.
+        """
+        if self.differentiable and not straight_through:
+            return self.program(weights, generator, level=level, time_s=time_s)
+        with torch.no_grad():
+            chip = self.program(weights, generator, level=level, time_s=time_s)
+        return {name: _StraightThrough.apply(weights[name], chip[name]) for name in weights}
+
+
+class _StraightThrough(torch.autograd.Function):
+    """Forward: the chip's weight. Backward: identity to the clean weight."""
+
+    @staticmethod
+    def forward(ctx, clean: Tensor, chip: Tensor) -> Tensor:  # type: ignore[override]
+        return chip.view_as(chip)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return grad, None
+
+
+def flatten(weights: Weights) -> Tensor:
+    """All weights as one vector, in the order of the mapping (one random call serves a whole chip)."""
+    return torch.cat([w.reshape(-1) for w in weights.values()])
+
+
+def unflatten(flat: Tensor, like: Weights) -> dict[str, Tensor]:
+    """Inverse of `flatten`: views of `flat` with the shapes of `like`."""
+    parts = flat.split([w.numel() for w in like.values()])
+    return {name: part.view(w.shape) for (name, w), part in zip(like.items(), parts, strict=True)}
+
+
+def draw_normal(n: int, generator: torch.Generator, like: Tensor) -> Tensor:
+    """n standard normal float32 numbers, drawn where the generator lives, moved to where `like` is."""
+    return torch.randn(n, generator=generator, device=generator.device).to(like.device)

@@ -1,0 +1,169 @@
+"""Devices made of measured cells: a table of conductance deviations, given conductance and time.
+
+A weight w of a tensor with M = max|w| is a differential pair: the used cell is programmed to
+g = |w| / M * g_max, the unused one to 0. Each cell then deviates,
+
+    g_eff = max(0, g + level * (Q(u | g, t) - g)),    u ~ U(0, 1), one draw a cell,
+
+with Q the measured quantile function of the conductance at time t given the conductance g at
+programming. The chip's weight is (g+ - g-) * M / g_max. A cell keeps its u at all times and
+levels. Between measured times, deviations are interpolated in log10 t.
+"""
+
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from devices._base import Axis, Device, DeviceError, Weights, flatten, unflatten
+
+# Regular grid on which Q is looked up. 128 conductances are 0.3 uS apart for g_max = 40 uS, a tenth of the
+# measured spread; 2048 equally likely u let one random int32 serve both cells of a pair.
+ROWS, BITS = 128, 11
+DRAWS = 2**BITS
+
+
+class Measured(Device):
+    """Differential pairs of cells whose deviation is looked up in a table (see bench/fit.py)."""
+
+    mapping = "differential pair, unused cell at 0"
+    axis = Axis(
+        name="multiplier",
+        unit="x measured deviation",
+        levels=(0.0, 0.25, 0.5, 0.75, 1.0, 1.5),
+        train_level=0.75,
+        maximum=4.0,
+    )
+    default_time_s: ClassVar[float]
+    table_file: ClassVar[Path]
+
+    def __init__(self) -> None:
+        self._load(self.table_file)
+
+    @classmethod
+    def from_file(cls, path: Path) -> "Measured":
+        """A device from a user's fitted table; its name is the file's stem. Raises DeviceError."""
+        device = cls.__new__(cls)
+        content = device._load(path)
+        last = device.table["times_s"][-1]
+        # What other devices state as class attributes, this one learns from its file
+        vars(device).update(
+            name=path.stem,
+            version=f"fit-{hashlib.sha256(content).hexdigest()[:8]}",
+            source=str(device.table.get("provenance", {}).get("source", "")),
+            times_s=(device.table["times_s"][0], last),
+            default_time_s=last,
+        )
+        return device
+
+    def _load(self, path: Path) -> bytes:
+        try:
+            content = path.read_bytes()
+            self.table = check_table(json.loads(content), path.name)
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise DeviceError(f"{path.name}: not a readable table: {error}; make one with bench device fit") from error
+        self._grids: dict[tuple[float, torch.device], Tensor] = {}
+        return content
+
+    @torch.no_grad()
+    def program(
+        self, weights: Weights, generator: torch.Generator, *, level: float, time_s: float | None = None
+    ) -> dict[str, Tensor]:
+        """Map to differential pairs and let every cell deviate as measured; one int32 draw a weight."""
+        self.check(level, time_s)
+        flat = flatten(weights).float()
+        parts = unflatten(flat, weights)
+        peaks = {name: w.abs().max() for name, w in parts.items()}
+        for name, w in parts.items():
+            w.div_(peaks[name].clamp(min=1e-30))  # now -1 to 1; a tensor of zeros has no scale and stays zero
+        bits = torch.empty(flat.shape, dtype=torch.int32, device=generator.device)
+        bits = bits.random_(generator=generator).to(flat.device)
+        deviation = self._grid(self.default_time_s if time_s is None else time_s, flat.device) * level
+        used = flat.abs()
+        # Clamped, so that a diverged network's NaN gives NaN and not an index out of range
+        row = torch.add(flat.new_full((), 0.5), used, alpha=ROWS - 1).int().clamp_(0, ROWS - 1)
+        row.mul_(DRAWS).add_(bits & (DRAWS - 1))
+        used.add_(deviation.view(-1).index_select(0, row)).clamp_(min=0)
+        other = torch.bitwise_right_shift(bits, BITS, out=row).bitwise_and_(DRAWS - 1)
+        used.sub_(deviation[0].clamp(min=0).index_select(0, other))
+        used.mul_(torch.copysign(flat.new_ones(()), flat, out=flat))
+        chip = unflatten(used, weights)
+        return {name: w.mul_(peaks[name]).to(weights[name].dtype) for name, w in chip.items()}
+
+    def deviation_us(self, time_s: float) -> Tensor:
+        """Quantiles of g(t) - g in uS, (knots of g, probabilities), interpolated in log10 time. Raises DeviceError."""
+        times = self.table["times_s"]
+        if not times[0] <= time_s <= times[-1]:
+            raise DeviceError(
+                f"{self.name}: time {time_s:g} s is out of range; measured {times[0]:g} to {times[-1]:g} s"
+            )
+        table = torch.tensor(self.table["deviation_us"], dtype=torch.float64)
+        log_times = torch.tensor(times, dtype=torch.float64).log10()
+        at = torch.tensor([time_s], dtype=torch.float64).log10()
+        return _interpolate(log_times, table.flatten(1), at).view(table.shape[1:])
+
+    def _grid(self, time_s: float, where: torch.device) -> Tensor:
+        """Deviation / g_max, (ROWS, DRAWS) float32: conductances from 0 to g_max, equally likely draws.
+
+        A draw stands for the mean of the quantile function over its share of probability: the mean
+        deviation is exact, the extremes give way to the mean of the outermost 1 / DRAWS.
+        """
+        if (time_s, where) not in self._grids:
+            g_max_us = self.table["g_max_us"]
+            p = torch.tensor(self.table["probabilities"], dtype=torch.float64)
+            g_us = torch.tensor(self.table["g_us"], dtype=torch.float64)
+            rows_us = torch.linspace(0, g_max_us, ROWS, dtype=torch.float64)
+            quantile = _interpolate(g_us, self.deviation_us(time_s), rows_us).T  # (probabilities, rows)
+            edges = torch.linspace(0, 1, DRAWS + 1, dtype=torch.float64)
+            area = torch.zeros_like(quantile)
+            area[1:] = ((quantile[1:] + quantile[:-1]) / 2 * p.diff()[:, None]).cumsum(0)
+            # The integral of a piecewise linear function: area up to the probability below, and a trapezoid
+            below = (torch.searchsorted(p, edges, right=True) - 1).clamp(0, len(p) - 2)
+            trapezoid = (quantile[below] + _interpolate(p, quantile, edges)) / 2 * (edges - p[below])[:, None]
+            grid = (area[below] + trapezoid).diff(dim=0).T * (DRAWS / g_max_us)
+            self._grids[time_s, where] = grid.to(where, torch.float32).contiguous()
+        return self._grids[time_s, where]
+
+
+def _interpolate(x: Tensor, y: Tensor, at: Tensor) -> Tensor:
+    """Piecewise linear, along the first dimension of y: x (n,) ascending, y (n, k), at (m,) within x; (m, k)."""
+    if len(x) == 1:
+        return y.expand(len(at), -1)
+    i = (torch.searchsorted(x, at, right=True) - 1).clamp(0, len(x) - 2)
+    share = ((at - x[i]) / (x[i + 1] - x[i]))[:, None]
+    return y[i] * (1 - share) + y[i + 1] * share
+
+
+def check_table(table: Any, file: str) -> dict[str, Any]:
+    """The table if it is whole and makes sense, else DeviceError."""
+
+    def need(truth: bool, wish: str) -> None:
+        if not truth:
+            raise DeviceError(f"{file}: {wish}; make the table anew with bench device fit")
+
+    need(isinstance(table, dict) and table.get("schema") == 1, "schema must be 1")
+    axes = {}
+    for key in ("times_s", "g_us", "probabilities", "deviation_us"):
+        try:
+            axes[key] = torch.tensor(table[key], dtype=torch.float64)
+        except (KeyError, TypeError, ValueError, RuntimeError, OverflowError):
+            need(False, f"{key} must be there and be an array of numbers, all rows as long")
+        need(bool(axes[key].isfinite().all()) and axes[key].numel() > 0, f"{key} must hold finite numbers only")
+    times, g, p, deviation = axes.values()
+    for key, axis in (("times_s", times), ("g_us", g), ("probabilities", p)):
+        need(axis.dim() == 1 and bool((axis.diff() > 0).all()), f"{key} must be one ascending row")
+    need(isinstance(table.get("provenance", {}), dict), "provenance must be an object")
+    g_max = table.get("g_max_us")
+    need(isinstance(g_max, int | float) and 0 < g_max < math.inf, "g_max_us must be a positive number")
+    need(times[0].item() > 0, "times_s must be after 0 s")
+    need(len(g) > 1 and g[0].item() == 0 and g[-1].item() >= g_max, "g_us must go from 0 to g_max_us at least")
+    need(len(p) > 1 and p[0].item() == 0 and p[-1].item() == 1, "probabilities must go from 0 to 1")
+    need(
+        tuple(deviation.shape) == (len(times), len(g), len(p)), "deviation_us must be [time][conductance][probability]"
+    )
+    need(bool((deviation.diff(dim=-1) >= 0).all()), "deviation_us must not fall with probability")
+    return table

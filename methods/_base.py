@@ -1,0 +1,158 @@
+"""The method interface: what a training method is, and what the bench offers it."""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from devices._base import Device
+from tasks._base import Task
+
+
+class MethodError(ValueError):
+    """A user's mistake about a method or its settings, told in one line."""
+
+
+def setting(
+    default: Any, doc: str, *, low: float | None = None, high: float | None = None, choices: tuple[str, ...] = ()
+) -> Any:
+    """A field of a method's Settings with its meaning and range; command line and tuner read them."""
+    return field(default=default, metadata={"doc": doc, "low": low, "high": high, "choices": choices})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Base of every method's settings. Each field is made with `setting`."""
+
+    def __post_init__(self) -> None:
+        for f in dataclasses.fields(self):
+            value, meta = getattr(self, f.name), f.metadata
+            if value is None:
+                continue
+            if meta["choices"] and value not in meta["choices"]:
+                raise MethodError(f"setting {f.name}={value}: must be one of {', '.join(meta['choices'])}")
+            low, high = meta["low"], meta["high"]
+            if (low is not None and value < low) or (high is not None and value > high):
+                span = f"at least {low:g}" if high is None else f"between {low:g} and {high:g}"
+                raise MethodError(f"setting {f.name}={value:g}: must be {span}")
+
+
+@dataclass(frozen=True)
+class Deployable:
+    """What training yields: a network and the names of its weights that go on the crossbar."""
+
+    network: nn.Module
+    analog: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """How long and how a run trains. One-cycle SGD with momentum in both phases.
+
+    `epochs` train from scratch without noise; `finetune_epochs` continue with noise, or distil.
+    `train_samples`: size of the training subset, None for all.
+    """
+
+    epochs: int
+    finetune_epochs: int
+    batch_size: int = 256
+    lr: float = 0.1
+    finetune_lr: float = 0.02
+    weight_decay: float = 5e-4
+    momentum: float = 0.9
+    train_samples: int | None = None
+
+
+class Context(Protocol):
+    """What the bench offers a method while it trains. Implemented in bench/context.py."""
+
+    task: Task
+    device: Device
+    level: float
+    time_s: float | None
+    budget: Budget
+    generator: torch.Generator  # for noise; lives where the network lives; reseeded each epoch
+
+    def network(self) -> nn.Module:
+        """The run's network, freshly initialised from the run's seed, on the right processor."""
+        ...
+
+    def forward(
+        self,
+        network: nn.Module,
+        inputs: Tensor,
+        chip: Mapping[str, Tensor] | None = None,
+        *,
+        update_statistics: bool = True,
+    ) -> Tensor:
+        """Run the network, with `chip` in place of its weights if given; float32 output.
+
+        `update_statistics=False`: a pass in training mode leaves BatchNorm's running statistics alone.
+        """
+        ...
+
+    def chip(
+        self,
+        network: nn.Module,
+        names: tuple[str, ...],
+        *,
+        level: float | None = None,
+        straight_through: bool = False,
+    ) -> dict[str, Tensor]:
+        """A fresh chip of the training device, at the run's level or another; gradients to the network."""
+        ...
+
+    def epochs(self, n: int, state: Mapping[str, Any]) -> Iterator[int]:
+        """Yield 0..n-1; after each, checkpoint `state` (objects with state_dict); resume where it stopped."""
+        ...
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """One epoch of shuffled, augmented, prepared training batches; counts samples."""
+        ...
+
+    def steps_per_epoch(self) -> int: ...
+
+    def score(self, network: nn.Module, levels: tuple[float, ...]) -> list[float]:
+        """Mean metric at each level on fixed validation chips (never the test set)."""
+        ...
+
+    def report(self, **figures: float) -> None:
+        """Figures for the progress display."""
+        ...
+
+    def train(self, method: str, *, level: float | None = None, **settings: Any) -> nn.Module:
+        """The network of another run of this task, seed and budget, from the store or trained now."""
+        ...
+
+
+class Method(ABC):
+    """A way of training a network so that its chips work."""
+
+    name: ClassVar[str] = ""
+    version: ClassVar[str] = "1"
+    source: ClassVar[str] = ""
+    # False: the result does not depend on the device, so it is trained once for all (on `ideal`).
+    uses_device: ClassVar[bool] = True
+    # False: the run makes no use of finetune_epochs (its budget is normalised, so that it is shared).
+    finetunes: ClassVar[bool] = True
+    Settings: ClassVar[type[Settings]] = Settings
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings: Any = settings if settings is not None else self.Settings()
+
+    @abstractmethod
+    def fit(self, context: Context) -> Deployable:
+        """Train and return the network to deploy."""
+
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def analog_weights(network: nn.Module, names: tuple[str, ...]) -> dict[str, Tensor]:
+    """The network's crossbar weights by name, as parameters (gradients flow)."""
+    parameters = dict(network.named_parameters())
+    return {name: parameters[name] for name in names}

@@ -1,0 +1,57 @@
+"""The one training loop. A method hands it a loss; everything else is the same for all methods."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from methods._base import Context, MethodError
+
+
+def sgd(
+    context: Context,
+    network: nn.Module,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    *,
+    epochs: int,
+    lr: float,
+    state: Mapping[str, Any] | None = None,
+    after_step: Callable[[], None] | None = None,
+    after_epoch: Callable[[], None] | None = None,
+) -> None:
+    """Train `network` in place: SGD with Nesterov momentum, one-cycle learning rate with peak `lr`.
+
+    `loss(inputs, targets)` does the forward passes and returns a scalar. `state`: whatever else
+    must survive a kill (a dict, or objects with state_dict), beside network and optimizer.
+    MethodError if the loss stops being finite.
+    """
+    budget = context.budget
+    optimizer = torch.optim.SGD(
+        network.parameters(), lr=lr, momentum=budget.momentum, nesterov=True, weight_decay=budget.weight_decay
+    )
+    steps = epochs * context.steps_per_epoch()
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=lr, total_steps=max(steps, 2), pct_start=0.2, cycle_momentum=False
+    )
+    resumable = {"network": network, "optimizer": optimizer, "schedule": schedule, **(state or {})}
+    for epoch in context.epochs(epochs, resumable):
+        network.train()
+        total, count = torch.zeros((), device=next(network.parameters()).device), 0
+        for inputs, targets in context.batches():
+            value = loss(inputs, targets)
+            optimizer.zero_grad(set_to_none=True)
+            value.backward()
+            optimizer.step()
+            schedule.step()
+            if after_step is not None:
+                after_step()
+            total += value.detach()  # stays on the processor: no wait for it at every step
+            count += 1
+        mean = total.item() / count
+        if not math.isfinite(mean):
+            raise MethodError(f"training diverged in epoch {epoch + 1} (loss {mean}); try a smaller --lr")
+        context.report(loss=mean)
+        if after_epoch is not None:
+            after_epoch()

@@ -1,0 +1,97 @@
+"""MTRD: multi-teacher robust distillation, in the manuscript's form.
+
+Source: Wu et al., "Robust distillation for compute-in-memory", loss and dynamic teacher weights:
+L = alpha T^2 sum_i beta_i KL(softmax(z_i/T) || softmax(z_clean/T)) + (1 - alpha) CE(z_noisy, y).
+Teacher i is a noise-injection network at level i of the device's axis (and the nominal one, clean),
+frozen, with fresh noise at its own level; the student starts from the teacher at its own level.
+Deviations: teacher weights follow validation chips, never the test set; the student's clean pass
+leaves BatchNorm's running statistics to the noisy pass; the first improvement is measured against
+the student's start, so weights are dynamic from the second epoch on.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from methods._base import Context, Deployable, Method, Settings, setting
+from methods._loop import sgd
+
+
+@dataclass(frozen=True, kw_only=True)
+class MtrdSettings(Settings):
+    """Settings of MTRD; the student's level is the run's own (`--level`)."""
+
+    temperature: float = setting(5.0, "softmax temperature T of the distillation", low=0.1, high=100.0)
+    alpha: float = setting(0.7, "share of the distillation term in the loss", low=0.0, high=1.0)
+    weighting: str = setting(
+        "rank", "how teacher weights follow the student's progress", choices=("rank", "softmax", "uniform")
+    )
+
+
+class Mtrd(Method):
+    """Distils one noise-injection teacher per device level, and a clean one, into one student."""
+
+    name = "mtrd"
+    source = "Wu et al., MTRD"
+    Settings = MtrdSettings
+
+    def fit(self, context: Context) -> Deployable:
+        """Train the missing teachers, then the student for `finetune_epochs`."""
+        task, budget, settings = context.task, context.budget, self.settings
+        levels = tuple(sorted({0.0, *context.device.axis.levels}))
+        student = context.train("noise_injection", level=context.level)
+        teachers = [
+            context.train("noise_injection", level=level) if level > 0 else context.train("nominal")
+            for level in levels
+        ]
+        names = task.analog(student)
+        progress = {"betas": [1 / len(levels)] * len(levels), "scores": []}
+
+        def loss(inputs: Tensor, targets: Tensor) -> Tensor:
+            clean = context.forward(student, inputs, update_statistics=False)
+            distillation = torch.zeros((), device=clean.device)
+            for beta, level, teacher in zip(progress["betas"], levels, teachers, strict=True):
+                with torch.no_grad():
+                    teacher.eval()
+                    lesson = context.forward(teacher, inputs, context.chip(teacher, names, level=level))
+                distillation = distillation + beta * task.distill(clean, lesson, settings.temperature)
+            noisy = context.forward(student, inputs, context.chip(student, names))
+            return settings.alpha * distillation + (1 - settings.alpha) * task.loss(noisy, targets)
+
+        def reweigh() -> None:
+            scores = context.score(student, levels)
+            better = 1 if task.metric.higher_is_better else -1
+            gains = [better * (now - before) for now, before in zip(scores, progress["scores"], strict=True)]
+            progress.update(betas=teacher_weights(gains, settings.weighting), scores=scores)
+
+        if settings.weighting != "uniform":
+            progress["scores"] = context.score(student, levels)
+        sgd(
+            context,
+            student,
+            loss,
+            epochs=budget.finetune_epochs,
+            lr=budget.finetune_lr,
+            state={"progress": progress},
+            after_epoch=reweigh if settings.weighting != "uniform" else None,
+        )
+        return Deployable(student, names)
+
+
+def teacher_weights(gains: list[float], weighting: str) -> list[float]:
+    """Normalised weights of the teachers from the student's gain at each teacher's level (points).
+
+    'rank': evenly spaced from 2.5 (least improved) to 1 (most), as in the released code;
+    'softmax': softmax(-gain), the manuscript's, with the sign of its prose; 'uniform': equal.
+    """
+    n = len(gains)
+    if weighting == "uniform" or n == 1:
+        return [1 / n] * n
+    if weighting == "softmax":
+        return torch.softmax(-torch.tensor(gains, dtype=torch.float64), 0).tolist()
+    order = sorted(range(n), key=lambda i: (gains[i], i))
+    raw = [0.0] * n
+    for place, i in enumerate(order):
+        raw[i] = 2.5 - 1.5 * place / (n - 1)
+    return [r / sum(raw) for r in raw]

@@ -1,0 +1,1 @@
+"""What must be done: data, networks, loss and metric, one file a task."""

@@ -1,0 +1,122 @@
+"""The task interface: data, networks, loss and metric."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+
+class TaskError(ValueError):
+    """A user's mistake about a task (unknown network, data that can't be had), told in one line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """What a record counts. `scale` turns the mean over samples into `unit`."""
+
+    name: str
+    unit: str
+    higher_is_better: bool = True
+
+
+@dataclass(frozen=True)
+class Split:
+    """Samples in memory. `inputs`: (n, ...) as stored, e.g. uint8 (n, 3, 32, 32); `targets`: (n, ...)."""
+
+    inputs: Tensor
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def to(self, device: torch.device) -> "Split":
+        return Split(self.inputs.to(device), self.targets.to(device))
+
+    def head(self, n: int | None) -> "Split":
+        """The first n samples (splits are stored in a fixed shuffled order); all if None."""
+        return self if n is None else Split(self.inputs[:n], self.targets[:n])
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Disjoint training, validation and test samples. Test is read only by the sweep."""
+
+    train: Split
+    val: Split
+    test: Split
+
+
+class Task(ABC):
+    """Something a network must do, with everything that is fixed about it."""
+
+    name: ClassVar[str] = ""
+    version: ClassVar[str] = "1"
+    dataset: ClassVar[str] = ""
+    source: ClassVar[str] = ""
+    metric: ClassVar[Metric]
+    networks: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def splits(self, cache: Path, data_dir: Path | None = None) -> Splits:
+        """Load the data, fetching them into `cache` if they are neither in `data_dir` nor there."""
+
+    @abstractmethod
+    def network(self, name: str, width: float = 1.0) -> nn.Module:
+        """A freshly initialised network (from torch's global random state). TaskError if unknown."""
+
+    @abstractmethod
+    def prepare(self, inputs: Tensor) -> Tensor:
+        """Stored inputs (n, ...) -> what the network takes, float32 and normalised."""
+
+    def augment(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
+        """Random augmentation of stored inputs (n, ...), before `prepare`. Default: none."""
+        return inputs
+
+    @abstractmethod
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Training loss, mean over the batch."""
+
+    @abstractmethod
+    def distill(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        """Distance of the student's output to a teacher's at a temperature, T^2 included."""
+
+    @abstractmethod
+    def correct(self, output: Tensor, target: Tensor) -> Tensor:
+        """Per-sample contribution to the metric, float (n,); its mean over a split is the metric."""
+
+    def probabilities(self, output: Tensor) -> Tensor | None:
+        """(n, classes) predictive distribution for EKL, or None where there is none."""
+        return None
+
+    def analog(self, network: nn.Module) -> tuple[str, ...]:
+        """Names of the weights that sit on the crossbar: all Conv and Linear weights, biases digital."""
+        kinds = (nn.Conv1d, nn.Conv2d, nn.Linear)
+        seen: set[int] = set()
+        names = []
+        for name, module in network.named_modules():
+            if isinstance(module, kinds) and id(module.weight) not in seen:
+                seen.add(id(module.weight))
+                names.append(f"{name}.weight" if name else "weight")
+        return tuple(names)
+
+
+def stratified_split(targets: Tensor, held_out: int, seed: int = 2024) -> tuple[Tensor, Tensor]:
+    """Indices of (train, validation), each class in proportion, both in a fixed shuffled order.
+
+    `targets`: (n,) class labels; `held_out`: size of validation, rounded down per class.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(targets), generator=generator)
+    held = torch.zeros(len(targets), dtype=torch.bool)
+    for label in targets.unique():
+        members = order[targets[order] == label]
+        held[members[: held_out * len(members) // len(targets)]] = True
+    return order[~held[order]], order[held[order]]
+
+
+Batch = tuple[Tensor, Tensor]
+State = Mapping[str, Tensor]

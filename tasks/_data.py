@@ -1,0 +1,158 @@
+"""Getting a data set: a directory the user names, the cache, then the sources in turn.
+
+A data set is four uint8 tensors, train_x, train_y, test_x and test_y, in the publisher's order.
+Their SHA-256 is stated by the task and checked whatever the source, so that all sources give the
+same bits. The cache is one safetensors file, written to a temporary name and renamed when whole.
+"""
+
+import hashlib
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tasks._base import TaskError
+
+log = logging.getLogger("bench")
+
+Tensors = dict[str, Tensor]
+KEYS = ("train_x", "train_y", "test_x", "test_y")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A place to fetch from. `get` is given an empty folder to work in; it raises if it fails."""
+
+    label: str
+    size_mb: int
+    get: Callable[[Path], Tensors]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """What there is to know about the files of a data set.
+
+    `read` takes the tensors out of a directory in torchvision's layout: FileNotFoundError if the
+    directory does not hold the set, another exception if a file is broken. `expected` says in
+    words what it looks for. `sha256` is over the bytes of the four tensors in the order of KEYS.
+    """
+
+    title: str
+    stem: str
+    sha256: str
+    expected: str
+    read: Callable[[Path], Tensors]
+    sources: tuple[Source, ...]
+
+
+def load(dataset: Dataset, cache: Path, data_dir: Path | None = None) -> Tensors:
+    """The four tensors: `_x` uint8 (n, channels, height, width), `_y` uint8 (n,).
+
+    A `data_dir` that does not hold the set is an error: falling back would use other files than
+    the user meant. Raises TaskError, one line, if the set cannot be had.
+    """
+    if data_dir is not None:
+        return _from_user(dataset, data_dir)
+    path = cache / f"{dataset.stem}.safetensors"
+    try:
+        return _cached(dataset, path)
+    except Exception:  # missing or broken: looked at again under the lock, where it is said
+        pass
+    from filelock import FileLock
+
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            try:
+                return _cached(dataset, path)  # another process may have fetched it meanwhile
+            except FileNotFoundError:
+                pass
+            except Exception as error:
+                log.warning("%s: %s is broken (%s); fetching it again", dataset.title, path, _short(error))
+            tensors = _fetch(dataset, cache)
+            _write(tensors, path)
+            return tensors
+    except OSError as error:
+        raise TaskError(
+            f"{dataset.title}: can't write to the cache {cache} ({_short(error)}); free it, or {_advice(dataset)}"
+        ) from error
+
+
+def checksum(tensors: Tensors) -> str:
+    """SHA-256 of the bytes of the four tensors, in the order of KEYS."""
+    digest = hashlib.sha256()
+    for key in KEYS:
+        digest.update(tensors[key].contiguous().view(-1).numpy().data)
+    return digest.hexdigest()
+
+
+def _checked(dataset: Dataset, tensors: Tensors) -> Tensors:
+    wrong = [key for key in KEYS if key not in tensors or tensors[key].dtype != torch.uint8]
+    if wrong:
+        raise ValueError(f"no uint8 tensor {wrong[0]}")
+    if (found := checksum(tensors)) != dataset.sha256:
+        raise ValueError(f"wrong checksum {found[:12]}..., expected {dataset.sha256[:12]}...")
+    return tensors
+
+
+def _from_user(dataset: Dataset, data_dir: Path) -> Tensors:
+    try:
+        return _checked(dataset, dataset.read(data_dir))
+    except FileNotFoundError as error:
+        raise TaskError(f"{dataset.title}: not found in {data_dir}; expected there: {dataset.expected}") from error
+    except Exception as error:
+        raise TaskError(
+            f"{dataset.title}: the files in {data_dir} can't be used ({_short(error)}); "
+            f"expected there: {dataset.expected}"
+        ) from error
+
+
+def _cached(dataset: Dataset, path: Path) -> Tensors:
+    from safetensors.torch import load_file
+
+    if not path.exists():
+        raise FileNotFoundError(path)
+    return _checked(dataset, load_file(path))
+
+
+def _fetch(dataset: Dataset, cache: Path) -> Tensors:
+    failures = []
+    for source in dataset.sources:
+        log.info("fetching %s from %s (%d MB)", dataset.title, source.label, source.size_mb)
+        try:
+            with tempfile.TemporaryDirectory(dir=cache, prefix=f".{dataset.stem}-") as folder:
+                return _checked(dataset, source.get(Path(folder)))
+        except Exception as error:  # however a source fails, the next one gets its turn
+            failures.append(f"{source.label}: {_short(error)}")
+    raise TaskError(f"{dataset.title} can't be fetched ({'; '.join(failures)}); {_advice(dataset)}")
+
+
+def _write(tensors: Tensors, path: Path) -> None:
+    """Write the cache file under a temporary name beside it, then rename: it is whole or not there."""
+    from safetensors.torch import save
+
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        # Not save_file, which makes the file readable by its owner alone; a lab may share a cache.
+        with temporary.open("wb") as file:
+            file.write(save(tensors))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _advice(dataset: Dataset) -> str:
+    return f"name a directory with --data DIR that holds {dataset.expected}"
+
+
+def _short(error: Exception) -> str:
+    """The exception in at most 160 characters, on one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 160 else text[:157] + "..."

@@ -1,0 +1,101 @@
+"""Networks by name: a file in tasks/_models/ or any model of timm."""
+
+import ast
+import difflib
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from tasks._base import TaskError
+
+MODELS = Path(__file__).parent / "_models"
+Build = Callable[[], nn.Module]
+
+
+def find_network(name: str, in_shape: tuple[int, int, int], classes: int, width: float = 1.0) -> nn.Module:
+    """A freshly initialised network, (n, *in_shape) -> (n, classes).
+
+    `name`: the stem of a file in tasks/_models/, or `timm:NAME?key=value,key=value` with arguments
+    of the timm model (no commas in a value). `width` multiplies the hidden widths. Raises TaskError,
+    with the nearest name for an unknown one.
+    """
+    if not width > 0:
+        raise TaskError(f"network {name}: width {width:g} is out of range; it must be above 0")
+    build = _timm(name, in_shape, classes, width) if name.startswith("timm:") else _own(name, in_shape, classes, width)
+    size = " x ".join(map(str, in_shape))
+    # Whatever exception a network raises, to the user it is the wrong network or the wrong arguments.
+    try:
+        network = build()
+    except Exception as error:
+        raise TaskError(f"network {name}: can't be built for {size} images ({_short(error)})") from error
+    try:
+        _try_out(network, in_shape, classes)
+    except Exception as error:
+        raise TaskError(f"network {name}: does not take {size} images ({_short(error)})") from error
+    return network
+
+
+def own_networks() -> list[str]:
+    """Names of the files in tasks/_models/."""
+    return sorted(path.stem for path in MODELS.glob("*.py") if not path.stem.startswith("_"))
+
+
+def _own(name: str, in_shape: tuple[int, int, int], classes: int, width: float) -> Build:
+    known = own_networks()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        raise TaskError(f"unknown network {name}{_hint(near)} ({', '.join(known)}, or timm:NAME)")
+    module = importlib.import_module(f"tasks._models.{name}")
+    return lambda: module.build(in_shape, classes, width)
+
+
+def _timm(name: str, in_shape: tuple[int, int, int], classes: int, width: float) -> Build:
+    import timm
+
+    if width != 1:
+        raise TaskError(f"network {name}: timm networks have no width factor; leave it at 1")
+    model, _, arguments = name.removeprefix("timm:").partition("?")
+    if not timm.is_model(model):
+        near = [f"timm:{match}" for match in difflib.get_close_matches(model, timm.list_models(), n=1, cutoff=0.5)]
+        raise TaskError(f"unknown network timm:{model}{_hint(near)} (timm.list_models() lists them)")
+    settings = {"pretrained": False, "num_classes": classes, "in_chans": in_shape[0]}
+    given = _parse(name, arguments)
+    if taken := settings.keys() & given.keys():
+        raise TaskError(f"network {name}: {', '.join(sorted(taken))} is set by the task; leave it out")
+    return lambda: timm.create_model(model, **settings, **given)
+
+
+def _parse(name: str, arguments: str) -> dict[str, Any]:
+    """The text "img_size=32,act_layer=relu" as {"img_size": 32, "act_layer": "relu"}."""
+    parsed: dict[str, Any] = {}
+    for part in filter(None, arguments.split(",")):
+        key, equals, value = part.partition("=")
+        if not (equals and key.isidentifier()):
+            raise TaskError(f"network {name}: {part!r} is no key=value; write timm:NAME?key=value,key=value")
+        try:
+            parsed[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            parsed[key] = value
+    return parsed
+
+
+def _hint(near: list[str]) -> str:
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:160] or type(error).__name__
+
+
+@torch.no_grad()
+def _try_out(network: nn.Module, in_shape: tuple[int, int, int], classes: int) -> None:
+    """Run one black image: a misfit is told here, not after the data were fetched and a training begun."""
+    was_training = network.training
+    shape = network.eval()(torch.zeros(1, *in_shape)).shape
+    network.train(was_training)
+    if shape != (1, classes):
+        raise ValueError(f"gives outputs of shape {tuple(shape)}")
