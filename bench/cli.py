@@ -1,7 +1,6 @@
 """The commands, nothing else. Heavy imports wait until a command needs them."""
 
 import logging
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +20,7 @@ app.add_typer(device_app, name="device")
 
 Results = Annotated[Path, typer.Option("--results", help="Folder of records, leaderboard and plots.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+INTERRUPTED = 130
 
 
 @app.command()
@@ -63,18 +63,17 @@ def run(
 
 
 @app.command(name="list")
-def list_() -> None:
+def list_(debug: Debug = False) -> None:
     """Show the registered methods, devices and tasks."""
-    from rich.console import Console
-    from rich.table import Table
-
     from bench import registry
 
+    # Plain lines, since rich takes as long to import as all the rest of this command.
     for kind in ("methods", "devices", "tasks"):
-        table = Table("name", "what it is", title=kind, title_justify="left", box=None, show_header=False)
-        for entry in registry.entries(kind).values():
-            table.add_row(f"[bold]{entry.name}[/bold]", entry.summary)
-        Console().print(table)
+        known = registry.entries(kind).values()
+        width = max((len(entry.name) for entry in known), default=0)
+        print(kind)
+        for entry in known:
+            print(f"  {entry.name:<{width}}  {entry.summary}".rstrip())
 
 
 @app.command()
@@ -82,7 +81,9 @@ def report(results: Results = Path("results"), debug: Debug = False) -> None:
     """Remake leaderboard, CSV and plots from the records, and show the leaderboard."""
     from bench import commands
 
-    commands.report(results)
+    code = commands.report(results)
+    if code:
+        raise typer.Exit(code)
 
 
 @app.command()
@@ -91,6 +92,24 @@ def show(key: str, results: Results = Path("results"), debug: Debug = False) -> 
     from bench import commands
 
     commands.show(key, results)
+
+
+@app.command()
+def speed(
+    method: Annotated[str, typer.Option(help="Methods, with commas, or 'all'.")] = "nominal,noise_injection,mtrd",
+    device: Annotated[str, typer.Option(help="Device to train on.")] = "rram",
+    task: Annotated[str, typer.Option(help="Task to train.")] = "cifar10",
+    preset: Annotated[str, typer.Option(help="Preset that gives network, width and batch size.")] = "standard",
+    rounds: Annotated[int, typer.Option(help="Turns of each method.", min=1)] = 3,
+    on: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+    data: Annotated[Path | None, typer.Option(help="Folder that holds the data set already.")] = None,
+    results: Results = Path("results"),
+    debug: Debug = False,
+) -> None:
+    """Time a training step of each method, taking turns in one run."""
+    from bench import commands
+
+    commands.speed(method, device, task, preset, rounds, on, data, results)
 
 
 @device_app.command(name="fit")
@@ -123,30 +142,40 @@ def device_show(
 def main() -> None:
     """Entry point: a user's mistake is one line and exit code 2, Ctrl-C is 130, a traceback only with --debug."""
     debug = "--debug" in sys.argv
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    logging.getLogger("bench").setLevel(logging.INFO)
-    # Waiting OpenMP threads that spin take the cores from whatever else runs here.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, handlers=[_Stderr()])
+    logging.getLogger("bench").setLevel(logging.DEBUG if debug else logging.INFO)
     try:
         code = app(standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
-        _end("interrupted; what is finished is kept, and the same command goes on from there", 130)
+        code = INTERRUPTED
     except Exception as error:
         if debug:
             raise
         _end(*_one_line(error))
+    if code == INTERRUPTED:  # some versions of typer catch Ctrl-C and return this
+        _end("interrupted; what is finished is kept, and the same command goes on from there", INTERRUPTED)
     sys.exit(code or 0)
+
+
+class _Stderr(logging.StreamHandler[Any]):
+    """Writes to what sys.stderr is at the time, so that a log line doesn't tear a live progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
 
 
 def _one_line(error: Exception) -> tuple[str, int]:
     """What a person is told, and the exit code: 2 for what they can mend, 1 for our own faults."""
-    show_usage = getattr(error, "show", None)
-    if show_usage is not None:  # click's own usage errors know how to show themselves
-        show_usage()
-        return "", 2
-    text = " ".join(str(error).split())
     if isinstance(error, OSError):
-        return f"{error.filename or 'file'}: {error.strerror or text}", 2
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error), 2
+    if (message := getattr(error, "format_message", None)) is not None:  # typer's own usage errors
+        if type(error).__name__ == "NoArgsIsHelpError":  # the help is printed already
+            return "", 2
+        context = getattr(error, "ctx", None)
+        where = f"; see {context.command_path} --help" if context else ""
+        return f"{' '.join(message().split()).rstrip('.')}{where}", 2
+    text = " ".join(str(error).split())
     if isinstance(error, BenchError) or _is_user_error(error):
         return text, 2
     return f"{type(error).__name__}: {text} (a fault of the bench; --debug shows where)", 1

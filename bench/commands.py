@@ -61,24 +61,27 @@ def run(
     check_writable(results)
     check_writable(home())
     console = Console()
+    monitor = Monitor()
+    runner = Runner(home=home(), results=results, data_dir=data, processor=processor, monitor=monitor)
     failed = 0
-    with Monitor() as monitor:
-        runner = Runner(home=home(), results=results, data_dir=data, processor=processor, monitor=monitor)
-        for cell in cells:
-            try:
-                record = runner.run(cell, _command(cell, request, settings), force)
-            except Exception as error:
-                if len(cells) == 1:
-                    raise
-                failed += 1
-                monitor.say(f"FAILED {title(cell.evaluation.training, cell.evaluation.device)}: {error}")
-                log.debug("traceback", exc_info=True)
-                continue
-            console.print(leaderboard.sweep_table(record))
-    leaderboard.write(results)
-    keys = {cell.evaluation.key for cell in cells}
-    leaderboard.render(_alike(leaderboard.load(results)[0], keys), console)
-    console.print(f"records, leaderboard and plots: {results}", highlight=False)
+    for cell in cells:
+        try:
+            record = runner.run(cell, _command(cell, request, settings), force)
+        except Exception as error:
+            if len(cells) == 1:
+                raise
+            failed += 1
+            reason = " ".join(str(error).split()) or type(error).__name__
+            monitor.say(f"FAILED {title(cell.evaluation.training, cell.evaluation.device)}: {reason}")
+            log.debug("", exc_info=True)
+            continue
+        console.print(leaderboard.sweep_table(record))
+    records, warnings = leaderboard.load(results)
+    for warning in warnings:
+        log.warning("%s", warning)
+    leaderboard.write(results, records)
+    leaderboard.render(_alike(records, {cell.evaluation.key for cell in cells}), console)
+    console.print(f"records, leaderboard and plots: {results}", highlight=False, soft_wrap=True)
     return 2 if failed else 0
 
 
@@ -118,24 +121,35 @@ def _command(cell: plan.Cell, request: plan.Request, settings: list[str]) -> str
         value = getattr(request, name)
         if value is not None:
             option = "--time" if name == "time_s" else "--" + name.replace("_", "-")
-            words += [option, f"{value:g}" if isinstance(value, float) else str(value)]
+            words += [option, _exact(value)]
     if request.levels is not None:
-        words += ["--levels", ",".join(f"{v:g}" for v in request.levels)]
+        words += ["--levels", ",".join(map(_exact, request.levels))]
     for text in settings:
         words += ["--set", text]
     words += ["--precision", training.precision]
     return shlex.join(words)
 
 
-def report(results: Path) -> None:
-    """Remake the tables and plots; show the leaderboard."""
+def _exact(value: Any) -> str:
+    """As short as loses nothing: a rounded number would name another cell."""
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+
+
+def report(results: Path) -> int:
+    """Remake the tables and plots from the records that are whole; show the leaderboard. 2 if one is broken."""
     console = Console()
     if not (results / "records").is_dir():
         raise BenchError(f"no records in {results}: run `bench run` first, or name another folder with --results")
     check_writable(results)
-    written = leaderboard.write(results)
-    leaderboard.render(leaderboard.load(results)[0], console)
+    records, warnings = leaderboard.load(results)
+    written = leaderboard.write(results, records)
+    leaderboard.render(records, console)
     console.print("written: " + ", ".join(map(str, written)), highlight=False, soft_wrap=True)
+    for warning in warnings:
+        log.warning("%s", warning)
+    return 2 if warnings else 0
 
 
 def show(key: str, results: Path) -> None:
@@ -147,6 +161,27 @@ def show(key: str, results: Path) -> None:
     console = Console()
     console.print(leaderboard.sweep_table(record))
     console.print_json(data={k: v for k, v in record.items() if k not in ("levels",)})
+
+
+def speed(
+    method: str, device: str, task: str, preset: str, rounds: int, on: str, data: Path | None, results: Path
+) -> None:
+    """Measure step times, show them, keep them in results/speed.json."""
+    from bench import speed
+
+    check_writable(results)
+    processor = fast.processor(on)
+    request = plan.Request(
+        methods=plan.names(method, "methods"),
+        devices=plan.names(device, "devices")[:1],
+        tasks=plan.names(task, "tasks")[:1],
+        seeds=(0,),
+        preset=preset,
+        precision=fast.precision_for(processor),
+    )
+    figures = speed.measure(request, processor, data, rounds)
+    speed.write(figures, results / "speed.json")
+    Console().print(speed.table(figures))
 
 
 def device_fit(cells: Path, out: Path, g_max: float, source: str) -> None:

@@ -20,7 +20,7 @@ from devices._measured import Measured
 WEIGHTS = (-1.0, 0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 DRAWS = 4_000
-COLUMNS = 3
+MOST_COLUMNS = 3
 
 
 def describe(device: Device, time_s: float | None = None, weights: Sequence[float] = WEIGHTS) -> pd.DataFrame:
@@ -51,16 +51,17 @@ def plot(device: Device, path: Path, time_s: float | None = None) -> None:
     table = describe(device, time_s, weights=np.linspace(-1, 1, 41).round(6).tolist())
     levels = [level for level in device.axis.levels if level > 0] or list(device.axis.levels)
     times = list(device.table["times_s"]) if isinstance(device, Measured) else []
-    rows_of_levels, rows_of_times = -(-len(levels) // COLUMNS), -(-len(times) // COLUMNS)
+    columns = min(MOST_COLUMNS, max(len(levels), len(times)))
+    rows_of_levels, rows_of_times = -(-len(levels) // columns), -(-len(times) // columns)
     rows = rows_of_levels + rows_of_times
     with sns.axes_style("whitegrid"), sns.plotting_context("paper", font_scale=1.15):
-        figure = Figure(figsize=(3.5 * COLUMNS, 3.1 * rows + 0.5), layout="constrained")
-        grid = figure.subplots(rows, COLUMNS, squeeze=False)
+        figure = Figure(figsize=(3.8 * columns, 3.1 * rows + 0.5), layout="constrained")
+        grid = figure.subplots(rows, columns, squeeze=False)
         _level_panels(grid[:rows_of_levels].ravel(), device, table, levels)
         if isinstance(device, Measured):
             _time_panels(grid[rows_of_levels:].ravel(), device, times)
         at = device.default_time_s if time_s is None else time_s
-        when = "" if at is None else f", chips {at:g} s after programming"
+        when = "" if at is None else f", chips {_seconds(at)} after programming"
         figure.suptitle(f"{device.name} (version {device.version}){when}")
         figure.savefig(path, dpi=150)
 
@@ -77,7 +78,8 @@ def _level_panels(panels: np.ndarray, device: Device, table: pd.DataFrame, level
         _bands(axes, part.weight.to_numpy(), np.stack(bands))
         axes.set(xlim=(-1, 1), ylim=(low - margin, high + margin))
         axes.set(xlabel="programmed weight / max|w|", ylabel="chip weight / max|w|")
-        axes.set_title(f"{device.axis.name} {level:g} ({device.axis.unit})" if device.axis.unit else "no deviation")
+        unit = f" ({device.axis.unit})" if device.axis.unit else ""
+        axes.set_title(f"{device.axis.name} {level:g}{unit}", fontsize="medium")
     _finish(panels, len(levels))
 
 
@@ -90,8 +92,8 @@ def _time_panels(panels: np.ndarray, device: Measured, times: Sequence[float]) -
         bands = np.stack([[np.interp(q, probabilities, row) for row in deviation_us] for q in QUANTILES])
         axes.axhline(0, color="0.4", linestyle=":", label="programmed")
         _bands(axes, g_us, bands)
-        axes.set(xlim=(0, device.table["g_max_us"]), title=f"one cell, {time:g} s after programming")
-        axes.set(xlabel="conductance at programming (uS)", ylabel="deviation (uS)")
+        axes.set_title(f"one cell, {_seconds(time)} after programming", fontsize="medium")
+        axes.set(xlim=(0, device.table["g_max_us"]), xlabel="conductance at programming (uS)", ylabel="deviation (uS)")
     widest = max(abs(limit) for axes in panels[: len(times)] for limit in axes.get_ylim())
     for axes in panels[: len(times)]:
         axes.set_ylim(-widest, widest)
@@ -111,3 +113,7 @@ def _finish(panels: np.ndarray, used: int) -> None:
     panels[0].legend(loc="upper left", fontsize="small")
     for axes in panels[used:]:
         axes.set_axis_off()
+
+
+def _seconds(time_s: float) -> str:
+    return f"{time_s:,.0f} s" if time_s >= 1000 else f"{time_s:g} s"

@@ -1,12 +1,16 @@
-"""What records are called in tables and plots: printable, short, and different where they differ."""
+"""Names and numbers as tables and plots print them: one line, short, and different where they differ."""
 
 import json
+import math
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bench.stats import Interval
+
 Record = Mapping[str, Any]
+MISSING = "—"
 
 
 def plain(text: object) -> str:
@@ -66,3 +70,32 @@ def command(records: Sequence[Record]) -> str:
     seeds = ",".join(str(r["evaluation"]["training"]["seed"]) for r in records)
     joined = {re.sub(r"--seed[ =]\d+", f"--seed {seeds}", command) for command in commands}
     return joined.pop() if len(joined) == 1 else f"{commands[0]}  # and {len(commands) - 1} more like it"
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """Fixed digits for what lies under 10 000, else four significant ones; a dash for what is missing."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    return f"{value:.{digits}f}" if abs(value) < 10_000 else f"{value:.4g}"
+
+
+def spread(found: Interval | None, joint: str = " ") -> str:
+    """Mean ± half-width; the bare mean where chips can't differ, '± ?' where nobody knows how they do."""
+    if found is None:
+        return MISSING
+    half = found.high - found.mean
+    width = "" if half == 0 else f"{joint}± {'?' if math.isnan(half) else number(half)}"
+    return number(found.mean) + width
+
+
+def escape(text: str) -> str:
+    """Text that Markdown shows as it is, also in a table; one line."""
+    text = plain(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return "".join(f"\\{c}" if c in "\\`*[]|~" else c for c in text)
+
+
+def code(text: str) -> str:
+    """An inline code span, fenced by more backticks than it holds."""
+    text = plain(text)
+    fence = "`" * (max((len(run) for run in "".join(c if c == "`" else " " for c in text).split()), default=0) + 1)
+    return f"{fence}{text}{fence}" if fence == "`" else f"{fence} {text} {fence}"

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 from bench import stats
 from bench.errors import BenchError
 from bench.files import write_text, write_with
-from bench.labels import Record, plain
-from bench.stats import Interval
+from bench.labels import MISSING, Record, code, escape, number, plain, spread
 from bench.store import read_record
-from bench.summary import Group, Row, level_interval, order, summary
+from bench.summary import COSTS, Group, Row, level_interval, order, summary
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,10 +23,10 @@ COLUMNS = (
     "task", "dataset", "model", "width", "device", "method", "train_device", "train_level", "settings", "preset",
     "seed", "level", "metric", "mean", "ci_low", "ci_high", "std", "p5", "worst", "yield", "chips", "key",
     # Beyond the columns that were agreed on, after them.
-    "status", "unit", "clean", "ekl", "time_s", "tail_chips",
+    "status", "unit", "clean", "ekl", "time_s", "test_samples", "tail_chips", "task_version", "device_version",
+    "method_version", "training_key",
 )
 # fmt: on
-MISSING = "—"
 STATED = "95% intervals; Holm-corrected paired differences of the score; methods that they can't separate share a rank"
 
 
@@ -61,7 +60,7 @@ def _check(record: Record) -> None:
             raise ValueError("levels missing or double")
     if any(isinstance(v, bool) or not math.isfinite(v) for v in numbers):
         raise ValueError("a number that is not finite")
-    table([record])
+    list(_csv_rows(record))
     summary([record])
 
 
@@ -93,6 +92,11 @@ def _csv_rows(record: Record) -> Iterator[dict[str, Any]]:
         "unit": task["unit"],
         "clean": record["clean"],
         "time_s": e["time_s"],
+        "test_samples": e["test_samples"],
+        "task_version": t["task_version"],
+        "device_version": e["device_version"],
+        "method_version": t["method_version"],
+        "training_key": record["training_key"],
     }
     measured = {level["level"]: level for level in record["levels"]}
     for level in sorted({*measured, *e["levels"]}):
@@ -124,81 +128,53 @@ def _std(values: Sequence[float]) -> float:
     return math.sqrt(math.fsum((v - mean) ** 2 for v in values) / max(len(values) - 1, 1))
 
 
-def number(value: float | None, digits: int = 2) -> str:
-    """Fixed digits for what lies under 10 000, else four significant ones; a dash for what is missing."""
-    if value is None or not math.isfinite(value):
-        return MISSING
-    return f"{value:.{digits}f}" if abs(value) < 10_000 else f"{value:.4g}"
-
-
-def spread(found: Interval | None, joint: str = " ") -> str:
-    """Mean ± half-width; the bare mean where chips can't differ, '± ?' where nobody knows how they do."""
-    if found is None:
-        return MISSING
-    half = found.high - found.mean
-    width = "" if half == 0 else f"{joint}± {'?' if math.isnan(half) else number(half)}"
-    return number(found.mean) + width
-
-
 def _rank(row: Row) -> str:
     if row.rank is None:
         return "failed" if not row.seeds else MISSING
     return f"{row.rank}{'=' if row.tied else ''}{'†' if row.conditional else ''}"
 
 
-def _seeds(row: Row) -> str:
-    return ",".join(map(str, row.seeds)) or MISSING
-
-
-def _chips(row: Row) -> str:
-    if row.chips is None:
-        return MISSING
-    return "-".join(map(str, sorted(set(row.chips))))
-
-
 Column = tuple[str, Callable[[Row], str]]
 
 
-def _score_columns(group: Group, joint: str) -> list[Column]:
-    at: list[Column] = [
-        (f"{level:g}", lambda r, level=level: spread(r.levels.get(level), joint)) for level in group.levels
-    ]  # type: ignore[misc]
-    first: list[Column] = [
+def _columns(group: Group, joint: str) -> list[list[Column]]:
+    """The group's tables, each narrow enough for a terminal: scores, tails, cost."""
+
+    def at(level: float) -> Column:
+        return f"{level:g}", lambda r: spread(r.levels.get(level), joint)
+
+    def cost(name: str) -> Column:
+        return name.replace("_", joint), lambda r: f"{r.cost[name]:,.0f}" if r.cost else MISSING
+
+    top = f"{joint}at {group.scored[-1]:g}"
+    method: Column = ("method", lambda r: r.label)
+    scores: list[Column] = [
         ("rank", _rank),
-        ("method", lambda r: r.label),
-        ("trained on", lambda r: r.trained_on),
+        method,
         ("score", lambda r: spread(r.score, joint)),
         ("clean", lambda r: number(r.clean)),
+        *map(at, group.levels),
     ]
-    return [*first, *at, ("seeds", _seeds)]
-
-
-def _tail_columns(group: Group) -> list[Column]:
-    def cost(name: str) -> Callable[[Row], str]:
-        return lambda r: f"{r.cost[name]:,.0f}" if r.cost else MISSING
-
-    top = f"at {group.scored[-1]:g}"
-    return [
-        ("method", lambda r: r.label),
-        (f"p5 {top}", lambda r: number(r.p5)),
-        (f"worst {top}", lambda r: number(r.worst)),
-        (f"yield {top}", lambda r: MISSING if r.yield_share is None else f"{100 * r.yield_share:.0f}%"),
-        (f"EKL {top}", lambda r: number(r.ekl, 4)),
-        ("chips", _chips),
-        ("epochs", cost("epochs")),
-        ("samples", cost("samples")),
-        ("seconds", cost("seconds")),
-        ("teacher samples", cost("teacher_samples")),
-        ("teacher seconds", cost("teacher_seconds")),
+    tails: list[Column] = [
+        method,
+        ("trained on", lambda r: r.trained_on),
+        ("seeds", lambda r: ",".join(map(str, r.seeds)) or MISSING),
+        ("chips", lambda r: "-".join(map(str, sorted(set(r.chips)))) if r.chips else MISSING),
+        (f"p5{top}", lambda r: number(r.p5)),
+        (f"worst{top}", lambda r: number(r.worst)),
+        (f"yield{top}", lambda r: MISSING if r.yield_share is None else f"{100 * r.yield_share:.0f}%"),
+        (f"EKL{top}", lambda r: number(r.ekl, 4)),
     ]
+    return [scores, tails, [method, *map(cost, COSTS)]]
 
 
 def _notes(group: Group) -> list[str]:
     better = "higher" if group.higher_is_better else "lower"
     levels = ", ".join(f"{level:g}" for level in group.scored)
+    loss_unit = "points" if group.unit == "%" else group.unit
     notes = [
         f"{group.metric} in {group.unit}, {better} is better; score: mean over {group.axis} at {levels}; {STATED}.",
-        f"p5 and worst: of the first {group.tail_chips} chips; yield: chips at most {stats.YIELD_LOSS:g} {group.unit} "
+        f"p5 and worst: of the first {group.tail_chips} chips; yield: chips at most {stats.YIELD_LOSS:g} {loss_unit} "
         "worse than the method's clean digital network.",
     ]
     conditional = sorted({seed for row in group.rows if row.conditional for seed in row.seeds})
@@ -213,17 +189,20 @@ def _failures(group: Group) -> list[str]:
 
 
 def _rich(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[str]) -> "Table":
-    """`words`: columns that are text, to the left and foldable; numbers go to the right and never fold."""
+    """`words`: columns that are text, to the left, folded at blanks; numbers go to the right."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    result = Table(
-        title=Text(title) if title else None, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0)
-    )
-    for name in columns:
-        text = name in words
-        result.add_column(Text(name), justify="left" if text else "right", overflow="fold", no_wrap=not text)
+    heading = Text(title) if title else None
+    result = Table(title=heading, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0), pad_edge=False)
+    for i, name in enumerate(columns):
+        if name in words:
+            longest = max((len(word) for row in rows for word in row[i].split()), default=1)
+            result.add_column(Text(name), overflow="fold", min_width=min(longest, 24))
+        else:
+            # Where a number doesn't fit, three dots say so.
+            result.add_column(Text(name), justify="right", overflow="ellipsis", no_wrap=True)
     for row in rows:
         result.add_row(*(Text(cell) for cell in row))
     return result
@@ -236,7 +215,8 @@ def render(records: Sequence[Record], console: "Console") -> None:
     if not records:
         console.print("no records yet; 'bench run' makes one")
     for group in summary(records):
-        for title, columns in ((group.title, _score_columns(group, "\n")), (None, _tail_columns(group))):
+        for columns in _columns(group, "\n"):
+            title = group.title if columns[0][0] == "rank" else None
             cells = [[show(row) for _, show in columns] for row in group.rows]
             console.print(_rich(title, [name for name, _ in columns], cells, ("method", "trained on")))
         for line in (*_failures(group), *_notes(group)):
@@ -274,10 +254,10 @@ def markdown(records: Sequence[Record]) -> str:
         lines += [f"{escape(note)}  " for note in _notes(group)]
         if any(row.levels for row in group.rows):
             lines += ["", f"![{escape(group.metric)} versus level](plots/{group.slug}.png)"]
-        for columns in (_score_columns(group, " "), _tail_columns(group)):
+        for columns in _columns(group, " "):
             lines += ["", *_markdown_table(columns, group.rows)]
-        lines += ["", *(f"- {escape(line)}" for line in _failures(group))]
-        lines += ["Commands:", "", *(f"- {escape(row.label)}: {_code(row.command)}" for row in group.rows)]
+        lines += [f"\n{escape(line)}" for line in _failures(group)]
+        lines += ["", "Commands:", "", *(f"- {escape(row.label)}: {code(row.command)}" for row in group.rows)]
     return "\n".join(lines) + "\n"
 
 
@@ -286,19 +266,6 @@ def _markdown_table(columns: Sequence[Column], rows: Sequence[Row]) -> list[str]
     rule = [":--" if name in ("method", "trained on") else "--:" for name, _ in columns]
     cells = [[escape(show(row)) for _, show in columns] for row in rows]
     return [f"| {' | '.join(line)} |" for line in (heads, rule, *cells)]
-
-
-def escape(text: str) -> str:
-    """Text that Markdown shows as it is, also in a table; one line."""
-    text = plain(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return "".join(f"\\{c}" if c in "\\`*[]|~" else c for c in text)
-
-
-def _code(text: str) -> str:
-    """An inline code span, fenced by more backticks than it holds."""
-    text = plain(text)
-    fence = "`" * (max((len(run) for run in "".join(c if c == "`" else " " for c in text).split()), default=0) + 1)
-    return f"{fence}{text}{fence}" if fence == "`" else f"{fence} {text} {fence}"
 
 
 def write(results_dir: Path, records: Sequence[Record] | None = None) -> list[Path]:

@@ -105,7 +105,8 @@ def sweep_level(
         chip = tester.program(device, chip_generator("test chip", len(chips)), level, time_s)
         metric, probabilities = tester.measure(chip)
         chips.append(metric)
-        if probabilities is not None:
+        # Over the first stage alone: EKL grows with the number of chips, and that number must not differ.
+        if probabilities is not None and len(chips) <= first_stage:
             spread.add(probabilities)
         if len(chips) == first_stage > 1 and policy.half_width is not None:
             planned = chips_needed(chips, policy.half_width, policy.maximum)

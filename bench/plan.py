@@ -1,6 +1,7 @@
 """From what a user asked for to Trainings and Evaluations, with everything left unsaid filled in."""
 
 import dataclasses
+import functools
 import itertools
 import math
 import types
@@ -34,6 +35,8 @@ def device_of(name: str) -> Device:
     if name.endswith(".json"):
         from devices._measured import Measured
 
+        if Path(name).stem in registry.entries("devices"):
+            raise BenchError(f"device {name}: '{Path(name).stem}' is the name of another device; rename the file")
         return Measured.from_file(Path(name))
     return registry.get("devices", name)()
 
@@ -55,7 +58,7 @@ def parse_settings(method: str, given: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _parse(key: str, text: str, hint: Any) -> Any:
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    options = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
     if type(None) in options and text.lower() in ("none", ""):
         return None
     kind = next(o for o in options if o is not type(None))
@@ -64,7 +67,8 @@ def _parse(key: str, text: str, hint: Any) -> Any:
             return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[text.lower()]
         value = kind(text)
     except (ValueError, KeyError):
-        raise BenchError(f"setting {key}={text}: must be a {kind.__name__}") from None
+        right = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, f"a {kind.__name__}")
+        raise BenchError(f"setting {key}={text}: must be {right}") from None
     if isinstance(value, float) and not math.isfinite(value):
         raise BenchError(f"setting {key}={text}: must be a finite number")
     return value
@@ -134,6 +138,7 @@ class Cell:
 
 def cells(request: Request) -> list[Cell]:
     """The cross product, in an order in which teachers come before students. Raises for bad input."""
+    _check_numbers(request)
     product = itertools.product(request.tasks, request.seeds, request.devices, request.methods)
     made = [Cell(_evaluation(request, *names), names[2]) for names in product]
     return list({cell.evaluation.key: cell for cell in made}.values())
@@ -149,10 +154,11 @@ def _evaluation(request: Request, task_name: str, seed: int, device_name: str, m
     levels = device.axis.levels if request.levels is None else request.levels
     for checked in (level, *levels):
         device.check(checked, time_s)
-    network, width = request.network or preset.network or task.networks[0], request.width or preset.width
+    network = request.network or preset.network or task.networks[0]
+    width = preset.width if request.width is None else request.width
     if network.startswith("timm:") and request.width is None:
         width = 1.0  # timm's networks carry their width in their name
-    task.network(network, width)  # unknown networks are refused before anything runs
+    _check_network(task_name, network, width)
     training = Training(
         task=task.name,
         task_version=task.version,
@@ -177,8 +183,14 @@ def _evaluation(request: Request, task_name: str, seed: int, device_name: str, m
         levels=tuple(sorted(set(levels))),
         chips=_policy(request, preset),
         preset=request.preset if _untouched(request) else f"{request.preset}*",
-        test_samples=request.test_samples or preset.test_samples,
+        test_samples=preset.test_samples if request.test_samples is None else request.test_samples,
     )
+
+
+@functools.cache
+def _check_network(task: str, network: str, width: float) -> None:
+    """Unknown networks are refused before anything runs; once, since building one takes a while."""
+    task_of(task).network(network, width)
 
 
 _BUDGET = ("epochs", "finetune_epochs", "batch_size", "lr", "train_samples")
@@ -186,10 +198,17 @@ _BUDGET = ("epochs", "finetune_epochs", "batch_size", "lr", "train_samples")
 
 def _budget(request: Request, preset: presets.Preset) -> Any:
     chosen = {name: getattr(request, name) for name in _BUDGET if getattr(request, name) is not None}
-    for name, value in chosen.items():
-        if value <= 0 and not (name == "finetune_epochs" and value == 0):
-            raise BenchError(f"{name} {value:g}: must be above 0")
     return dataclasses.replace(preset.budget, **chosen)
+
+
+def _check_numbers(request: Request) -> None:
+    """Raise BenchError for what no run can have; the rest is checked where it is used."""
+    for name in (*_BUDGET, "width", "test_samples", "half_width"):
+        value = getattr(request, name)
+        if value is None or (name == "finetune_epochs" and value == 0):
+            continue
+        if not (math.isfinite(value) and value > 0):
+            raise BenchError(f"{name.replace('_', '-')} {value:g}: must be above 0")
 
 
 def _policy(request: Request, preset: presets.Preset) -> ChipPolicy:

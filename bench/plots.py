@@ -1,5 +1,6 @@
 """Figures of a leaderboard group. No pyplot state, no dates in the files: same records, same bytes."""
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from bench.summary import Group, Row
 
 # Ten colours that colour-blind readers can tell apart, and eleven markers: coprime, so 110 pairs.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.titlelocation": "left",
@@ -34,7 +35,7 @@ def metric_versus_level(group: Group) -> Figure:
     """Mean metric over the sweep, a line a method variant, with 95% bands; the legend is in rank order."""
     rows = [row for row in group.rows if row.levels]
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(5.6, 3.5), layout="constrained")
+        figure = Figure(figsize=(6.0, 3.5), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots()
         _draw(axes, rows)
@@ -42,7 +43,7 @@ def metric_versus_level(group: Group) -> Figure:
         axes.set_ylabel(_text(f"{group.metric} ({group.unit})"))
         axes.set_title(_text(f"{group.task} · {group.network} · {group.device}"))
         axes.set_xticks(group.levels if len(group.levels) <= 12 else group.levels[:: len(group.levels) // 8])
-        figure.supxlabel(_text(_caption(group, rows)), fontsize=7, color="0.35")
+        figure.supxlabel(_text(_caption(group, rows)), fontsize=7, color="0.35", x=0.01, ha="left")
     return figure
 
 
@@ -54,17 +55,25 @@ def _draw(axes: Axes, rows: list[Row]) -> None:
     markers = {name: MARKERS[i % 11] for i, name in enumerate(names)}
     frame = pd.DataFrame([(r.label, x, found.mean) for r in rows for x, found in r.levels.items()])
     frame.columns = ["method", "level", "mean"]
-    look: dict[str, Any] = {"palette": palette, "markers": markers, "dashes": False, "markersize": 5, "linewidth": 1.4}
+    look: dict[str, Any] = {"palette": palette, "markers": markers, "dashes": False, "markersize": 6, "linewidth": 1.4}
     sns.lineplot(frame, x="level", y="mean", hue="method", style="method", errorbar=None, legend=False, ax=axes, **look)
     for row in rows:
         x, bounds = list(row.levels), list(row.levels.values())
         low, high = [b.low for b in bounds], [b.high for b in bounds]
         axes.fill_between(x, low, high, color=palette[row.label], alpha=0.2, linewidth=0)
     handles = [
-        mpl.lines.Line2D([], [], color=palette[r.label], marker=markers[r.label], markersize=5, markeredgecolor="w")
+        mpl.lines.Line2D(
+            [],
+            [],
+            color=palette[r.label],
+            marker=markers[r.label],
+            markersize=6,
+            markeredgecolor="w",
+            markeredgewidth=0.6,
+        )
         for r in rows
     ]
-    axes.legend(handles, [_text(r.label) for r in rows], loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    axes.legend(handles, [_wrapped(r.label) for r in rows], fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
 def _caption(group: Group, rows: list[Row]) -> str:
@@ -80,6 +89,11 @@ def _caption(group: Group, rows: list[Row]) -> str:
 def _text(text: str) -> str:
     """A dollar sign in a name is not mathematics."""
     return text.replace("$", r"\$")
+
+
+def _wrapped(label: str) -> str:
+    """A legend entry of at most 26 characters a line: settings must not crowd out the plot."""
+    return _text("\n".join(textwrap.wrap(label, 26)))
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:

@@ -5,37 +5,52 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.progress import TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 
 class Monitor:
-    """Follows nested pieces of work. Without a terminal, prints a line at each end and now and then between."""
+    """Follows nested pieces of work. Without a terminal, prints a line at each end and now and then between.
+
+    Bars live only while there is work, so that tables can be printed between two cells.
+    """
 
     def __init__(self, console: Console | None = None, quiet: bool = False) -> None:
         self.console = console or Console(stderr=True)
         self.quiet = quiet
-        self.live: Progress | None = None
-        if self.console.is_terminal and not quiet:
+        self.bars: Progress | None = None
+        self._depth = 0
+
+    def begin(self) -> None:
+        """A piece of work begins; the outermost one starts the display."""
+        self._depth += 1
+        if self._depth == 1 and self.console.is_interactive and not self.quiet:
             columns = (
                 SpinnerColumn(),
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=24),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
                 TimeRemainingColumn(),
-                TextColumn("[dim]{task.fields[note]}"),
+                TextColumn("{task.fields[note]}", style="dim", markup=False),
             )
-            self.live = Progress(*columns, console=self.console, transient=True)
+            self.bars = Progress(*columns, console=self.console, transient=True)
+            self.bars.start()
 
-    def __enter__(self) -> "Monitor":
-        if self.live:
-            self.live.start()
-        return self
-
-    def __exit__(self, kind: type | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        if self.live:
-            self.live.stop()
+    def end(self) -> None:
+        """A piece of work ends, well or not; the outermost one gives the terminal back."""
+        self._depth -= 1
+        if self._depth == 0 and self.bars:
+            self.bars.stop()
+            self.bars = None
 
     def say(self, text: str) -> None:
         """A lasting line."""
@@ -57,14 +72,18 @@ class Work:
         self.done = 0
         self.figures = ""
         self.began = self.last = time.monotonic()
-        self.bar = monitor.live.add_task(title, total=steps, note="") if monitor.live else None
+        self.bar: TaskID | None = None
 
     def __enter__(self) -> "Work":
+        self.monitor.begin()
+        if self.monitor.bars:
+            self.bar = self.monitor.bars.add_task(self.title, total=self.steps, note="")
         return self
 
     def __exit__(self, kind: type | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        if self.monitor.live and self.bar is not None:
-            self.monitor.live.remove_task(self.bar)
+        if self.monitor.bars and self.bar is not None:
+            self.monitor.bars.remove_task(self.bar)
+        self.monitor.end()
         if kind is None:
             seconds = time.monotonic() - self.began
             self.monitor.say(f"{self.title}: done in {seconds:.0f} s  {self.figures}".rstrip())
@@ -72,15 +91,13 @@ class Work:
     def total(self, steps: int) -> None:
         """Correct the number of steps."""
         self.steps = steps
-        if self.monitor.live and self.bar is not None:
-            self.monitor.live.update(self.bar, total=steps)
+        self._update(total=steps)
 
     def advance(self, steps: int = 1) -> None:
         """Some steps further."""
         self.done += steps
-        if self.monitor.live and self.bar is not None:
-            self.monitor.live.advance(self.bar, steps)
-        elif time.monotonic() - self.last > self.EVERY_S:
+        self._update(advance=steps)
+        if self.bar is None and time.monotonic() - self.last > self.EVERY_S:
             self.last = time.monotonic()
             self.monitor.say(f"{self.title}: {self.done}/{self.steps}  {self.figures}".rstrip())
 
@@ -88,5 +105,8 @@ class Work:
         """Figures to show behind the bar."""
         shown = (f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in figures.items())
         self.figures = "  ".join(shown)
-        if self.monitor.live and self.bar is not None:
-            self.monitor.live.update(self.bar, note=self.figures)
+        self._update(note=self.figures)
+
+    def _update(self, **changes: Any) -> None:
+        if self.monitor.bars and self.bar is not None:
+            self.monitor.bars.update(self.bar, **changes)

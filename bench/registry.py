@@ -45,16 +45,22 @@ def _folder(kind: str) -> Path:
 
 def _literal_name(node: ast.ClassDef) -> str | None:
     for line in node.body:
-        targets = line.targets if isinstance(line, ast.Assign) else [line.target] if isinstance(line, ast.AnnAssign) else []
-        named = any(isinstance(t, ast.Name) and t.id == "name" for t in targets)
-        if named and isinstance(line.value, ast.Constant) and isinstance(line.value.value, str):  # type: ignore[union-attr]
-            return line.value.value  # type: ignore[union-attr]
+        if not isinstance(line, ast.Assign | ast.AnnAssign):
+            continue
+        targets = line.targets if isinstance(line, ast.Assign) else [line.target]
+        named = any(isinstance(target, ast.Name) and target.id == "name" for target in targets)
+        if named and isinstance(line.value, ast.Constant) and isinstance(line.value.value, str):
+            return line.value.value
     return None
 
 
 def _scan(path: Path, module: str) -> list[Entry]:
+    try:
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+    except (SyntaxError, ValueError) as error:
+        raise BenchError(f"{path} is no Python file: {error}") from None
     entries = []
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in body:
         if isinstance(node, ast.ClassDef) and (name := _literal_name(node)):
             summary = (ast.get_docstring(node) or "").partition("\n")[0]
             entries.append(Entry(name, module, node.name, summary))
@@ -85,10 +91,17 @@ def get(kind: str, name: str) -> Any:
     known = entries(kind)
     if name not in known:
         raise BenchError(f"unknown {kind[:-1]} '{name}'{suggestion(name, known)}")
-    return known[name].load()
+    entry = known[name]
+    try:
+        found = entry.load()
+    except (ImportError, AttributeError) as error:
+        raise BenchError(f"{kind[:-1]} '{name}' can't be loaded from {entry.module}: {error}") from error
+    if getattr(found, "name", None) != name:
+        raise BenchError(f"{kind[:-1]} '{name}': {entry.module}.{entry.attribute} must have name = \"{name}\"")
+    return found
 
 
 def suggestion(name: str, known: Mapping[str, Any]) -> str:
     """'; did you mean X?' for a near miss, else the list of what there is."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.5)
     return f"; did you mean '{near[0]}'?" if near else f"; there are: {', '.join(known)}"

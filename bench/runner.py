@@ -176,7 +176,7 @@ class Runner:
     def _frame(self, evaluation: Evaluation, command: str) -> dict[str, Any]:
         """Everything in a record but what was measured."""
         task = plan.task_of(evaluation.training.task)
-        metric = task.metric
+        metric, axis = task.metric, self._device(evaluation.device).axis
         return {
             "schema": RECORD_SCHEMA,
             "key": evaluation.key,
@@ -191,6 +191,7 @@ class Runner:
                 "unit": metric.unit,
                 "higher_is_better": metric.higher_is_better,
             },
+            "axis": {"name": axis.name, "unit": axis.unit},
             "clean": None,
             "levels": [],
             "cost": new_cost() | {"teacher_samples": 0, "teacher_seconds": 0.0},

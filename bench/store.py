@@ -15,12 +15,19 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from bench.errors import BenchError
-from bench.files import write_text, write_with
+from bench.files import write_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 RECORD_SCHEMA = 1
+# What every reader of a record relies on: part of the record -> fields in it.
+NEEDED = {
+    "": "key status clean levels cost environment command",
+    "task": "dataset metric unit higher_is_better",
+    "evaluation": "device levels preset time_s",
+    "evaluation.training": "task network width method settings device level seed",
+}
 
 
 def home() -> Path:
@@ -69,7 +76,7 @@ class Checkpoints:
 
     def load(self, key: str) -> tuple[dict[str, "Tensor"], dict[str, Any]] | None:
         """(tensors, about) of a finished training, None if there is none. BenchError if broken."""
-        return _load(self.path(key))
+        return _load(self.path(key), ("training", "cost", "lineage", "analog"))
 
     def save_partial(self, key: str, state: Any) -> None:
         """Write the resume point: any nesting of dicts, lists, numbers, strings and tensors."""
@@ -79,19 +86,27 @@ class Checkpoints:
 
     def load_partial(self, key: str) -> Any | None:
         """The resume point, or None. BenchError if broken."""
-        found = _load(self.partial_path(key))
+        found = _load(self.partial_path(key), ("state",))
         return None if found is None else _unpack(found[1]["state"], found[0])
 
 
 def _save(path: Path, tensors: Mapping[str, "Tensor"], about: Mapping[str, Any]) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     # Contiguous copies: safetensors refuses views and memory formats other than the plain one.
     plain = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
-    write_with(path, lambda temporary: save_file(plain, temporary, metadata={"about": json.dumps(about)}))
+    _write(path, save(plain, metadata={"about": json.dumps(about)}))
 
 
-def _load(path: Path) -> tuple[dict[str, "Tensor"], dict[str, Any]] | None:
+def _write(path: Path, data: bytes) -> None:
+    try:
+        write_bytes(path, data)
+    except OSError as error:
+        reason = error.strerror or error
+        raise BenchError(f"can't write {path}: {reason}; make room or choose another folder, then go on") from None
+
+
+def _load(path: Path, needed: tuple[str, ...]) -> tuple[dict[str, "Tensor"], dict[str, Any]] | None:
     from safetensors import SafetensorError, safe_open
 
     if not path.exists():
@@ -99,9 +114,11 @@ def _load(path: Path) -> tuple[dict[str, "Tensor"], dict[str, Any]] | None:
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {})["about"])
+            for name in needed:
+                about[name]
             return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
         raise BenchError(f"checkpoint {path} is broken ({reason}); delete it to train again") from None
 
 
@@ -142,7 +159,8 @@ class Records:
         """File name that a person can read and no name can escape from."""
         training = record["evaluation"]["training"]
         parts = (training["task"], record["evaluation"]["device"], training["method"], f"s{training['seed']}")
-        return self.folder / (re.sub(r"[^A-Za-z0-9_.-]", "_", "-".join(map(str, parts))) + f"-{record['key']}.json")
+        name = re.sub(r"[^A-Za-z0-9_.-]", "_", "-".join(map(str, parts))).lstrip(".")
+        return self.folder / f"{name}-{record['key']}.json"
 
     def find(self, key: str) -> Path | None:
         """The file of a record, by its key or the beginning of one. BenchError if several begin so."""
@@ -164,7 +182,7 @@ class Records:
         path = self.path(record)
         if record["status"] == "failed" and path.exists() and read_record(path)["status"] == "done":
             return path
-        write_text(path, json.dumps(record, indent=1, allow_nan=False) + "\n")
+        _write(path, (json.dumps(record, indent=1, allow_nan=False) + "\n").encode())
         return path
 
 
@@ -172,13 +190,14 @@ def read_record(path: Path) -> dict[str, Any]:
     """Parse and check one record file. BenchError names the file and what to do."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        if record["schema"] > RECORD_SCHEMA:
-            raise BenchError(f"record {path} has schema {record['schema']}, newer than {RECORD_SCHEMA}: update cim-bench")
-        for name in ("key", "status", "evaluation", "task", "levels", "cost", "environment"):
-            record[name]
-        training = record["evaluation"]["training"]
-        for name in ("task", "method", "device", "seed"):
-            training[name]
+        if (schema := record["schema"]) > RECORD_SCHEMA:
+            raise BenchError(f"record {path} has schema {schema}, newer than {RECORD_SCHEMA}: update cim-bench")
+        for part, names in NEEDED.items():
+            found = record
+            for step in part.split("."):
+                found = found[step] if step else found
+            for name in names.split():
+                found[name]
         for level in record["levels"]:
             if not level["chips"] or not all(isinstance(v, int | float) for v in level["chips"]):
                 raise ValueError("a level without chips")
@@ -187,6 +206,6 @@ def read_record(path: Path) -> dict[str, Any]:
         raise
     except OSError as error:
         raise BenchError(f"can't read record {path}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = str(error).partition("\n")[0]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
         raise BenchError(f"record {path} is broken ({reason}); delete it and run the cell again") from None

@@ -59,9 +59,9 @@ class Budget:
 
     epochs: int
     finetune_epochs: int
-    batch_size: int = 256
-    lr: float = 0.1
-    finetune_lr: float = 0.02
+    batch_size: int = 128
+    lr: float = 0.2
+    finetune_lr: float = 0.05
     weight_decay: float = 5e-4
     momentum: float = 0.9
     train_samples: int | None = None

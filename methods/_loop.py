@@ -33,7 +33,12 @@ def sgd(
     )
     steps = epochs * context.steps_per_epoch()
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=lr, total_steps=max(steps, 2), pct_start=0.2, cycle_momentum=False
+        optimizer,
+        max_lr=lr,
+        total_steps=max(steps, 10),
+        pct_start=0.15,
+        anneal_strategy="linear",
+        cycle_momentum=False,
     )
     resumable = {"network": network, "optimizer": optimizer, "schedule": schedule, **(state or {})}
     for epoch in context.epochs(epochs, resumable):

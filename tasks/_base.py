@@ -1,7 +1,6 @@
 """The task interface: data, networks, loss and metric."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -16,7 +15,7 @@ class TaskError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """What a record counts. `scale` turns the mean over samples into `unit`."""
+    """What a record counts."""
 
     name: str
     unit: str
@@ -105,7 +104,7 @@ class Task(ABC):
 
 
 def stratified_split(targets: Tensor, held_out: int, seed: int = 2024) -> tuple[Tensor, Tensor]:
-    """Indices of (train, validation), each class in proportion, both in a fixed shuffled order.
+    """Indices of (train, validation), each class in proportion, both in a fixed fair order.
 
     `targets`: (n,) class labels; `held_out`: size of validation, rounded down per class.
     """
@@ -115,8 +114,9 @@ def stratified_split(targets: Tensor, held_out: int, seed: int = 2024) -> tuple[
     for label in targets.unique():
         members = order[targets[order] == label]
         held[members[: held_out * len(members) // len(targets)]] = True
-    return order[~held[order]], order[held[order]]
-
-
-Batch = tuple[Tensor, Tensor]
-State = Mapping[str, Tensor]
+    # Shuffled again: validation was taken from the front of `order`, where the rest of it is not fair.
+    train, val = order[~held[order]], order[held[order]]
+    return (
+        train[torch.randperm(len(train), generator=generator)],
+        val[torch.randperm(len(val), generator=generator)],
+    )

@@ -32,16 +32,12 @@ class ImageClassification(Task, ABC):
         Raises TaskError if the data can't be had.
         """
         raw = load(self.data, cache, data_dir)
-        generator = torch.Generator().manual_seed(2024)
+        train, val = stratified_split(raw["train_y"], self.validation)
+        test = torch.randperm(len(raw["test_y"]), generator=torch.Generator().manual_seed(2024))
 
         def pick(part: str, members: Tensor) -> Split:
-            # Shuffled again: `stratified_split` takes validation from the front of one order, so what is
-            # left for training begins with the classes that were full first, and its head would be unfair.
-            order = members[torch.randperm(len(members), generator=generator)]
-            return Split(raw[f"{part}_x"][order], raw[f"{part}_y"][order].long())
+            return Split(raw[f"{part}_x"][members], raw[f"{part}_y"][members].long())
 
-        train, val = stratified_split(raw["train_y"], self.validation)
-        test = torch.arange(len(raw["test_y"]))
         return Splits(train=pick("train", train), val=pick("train", val), test=pick("test", test))
 
     def network(self, name: str, width: float = 1.0) -> nn.Module:

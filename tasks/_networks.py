@@ -62,7 +62,7 @@ def _timm(name: str, in_shape: tuple[int, int, int], classes: int, width: float)
     if not timm.is_model(model):
         near = [f"timm:{match}" for match in difflib.get_close_matches(model, timm.list_models(), n=1, cutoff=0.5)]
         raise TaskError(f"unknown network timm:{model}{_hint(near)} (timm.list_models() lists them)")
-    settings = {"pretrained": False, "num_classes": classes, "in_chans": in_shape[0]}
+    settings: dict[str, Any] = {"pretrained": False, "num_classes": classes, "in_chans": in_shape[0]}
     given = _parse(name, arguments)
     if taken := settings.keys() & given.keys():
         raise TaskError(f"network {name}: {', '.join(sorted(taken))} is set by the task; leave it out")

@@ -17,6 +17,8 @@ def build(in_shape: tuple[int, int, int], classes: int, width: float = 1.0) -> n
     padding = 2 if min(height, breadth) < 32 else 0
     first, second, third, fourth = (scaled(n, width) for n in (6, 16, 120, 84))
     rows, columns = (((size + 2 * padding - 4) // 2 - 4) // 2 for size in (height, breadth))
+    if min(rows, columns) < 1:
+        raise ValueError("needs at least 12 x 12 pixels")
     layers = nn.Sequential()
     # Maximum and ReLU commute, so pooling first is the same and a quarter of the ReLU's work.
     layers.add_module("conv1", nn.Conv2d(channels, first, 5, padding=padding))

@@ -26,6 +26,8 @@ def build(in_shape: tuple[int, int, int], classes: int, width: float = 1.0) -> n
             height, breadth = height // 2, breadth // 2
         layers.add_module(f"relu{i}", nn.ReLU())
         before = after
+    if min(height, breadth) < 1:
+        raise ValueError("needs at least 8 x 8 pixels")
     hidden = scaled(1024, width)
     layers.add_module("flatten", nn.Flatten())
     layers.add_module("fc7", nn.Linear(before * height * breadth, hidden))

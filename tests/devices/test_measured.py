@@ -1,0 +1,187 @@
+"""Measured cells: chips against the table they are drawn from, and the shipped table against its data."""
+
+import copy
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from devices._base import DeviceError
+from devices._measured import Measured
+from devices.rram1t1r import Rram1t1r
+
+DRAWS = 200_000
+DEVICE = Rram1t1r()
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def moments_us(device: Measured, time_s: float) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of the deviation at each knot: integrals of a piecewise linear quantile function."""
+    q = device.deviation_us(time_s)
+    share = torch.tensor(device.table["probabilities"], dtype=torch.float64).diff()
+    low, high = q[:, :-1], q[:, 1:]
+    mean = ((low + high) / 2 * share).sum(1)
+    square = ((low**2 + low * high + high**2) / 3 * share).sum(1)
+    return mean, (square - mean**2).sqrt()
+
+
+def knot(g_us: float) -> int:
+    return DEVICE.table["g_us"].index(g_us)
+
+
+def write(path: Path, table: Any) -> Path:
+    path.write_text(json.dumps(table))
+    return path
+
+
+def test_class_states_what_the_table_says() -> None:
+    assert DEVICE.times_s == (DEVICE.table["times_s"][0], DEVICE.table["times_s"][-1])
+    assert DEVICE.default_time_s == DEVICE.table["times_s"][-1] == 1e5
+    assert (DEVICE.table["name"], DEVICE.table["g_max_us"]) == ("rram1t1r", 40.0)
+    assert 1.0 in DEVICE.axis.levels
+    assert not DEVICE.differentiable
+
+
+def test_shipped_table_has_the_statistics_of_the_cells() -> None:
+    # Sample mean and standard deviation (uS) at 1e5 s of the cells within 1 uS, worked out apart from the fit
+    mean, std = moments_us(DEVICE, 1e5)
+    for g, mean_us, std_us in ((6.0, -0.15, 3.26), (10.0, -0.76, 3.71), (20.0, -1.96, 3.83), (30.0, -2.11, 3.59)):
+        assert mean[knot(g)].item() == pytest.approx(mean_us, abs=0.05)
+        assert std[knot(g)].item() == pytest.approx(std_us, rel=0.03)
+    assert (mean[knot(12.0) :] < -1).all()
+    assert DEVICE.table["provenance"]["cells"] == 16_292
+    assert "/" not in DEVICE.table["provenance"]["file"]
+
+
+def test_chip_moments_match_the_table_at_every_measured_time() -> None:
+    knots = (4.0, 12.0, 20.0, 30.0, 40.0)
+    weights = {"w": torch.tensor(knots).div(40).repeat_interleave(DRAWS).view(len(knots), -1)}
+    for time in DEVICE.table["times_s"]:
+        mean, std = moments_us(DEVICE, time)
+        deviation = 40 * (DEVICE.program(weights, seeded(), level=1, time_s=time)["w"] - weights["w"]).double()
+        for row, g in zip(deviation, knots, strict=True):
+            # The pair's deviation is the used cell's less the unused one's, and the two are independent
+            std_us = math.hypot(std[knot(g)].item(), std[0].item())
+            assert row.mean().item() == pytest.approx(
+                (mean[knot(g)] - mean[0]).item(), abs=5 * std_us / DRAWS**0.5 + 0.02
+            )
+            assert row.std().item() == pytest.approx(std_us, rel=0.04)
+
+
+def test_level_zero_is_the_mapping_alone() -> None:
+    weights = {"a": torch.randn(40, 30, generator=seeded(1)), "b": torch.randn(7, generator=seeded(2)) * 1e-4}
+    chip = DEVICE.program(weights, seeded(), level=0)
+    for name, w in weights.items():
+        torch.testing.assert_close(chip[name], w, rtol=1e-5, atol=1e-6 * w.abs().max().item())
+
+
+def test_level_scales_the_deviation_of_the_same_chip() -> None:
+    weights = {"w": torch.cat([torch.randn(20_000, generator=seeded(1)), torch.tensor([5.0])])}
+    none, half, full = (DEVICE.program(weights, seeded(3), level=level)["w"] for level in (0.0, 0.5, 1.0))
+    error = (full - none - 2 * (half - none)).abs()
+    # Exact but for the few cells cut at zero conductance, because a row of the lookup is up to half a row off
+    assert (error > 1e-5).float().mean() < 0.005
+    assert error.max() <= 5.0 * 0.5 / 127 + 1e-5
+    assert (full - none).std() > 0.1
+
+
+def test_draws_do_not_depend_on_level_or_time() -> None:
+    states = []
+    for level, time in ((0.0, 1.0), (1.0, 1e5), (4.0, 0.01)):
+        generator = seeded(3)
+        DEVICE.program({"w": torch.ones(10)}, generator, level=level, time_s=time)
+        states.append(generator.get_state())
+    assert torch.equal(states[0], states[1]) and torch.equal(states[0], states[2])
+
+
+def test_no_conductance_is_negative() -> None:
+    # With both cells at least 0, no weight passes the largest used conductance in the other direction
+    g_max_us, worst = 40.0, DEVICE.deviation_us(1e5)[0, -1].item() * 4
+    chip = DEVICE.program({"w": torch.ones(DRAWS)}, seeded(), level=4)["w"]
+    assert chip.min() >= -worst / g_max_us and chip.min() < 0.05
+
+
+def test_spread_grows_with_time() -> None:
+    spread = torch.stack([moments_us(DEVICE, t)[1] for t in (0.01, 0.03, 0.1, 0.5, 1.0, 30.0, 1e3, 1e5)])
+    middle = spread[:, knot(4.0) :]
+    assert (middle.diff(dim=0) > 0).all()
+
+
+def test_time_is_interpolated_in_its_logarithm() -> None:
+    between = DEVICE.deviation_us(10**2.5)
+    at_1, at_4, at_last = (DEVICE.deviation_us(t) for t in (1.0, 4.0, 1e5))
+    share = (2.5 - math.log10(4)) / (5 - math.log10(4))
+    torch.testing.assert_close(between, at_4 + share * (at_last - at_4))
+    assert not torch.equal(at_1, at_4)
+
+
+@pytest.mark.parametrize("time", [0.0, 0.005, 1.1e5, float("nan")])
+def test_time_out_of_range_is_refused(time: float) -> None:
+    with pytest.raises(DeviceError, match="out of range"):
+        DEVICE.program({"w": torch.ones(3)}, seeded(), level=1, time_s=time)
+
+
+def test_dtype_shape_zeros_and_nan() -> None:
+    weights = {"half": torch.randn(3, 4).half(), "zero": torch.zeros(5), "nan": torch.tensor([1.0, float("nan")])}
+    chip = DEVICE.program(weights, seeded(), level=1)
+    assert chip["half"].dtype == torch.float16 and chip["half"].shape == (3, 4)
+    assert torch.equal(chip["zero"], torch.zeros(5))
+    assert chip["nan"].isnan().any()
+    single = torch.tensor([[2.0, 0.0, -1.0]], requires_grad=True)
+    DEVICE.training_chip({"w": single}, seeded(), level=1)["w"].sum().backward()
+    assert single.grad is not None and torch.equal(single.grad, torch.ones(1, 3))
+
+
+def test_a_users_table_is_a_device(tmp_path: Path) -> None:
+    table = {**DEVICE.table, "name": "other", "times_s": [2.0, 3.0], "deviation_us": DEVICE.table["deviation_us"][:2]}
+    device = Measured.from_file(write(tmp_path / "mylab.json", table))
+    assert device.name == "mylab" and device.version.startswith("fit-") and len(device.version) == 12
+    assert (device.times_s, device.default_time_s) == ((2.0, 3.0), 3.0)
+    assert DEVICE.times_s == (0.01, 1e5)
+    weights = {"w": torch.linspace(-1, 1, 50)}
+    ours = DEVICE.program(weights, seeded(), level=1, time_s=0.1)["w"]
+    assert torch.equal(device.program(weights, seeded(), level=1)["w"], ours)
+    with pytest.raises(DeviceError, match="mylab: time 10 s"):
+        device.check(1.0, 10.0)
+
+
+def broken(change: str) -> Any:
+    table = copy.deepcopy(DEVICE.table)
+    if change == "schema":
+        table["schema"] = 2
+    elif change == "missing":
+        del table["g_us"]
+    elif change == "nan":
+        table["deviation_us"][0][0][0] = float("nan")
+    elif change == "falling":
+        table["deviation_us"][4][5][10] += 50
+    elif change == "ragged":
+        table["deviation_us"][0][0].pop()
+    elif change == "short":
+        table["times_s"].pop()
+    elif change == "order":
+        table["g_us"][3] = 0.1
+    elif change == "reach":
+        table["g_max_us"] = 50
+    return table if change != "list" else []
+
+
+@pytest.mark.parametrize("change", ["schema", "missing", "nan", "falling", "ragged", "short", "order", "reach", "list"])
+def test_a_broken_table_is_told_in_one_line(tmp_path: Path, change: str) -> None:
+    with pytest.raises(DeviceError, match="^broken.json: .*bench device fit") as error:
+        Measured.from_file(write(tmp_path / "broken.json", broken(change)))
+    assert "\n" not in str(error.value)
+
+
+def test_an_absent_or_cut_table_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "cut.json").write_text('{"schema": 1, "g_us": [0.0')
+    for name in ("cut.json", "absent.json"):
+        with pytest.raises(DeviceError, match=f"^{name}: not a readable table"):
+            Measured.from_file(tmp_path / name)

@@ -1,0 +1,164 @@
+"""Architectures against parameter and operation counts worked out by hand, and how they are found by name."""
+
+from math import prod
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from tasks._base import TaskError
+from tasks._models._parts import scaled
+from tasks._networks import find_network, own_networks
+from tasks.cifar10 import Cifar10
+from tasks.fashion_mnist import FashionMnist
+from tasks.mnist import Mnist
+
+COLOUR, GREY = (3, 32, 32), (1, 28, 28)
+
+
+def conv_bn(*channels: int, kernel: int = 3) -> int:
+    """Parameters of a chain of bias-free convolutions, each with BatchNorm."""
+    return sum(a * b * kernel**2 + 2 * b for a, b in zip(channels, channels[1:], strict=False))
+
+
+def linear(*features: int) -> int:
+    """Parameters of a chain of linear layers with bias."""
+    return sum(a * b + b for a, b in zip(features, features[1:], strict=False))
+
+
+def block(a: int, b: int) -> int:
+    return conv_bn(a, b, b) + (conv_bn(a, b, kernel=1) if a != b else 0)
+
+
+PARAMETERS = {
+    "vgg8_mtrd": conv_bn(3, 64, 128, 256, 512, 512) + conv_bn(512, 256, 128, kernel=1) + linear(128, 10),
+    "vgg8": conv_bn(3, 64, 128, 256, 256, 512, 512) + linear(8192, 1024, 10),
+    "resnet18": conv_bn(3, 64)
+    + sum(block(a, b) + block(b, b) for a, b in [(64, 64), (64, 128), (128, 256), (256, 512)])
+    + linear(512, 10),
+    "mlp": 3072 * 128 + 128 * 10,
+    "lenet": (3 * 25 + 1) * 6 + (6 * 25 + 1) * 16 + linear(400, 120, 84, 10),
+}
+
+
+def macs(network: nn.Module, in_shape: tuple[int, int, int]) -> int:
+    with FlopCounterMode(display=False) as counter:
+        network.eval()(torch.zeros(1, *in_shape))
+    return counter.get_total_flops() // 2
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameter_count(name: str) -> None:
+    network = Cifar10().network(name)
+    assert sum(p.numel() for p in network.parameters()) == PARAMETERS[name]
+
+
+def test_known_counts() -> None:
+    assert PARAMETERS["resnet18"] == 11_173_962  # the figure everyone gets for this ResNet18
+    assert sum(p.numel() for p in Mnist().network("lenet").parameters()) == 61_706  # and for LeNet-5
+    assert sum(p.numel() for p in Mnist().network("mlp").parameters()) == 784 * 128 + 128 * 10
+
+
+def test_multiply_adds() -> None:
+    convs = sum(9 * a * b * side**2 for a, b, side in [(3, 64, 32), (64, 128, 16), (128, 256, 8), (256, 512, 4)])
+    convs += 9 * 512 * 512 * 2**2
+    found = macs(Cifar10().network("vgg8_mtrd"), COLOUR)
+    assert found == convs + 512 * 256 + 256 * 128 + 128 * 10
+    assert found == pytest.approx(68e6, rel=0.01)
+    assert macs(Cifar10().network("vgg8"), COLOUR) == pytest.approx(538.7e6, rel=0.001)
+
+
+@pytest.mark.parametrize("in_shape", [COLOUR, GREY, (3, 40, 24)])
+@pytest.mark.parametrize("name", own_networks())
+def test_every_network_takes_every_image_size_and_width(name: str, in_shape: tuple[int, int, int]) -> None:
+    for width in (0.25, 0.1):
+        network = find_network(name, in_shape, 7, width)
+        assert network.training
+        output = network(torch.rand(2, *in_shape))
+        assert output.shape == (2, 7)
+        output.sum().backward()
+        assert all(p.grad is not None for p in network.parameters())
+
+
+@pytest.mark.parametrize("task", [Cifar10(), Mnist(), FashionMnist()], ids=lambda task: task.name)
+def test_the_networks_of_a_task_exist_and_are_all_analog(task: Cifar10) -> None:
+    assert set(task.networks) <= set(own_networks())
+    network = task.network(task.networks[0])
+    shapes = {name: p.shape for name, p in network.named_parameters()}
+    assert set(task.analog(network)) == {name for name, shape in shapes.items() if len(shape) > 1}
+    assert sum(prod(shapes[name]) for name in task.analog(network)) > 0.99 * sum(map(prod, shapes.values()))
+
+
+def test_a_pool_before_the_relu_is_the_same() -> None:
+    x = torch.randn(2, 4, 8, 8)
+    pool, relu = nn.MaxPool2d(2), nn.ReLU()
+    assert torch.equal(pool(relu(x)), relu(pool(x)))
+
+
+@pytest.mark.parametrize("name", ["vgg8_mtrd", "vgg8", "resnet18"])
+def test_convolutions_start_from_kaiming(name: str) -> None:
+    """Standard deviation sqrt(2 / fan out), so that signals keep their size backwards."""
+    torch.manual_seed(0)
+    for module in Cifar10().network(name).modules():
+        if isinstance(module, nn.Conv2d):
+            fan_out = module.out_channels * prod(module.kernel_size)
+            assert module.bias is None
+            assert module.weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.05)
+
+
+def test_the_global_seed_decides_the_network() -> None:
+    def weight(seed: int) -> torch.Tensor:
+        torch.manual_seed(seed)
+        return Cifar10().network("lenet").get_parameter("conv1.weight")
+
+    assert torch.equal(weight(1), weight(1)) and not torch.equal(weight(1), weight(2))
+
+
+def test_scaled() -> None:
+    assert [scaled(84, w) for w in (1, 2, 0.5, 0.05, 0.001)] == [84, 168, 40, 4, 1]
+    assert all(scaled(n, w) % 8 == 0 for n in (64, 100, 512) for w in (0.13, 0.5, 1.5))
+
+
+# --- by name
+
+
+def test_unknown_names_get_the_nearest() -> None:
+    with pytest.raises(TaskError, match="unknown network vgg8_mtdr; did you mean vgg8_mtrd?"):
+        Cifar10().network("vgg8_mtdr")
+    with pytest.raises(TaskError, match="did you mean timm:resnet18?"):
+        Cifar10().network("timm:resnet_18")
+    for name in ("zzzz", "_parts", "../cifar10", "", "timm:"):
+        with pytest.raises(TaskError, match="unknown network"):
+            Cifar10().network(name)
+
+
+def test_timm_networks_take_arguments() -> None:
+    network = Mnist().network("timm:vit_tiny_patch16_224?img_size=28,patch_size=4,embed_dim=24,num_heads=2,depth=1")
+    assert network(torch.zeros(2, *GREY)).shape == (2, 10)
+    assert network.get_parameter("patch_embed.proj.weight").shape == (24, 1, 4, 4)
+    assert "patch_embed.proj.weight" in Mnist().analog(network)
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "message"),
+    [
+        ("timm:resnet10t", 0.5, "timm networks have no width factor"),
+        ("timm:resnet10t?pretrained=True", 1, "pretrained is set by the task"),
+        ("timm:resnet10t?drop_rate", 1, "'drop_rate' is no key=value"),
+        ("timm:resnet10t?nonsense=1", 1, "can't be built for 3 x 32 x 32 images"),
+        ("timm:vit_tiny_patch16_224?depth=1", 1, "does not take 3 x 32 x 32 images"),
+        ("mlp", 0, "width 0 is out of range"),
+        ("mlp", float("nan"), "width nan is out of range"),
+    ],
+)
+def test_misfits_are_told_in_one_line(name: str, width: float, message: str) -> None:
+    with pytest.raises(TaskError, match=message) as caught:
+        Cifar10().network(name, width)
+    assert "\n" not in str(caught.value) and str(caught.value).startswith(f"network {name}: ")
+
+
+@pytest.mark.parametrize("name", ["vgg8", "vgg8_mtrd", "lenet"])
+def test_images_that_are_too_small_are_told(name: str) -> None:
+    with pytest.raises(TaskError, match=f"network {name}: .* 3 x 4 x 4 images"):
+        find_network(name, (3, 4, 4), 10)

@@ -1,0 +1,376 @@
+"""The command line: what a user gets right ends in tables, what they get wrong in one line and exit code 2."""
+
+import csv
+import errno
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bench.cli import main
+from bench.errors import BenchError
+from methods.noise_injection import NoiseInjection
+
+TINY = "--preset smoke --train-samples 200 --test-samples 100 --chips 2 --on cpu".split()
+CELL = ["run", "--method", "nominal", "--device", "rram", "--task", "mnist", "--network", "mlp", *TINY]
+LEVELS = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
+
+
+def one_line(ended, *words: str, code: int = 2) -> str:
+    """The one line that a mistake is told in; nothing else is said."""
+    assert ended.code == code
+    assert ended.err.startswith("bench: ")
+    assert ended.err.count("\n") == 1
+    assert ended.err.endswith("\n")
+    for word in words:
+        assert word in ended.err
+    assert "fault of the bench" not in ended.err
+    return ended.err
+
+
+def records(results: Path) -> dict[str, dict]:
+    """Records by method."""
+    found = [json.loads(path.read_text()) for path in sorted((results / "records").glob("*.json"))]
+    return {record["evaluation"]["training"]["method"]: record for record in found}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    """A folder with `home` and `results` after one real cell."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "home").mkdir()
+    (folder / "home" / "data").symlink_to(cache)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BENCH_HOME", str(folder / "home"))
+        patch.setattr(sys, "argv", ["bench", *CELL, "--results", str(folder / "results")])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    assert ended.value.code == 0
+    return folder
+
+
+@pytest.fixture
+def done(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of what `trained` left, to be spoilt; BENCH_HOME is in it."""
+    folder = shutil.copytree(trained, tmp_path / "done", symlinks=True)
+    monkeypatch.setenv("BENCH_HOME", str(folder / "home"))
+    return folder
+
+
+def with_option(option: str, *values: str) -> list[str]:
+    """The usual cell with one option other than usual, or more."""
+    cell = list(CELL)
+    if option in cell and option != "--set":
+        cell[cell.index(option) + 1] = values[0]
+        return cell
+    return [*cell, option, *values]
+
+
+# What goes well
+
+
+def test_a_run_leaves_record_tables_and_plots(trained):
+    (record,) = records(trained / "results").values()
+    assert record["status"] == "done"
+    assert [level["level"] for level in record["levels"]] == LEVELS
+    assert [len(level["chips"]) for level in record["levels"]] == [1, 2, 2, 2, 2, 2]
+    assert record["evaluation"]["preset"] == "smoke*"
+    assert "nominal" in (trained / "results" / "LEADERBOARD.md").read_text()
+    with (trained / "results" / "leaderboard.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["level"]) for row in rows] == LEVELS
+    assert {row["key"] for row in rows} == {record["key"]}
+    assert list((trained / "results" / "plots").glob("*.png"))
+    assert (trained / "home" / "checkpoints" / f"{record['training_key']}.safetensors").exists()
+
+
+def test_the_same_command_again_does_nothing_and_ends_alike(done, cli):
+    (path,) = (done / "results" / "records").glob("*.json")
+    before = path.read_bytes()
+    ended = cli(*CELL, "--results", done / "results")
+    assert ended.code == 0
+    assert "already done" in ended.err
+    sweep, *_, last = [line for line in ended.out.splitlines() if line.strip()]
+    assert all(word in sweep for word in ("nominal", "mnist", "rram", "accuracy in %"))
+    assert all(word in ended.out for word in ("level", "worst", "yield", "score", "rank"))
+    assert last == f"records, leaderboard and plots: {done / 'results'}"
+    assert path.read_bytes() == before
+
+
+def test_the_command_in_a_record_makes_it_again(done, cli, tmp_path):
+    odd = ["--levels", "0,0.123456789", "--lr", "0.0123456789", "--seed", "3", "--results", tmp_path / "first"]
+    assert cli(*CELL, *odd).code == 0
+    (first,) = records(tmp_path / "first").values()
+    program, *words = shlex.split(first["command"])
+    assert program == "bench"
+    assert cli(*words, "--results", tmp_path / "second").code == 0
+    (second,) = records(tmp_path / "second").values()
+    assert second["key"] == first["key"]
+    assert second["levels"] == first["levels"]
+
+
+def test_show_prints_a_record(done, cli):
+    (record,) = records(done / "results").values()
+    ended = cli("show", record["key"][:6], "--results", done / "results")
+    assert (ended.code, ended.err) == (0, "")
+    for word in ("nominal", record["key"], record["training_key"], "--train-samples 200", "0.5", "seconds"):
+        assert word in ended.out
+
+
+def test_report_makes_the_tables_again(done, cli):
+    results = done / "results"
+    made = {path.name: path.read_bytes() for path in (results / "LEADERBOARD.md", results / "leaderboard.csv")}
+    for name in made:
+        (results / name).unlink()
+    shutil.rmtree(results / "plots")
+    ended = cli("report", "--results", results)
+    assert (ended.code, ended.err) == (0, "")
+    assert "nominal" in ended.out
+    assert {name: (results / name).read_bytes() for name in made} == made
+    assert list((results / "plots").glob("*.png"))
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["list"], ["report"], ["show"], ["device"], ["device", "fit"]])
+def test_every_command_has_help(cli, command):
+    ended = cli(*command, "--help")
+    assert (ended.code, ended.err) == (0, "")
+    assert " ".join(["Usage: bench", *command]) in ended.out
+
+
+def test_the_program_alone_shows_its_help(cli):
+    for command in ([], ["device"]):
+        ended = cli(*command)
+        assert (ended.code, ended.err) == (2, "")
+        assert "Usage: bench" in ended.out
+
+
+# What a user gets wrong
+
+
+@pytest.mark.parametrize(
+    "option, value, words",
+    [
+        ("--method", "nominl", "unknown method 'nominl'; did you mean 'nominal'?"),
+        ("--device", "rrm", "unknown device 'rrm'; did you mean 'rram'?"),
+        ("--device", "rram,rrm", "unknown device 'rrm'; did you mean 'rram'?"),
+        ("--device", "no-such-table.json", "no-such-table.json"),
+        ("--task", "mnits", "unknown task 'mnits'; did you mean 'mnist'?"),
+        ("--task", "", "no task named"),
+        ("--preset", "smokey", "unknown preset 'smokey'; did you mean 'smoke'?"),
+        ("--network", "lenett", "unknown network lenett; did you mean lenet?"),
+        ("--network", "timm:no_such_model", "timm:no_such_model"),
+        ("--level", "99", "rram: level 99 is out of range; sigma goes from 0 to 2"),
+        ("--levels", "0,99", "rram: level 99 is out of range"),
+        ("--levels", "0;.1", "levels '0;.1': must be numbers such as 0,.1,.2"),
+        ("--levels", "nan", "levels 'nan': must be finite"),
+        ("--time", "100", "rram: has no time axis"),
+        ("--seed", "one", "seed 'one': must be whole numbers and ranges such as 0,2,5-7"),
+        ("--seed", "3-1", "seed '3-1': must be whole numbers"),
+        ("--set", "alpha=1", "--set alpha=1: must read method.NAME=VALUE"),
+        ("--set", "method.alpha", "--set method.alpha: must read method.NAME=VALUE"),
+        ("--set", "method.alpha=1", "method nominal has no setting 'alpha'"),
+        ("--epochs", "0", "epochs 0: must be above 0"),
+        ("--epochs", "few", "--epochs"),
+        ("--lr", "nan", "lr nan: must be above 0"),
+        ("--width", "0", "width 0: must be above 0"),
+        ("--test-samples", "-1", "test-samples -1: must be above 0"),
+        ("--chips", "0", "need 1 <= minimum <= maximum"),
+        ("--half-width", "0", "half-width 0: must be above 0"),
+        ("--threads", "0", "threads 0: must be at least 1"),
+        ("--precision", "fp8", "precision 'fp8': must be auto, bf16 or fp32"),
+        ("--on", "toaster", "can't compute on 'toaster'"),
+        ("--colour", "red", "No such option: --colour"),
+    ],
+)
+def test_bad_options_are_one_line(cli, tmp_path, monkeypatch, option, value, words):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BENCH_HOME", str(tmp_path / "home"))
+    ended = cli(*with_option(option, value))
+    one_line(ended, words)
+    assert ended.out == ""
+    assert list(tmp_path.iterdir()) == []  # refused before anything was written
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("method.alpa=1", "method mtrd has no setting 'alpa'; did you mean 'alpha'?"),
+        ("method.alpha=2", "setting alpha=2: must be between 0 and 1"),
+        ("method.temperature=hot", "setting temperature=hot: must be a number"),
+        ("method.weighting=best", "setting weighting=best: must be one of rank, softmax, uniform"),
+    ],
+)
+def test_bad_settings_are_one_line(cli, text, words):
+    one_line(cli(*with_option("--method", "mtrd"), "--set", text), words)
+
+
+@pytest.mark.parametrize(
+    "command, words",
+    [
+        ("run --method nominal --device rram", "Missing option '--task'"),
+        ("rnu", "No such command 'rnu'"),
+        ("show", "Missing argument"),
+        ("show zz", "'zz' is no record key"),
+        ("show 0123", "no record 0123 in results/records"),
+        ("report", "no records in results"),
+        ("device show rrm", "unknown device 'rrm'; did you mean 'rram'?"),
+        ("device show rram --time 5", "rram: has no time axis"),
+        ("device fit nowhere.tsv --out x.json", "nowhere.tsv"),
+    ],
+)
+def test_bad_commands_are_one_line(cli, tmp_path, monkeypatch, command, words):
+    monkeypatch.chdir(tmp_path)
+    one_line(cli(*command.split()), words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_debug_shows_the_traceback(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["bench", *with_option("--preset", "smokey"), "--debug"])
+    with pytest.raises(BenchError):
+        main()
+
+
+def test_a_data_folder_without_the_set_is_named(cli, home, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    one_line(cli(*CELL, "--data", empty, "--results", tmp_path / "results"), f"MNIST: not found in {empty}", "expected")
+    assert records(tmp_path / "results")["nominal"]["status"] == "failed"
+
+
+# What goes wrong
+
+
+@pytest.mark.parametrize("what", ["--results", "BENCH_HOME"])
+def test_a_folder_that_takes_no_files_is_named(cli, home, tmp_path, monkeypatch, what):
+    (tmp_path / "file").write_text("precious")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below", "/proc/nowhere"):
+        if what == "BENCH_HOME":
+            monkeypatch.setenv("BENCH_HOME", str(folder))
+        ended = cli(*CELL, "--results", folder if what == "--results" else tmp_path / "results")
+        one_line(ended, f"can't write to {folder}", "choose another folder")
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_a_broken_record_is_named_and_left_alone(cli, done):
+    (path,) = (done / "results" / "records").glob("*.json")
+    (record,) = records(done / "results").values()
+    path.write_text(path.read_text()[:500])
+    for command in (CELL, ["show", record["key"]]):
+        one_line(cli(*command, "--results", done / "results"), f"record {path} is broken", "delete it")
+    assert len(path.read_text()) == 500
+    path.unlink()
+    assert cli(*CELL, "--results", done / "results").code == 0
+    assert records(done / "results")["nominal"]["levels"] == record["levels"]
+
+
+def test_a_report_leaves_out_a_broken_record_and_says_so(cli, done, caplog):
+    (path,) = (done / "results" / "records").glob("*.json")
+    broken = path.with_name("mnist-rram-mtrd-s0-0123456789abcdef.json")
+    broken.write_text("{")
+    ended = cli("report", "--results", done / "results")
+    assert ended.code == 2
+    assert [r.getMessage() for r in caplog.records if str(broken) in r.getMessage()]
+    assert "nominal" in (done / "results" / "LEADERBOARD.md").read_text()
+
+
+def test_a_broken_checkpoint_is_named_and_the_cell_has_failed(cli, done, tmp_path):
+    (checkpoint,) = (done / "home" / "checkpoints").glob("*.safetensors")
+    (record,) = records(done / "results").values()
+    whole = checkpoint.read_bytes()
+    checkpoint.write_bytes(whole[:-10])
+    results = tmp_path / "results"
+    one_line(cli(*CELL, "--results", results), f"checkpoint {checkpoint} is broken", "delete it to train again")
+    assert records(results)["nominal"]["status"] == "failed"
+    assert str(checkpoint) in records(results)["nominal"]["error"]
+    assert checkpoint.read_bytes() == whole[:-10]
+    checkpoint.unlink()
+    assert cli(*CELL, "--results", results).code == 0
+    assert checkpoint.read_bytes()[-1000:] == whole[-1000:]  # the same training gives the same weights
+    assert records(results)["nominal"]["levels"] == record["levels"]
+
+
+def test_a_full_disk_is_one_line_and_nothing_is_lost(cli, done, monkeypatch):
+    kept = {path: path.read_bytes() for path in done.rglob("*") if path.is_file() and "data" not in path.parts}
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        for more in (["--force"], ["--seed", "1"]):  # fails at the sweep, fails at the checkpoint
+            one_line(cli(*CELL, *more, "--results", done / "results"), "No space left on device")
+        one_line(cli("report", "--results", done / "results"), "No space left on device")
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert not [path for path in done.rglob(".*") if path.is_file()]
+    assert cli(*CELL, "--seed", "1", "--results", done / "results").code == 0
+
+
+def test_a_failed_cell_is_recorded_and_the_others_go_on(cli, done, tmp_path, monkeypatch):
+    results = tmp_path / "results"
+    both = [*with_option("--method", "noise_injection,nominal"), "--results", results]
+
+    def fit(*_: object) -> None:
+        raise RuntimeError("out of\nluck")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(NoiseInjection, "fit", fit)
+        ended = cli(*both)
+    assert ended.code == 2
+    assert "Traceback" not in ended.err
+    (line,) = [line for line in ended.err.splitlines() if "FAILED" in line]
+    assert line == "FAILED noise_injection on rram at 0.3, mnist, seed 0: out of luck"
+    found = records(results)
+    assert (found["nominal"]["status"], found["noise_injection"]["status"]) == ("done", "failed")
+    assert found["noise_injection"]["error"] == "RuntimeError: out of luck"
+    assert "out of luck" in (results / "LEADERBOARD.md").read_text()
+    assert "noise_injection" in ended.out
+
+    ended = cli(*both)
+    assert ended.code == 0
+    assert "nominal on rram, mnist, seed 0: already done" in ended.err
+    assert {record["status"] for record in records(results).values()} == {"done"}
+
+
+def test_our_own_fault_is_one_line_too(cli, done, tmp_path, monkeypatch):
+    def fit(*_: object) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(NoiseInjection, "fit", fit)
+    ended = cli(*with_option("--method", "noise_injection"), "--results", tmp_path / "results")
+    assert (ended.code, ended.err.count("\n")) == (1, 1)
+    assert ended.err.startswith("bench: ZeroDivisionError: division by zero (a fault of the bench;")
+
+
+def test_ctrl_c_is_one_line_and_the_same_command_goes_on(cli, home, tmp_path):
+    command = [*with_option("--train-samples", "2000"), "--epochs", "60", "--results", str(tmp_path / "results")]
+    process = subprocess.Popen(
+        [Path(sys.executable).with_name("bench"), *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A job in the background may have been told to ignore Ctrl-C; a user's terminal has not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    while not list((home / "checkpoints").glob("*.partial.safetensors")):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert (process.returncode, out) == (130, "")
+    assert err == "bench: interrupted; what is finished is kept, and the same command goes on from there\n"
+    assert not (tmp_path / "results" / "records").exists()  # it has not failed
+    assert not [path for path in home.glob("*/.*") if path.is_file()]  # nor left half a file
+    (partial,) = (home / "checkpoints").glob("*.partial.safetensors")
+
+    ended = cli(*command)
+    assert ended.code == 0
+    (record,) = records(tmp_path / "results").values()
+    assert (record["status"], record["cost"]["epochs"]) == ("done", 60)
+    assert not partial.exists()

@@ -1,0 +1,90 @@
+"""Every method meets every device and every task on tiny subsets of the real data.
+
+CI runs a covering array (each pair of method, device, task at least once); the full cross is
+`pytest -m full tests/test_conformance.py`.
+"""
+
+import itertools
+import math
+from collections.abc import Iterable
+
+import pytest
+import torch
+
+from bench import plan, registry
+from bench.progress import Monitor
+from bench.runner import Runner
+
+KINDS = ("methods", "devices", "tasks")
+Triple = tuple[str, str, str]
+
+
+def every() -> list[Triple]:
+    return list(itertools.product(*(registry.entries(kind) for kind in KINDS)))
+
+
+def pairs(triple: Triple) -> set[tuple[int, str, int, str]]:
+    return {(i, triple[i], j, triple[j]) for i, j in itertools.combinations(range(3), 2)}
+
+
+def covering() -> list[Triple]:
+    """Greedy covering array of strength two: always the triple with the most pairs still missing."""
+    left = every()
+    missing = set().union(*map(pairs, left))
+    chosen = []
+    while missing:
+        best = max(left, key=lambda triple: len(pairs(triple) & missing))
+        chosen.append(best)
+        missing -= pairs(best)
+    return chosen
+
+
+def test_covering_array_covers():
+    assert set().union(*map(pairs, covering())) == set().union(*map(pairs, every()))
+    assert len(covering()) < len(every())
+
+
+def run_cells(home, results, triples: Iterable[Triple]) -> list[dict]:
+    cpu = torch.device("cpu")
+    runner = Runner(home=home, results=results, data_dir=None, processor=cpu, monitor=Monitor(quiet=True))
+    records = []
+    for method, device, task in triples:
+        request = plan.Request(
+            methods=(method,),
+            devices=(device,),
+            tasks=(task,),
+            seeds=(0,),
+            preset="smoke",
+            precision="fp32",
+            network="lenet",
+            train_samples=200,
+            test_samples=100,
+            chips=2,
+        )
+        records += [runner.run(cell, "conformance") for cell in plan.cells(request)]
+    return records
+
+
+def check(record: dict) -> None:
+    assert record["status"] == "done"
+    device = plan.device_of(record["evaluation"]["device"])
+    assert [entry["level"] for entry in record["levels"]] == list(device.axis.levels)
+    for entry in record["levels"]:
+        assert len(entry["chips"]) == (2 if device.is_random(entry["level"]) else 1)
+        assert all(0 <= metric <= 100 for metric in entry["chips"])
+        assert math.isfinite(entry["ekl"]) and entry["ekl"] >= 0
+    assert record["cost"]["epochs"] == 1 and record["cost"]["samples"] == 200
+    assert record["levels"][0]["chips"][0] == pytest.approx(record["clean"], abs=1.0)
+
+
+def test_every_pair_of_method_device_and_task(home, tmp_path):
+    records = run_cells(home, tmp_path / "results", covering())
+    assert len(records) == len(covering())
+    for record in records:
+        check(record)
+
+
+@pytest.mark.full
+def test_full_cross(home, tmp_path):
+    for record in run_cells(home, tmp_path / "results", every()):
+        check(record)

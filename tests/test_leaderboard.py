@@ -1,0 +1,384 @@
+"""Tables, plots and files made from constructed records."""
+
+import copy
+import io
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from bench import leaderboard
+from bench.plots import metric_versus_level, save
+from bench.summary import summary
+
+LEVELS = (0.0, 0.1, 0.2)
+# fmt: off
+COLUMNS = [
+    "task", "dataset", "model", "width", "device", "method", "train_device", "train_level", "settings", "preset",
+    "seed", "level", "metric", "mean", "ci_low", "ci_high", "std", "p5", "worst", "yield", "chips", "key",
+]
+# fmt: on
+BUDGET = {"epochs": 5, "finetune_epochs": 2, "batch_size": 256, "lr": 0.1, "train_samples": None}
+
+
+def record(method: str, drop: float = 10.0, **change) -> dict:
+    """A finished cell: 90 at level 0, `drop` less per 0.1, chip luck shared by all methods.
+
+    Keywords change a field of the evaluation, the training or the task, whichever has it.
+    """
+    rng = np.random.default_rng(7)
+    luck = rng.standard_normal(20)
+    own = np.random.default_rng(sum(map(ord, method)) + 31 * change.get("seed", 0)).standard_normal((3, 20))
+    training = {
+        "task": "cifar10",
+        "task_version": "1",
+        "network": "vgg8",
+        "width": 0.5,
+        "method": method,
+        "method_version": "1",
+        "settings": {},
+        "device": "rram",
+        "device_version": "1",
+        "level": 0.1,
+        "time_s": None,
+        "budget": BUDGET,
+        "precision": "bf16",
+        "seed": 0,
+    }
+    evaluation = {
+        "device": "rram",
+        "device_version": "1",
+        "time_s": None,
+        "levels": list(LEVELS),
+        "chips": {"minimum": 10, "maximum": 20, "half_width": 0.5},
+        "preset": "quick",
+        "test_samples": None,
+    }
+    task = {
+        "name": "cifar10",
+        "dataset": "CIFAR-10",
+        "metric": "accuracy",
+        "unit": "%",
+        "higher_is_better": change.pop("higher_is_better", True),
+    }
+    train = change.pop("train", {})
+    training |= train | {k: change.pop(k) for k in list(change) if k in training and k not in evaluation}
+    evaluation |= {k: change.pop(k) for k in list(change) if k in evaluation}
+    sign = 1 if task["higher_is_better"] else -1
+    levels = [{"level": 0.0, "chips": [90.0], "first_stage": 1, "ekl": 0.0}]
+    for i in (1, 2):
+        chips = 90 - sign * drop * i + 0.5 * luck + 0.1 * own[i]
+        levels.append({"level": LEVELS[i], "chips": chips.tolist(), "first_stage": 10, "ekl": 0.01 * i})
+    seed = training["seed"]
+    key = f"{sum(map(ord, json.dumps([training, evaluation]))) * 7919 % 16**8:08x}{seed:08x}"
+    made = {
+        "schema": 1,
+        "key": key,
+        "status": "done",
+        "error": None,
+        "evaluation": {"training": training, **evaluation},
+        "training_key": "0" * 16,
+        "task": task,
+        "axis": {"name": "sigma", "unit": "std of ln w"},
+        "clean": 90.5,
+        "levels": [level for level in levels if level["level"] in evaluation["levels"]],
+        "cost": {"epochs": 7, "samples": 350000, "seconds": 60.0, "teacher_samples": 0, "teacher_seconds": 0.0},
+        "sweep_seconds": 10.0,
+        "environment": {"commit": "abc", "created": "2030-01-01T00:00:00Z"},
+        "command": f"bench run --method {method} --device {evaluation['device']} --task cifar10 --seed {seed}",
+    }
+    return copy.deepcopy(made | change)
+
+
+def failed(method: str, error: str = "out of memory", **change) -> dict:
+    """A cell that broke."""
+    return record(method, **change) | {"status": "failed", "error": error, "clean": None, "levels": [], "cost": {}}
+
+
+def store(folder: Path, records: list[dict]) -> Path:
+    """Write records as the bench does."""
+    (folder / "records").mkdir(parents=True, exist_ok=True)
+    for r in records:
+        t = r["evaluation"]["training"]
+        name = f"{t['task']}-{r['evaluation']['device']}-m-s{t['seed']}-{r['key']}.json"
+        (folder / "records" / name).write_text(json.dumps(r))
+    return folder
+
+
+def rank_of(group) -> dict[str, str]:
+    return {row.label: leaderboard._rank(row) for row in group.rows}
+
+
+def printed(records: list[dict], width: int = 200) -> str:
+    out = io.StringIO()
+    leaderboard.render(records, Console(file=out, width=width))
+    return out.getvalue()
+
+
+def test_csv_has_the_agreed_columns_and_a_row_a_level():
+    frame = leaderboard.table([record("nominal", settings={"lr": 0.1, "a": True})])
+    assert list(frame.columns[: len(COLUMNS)]) == COLUMNS
+    assert list(frame["level"]) == list(LEVELS)
+    top = frame.iloc[2]
+    chips = np.array(record("nominal")["levels"][2]["chips"])
+    assert top["settings"] == '{"a": true, "lr": 0.1}'
+    assert top["mean"] == pytest.approx(chips.mean())
+    assert top["std"] == pytest.approx(chips.std(ddof=1))
+    assert top["chips"] == 20
+    assert top["worst"] == chips[:10].min()
+    assert top["p5"] == pytest.approx(np.percentile(chips[:10], 5))
+    assert top["yield"] == 0.0
+    assert top["ci_high"] - top["mean"] == pytest.approx(2.262157 * chips[:10].std(ddof=1) / 20**0.5, rel=1e-6)
+    zero = frame.iloc[0]
+    assert zero["ci_low"] == zero["ci_high"] == 90.0
+    assert zero["std"] == 0
+    assert zero["yield"] == 1.0
+
+
+def test_ranks_are_by_score_and_equal_methods_share_one():
+    twin = record("b_twin", 5.0)
+    for level, other in zip(twin["levels"], record("a_twin", 5.0)["levels"], strict=True):
+        # The same chips, but for noise whose mean is 0.
+        noise = np.tile([0.1, -0.1], 10)[: len(other["chips"])] if len(other["chips"]) > 1 else 0.0
+        level["chips"] = (np.array(other["chips"]) + noise).tolist()
+    (group,) = summary([record("worst", 20.0), record("a_twin", 5.0), twin, record("best", 1.0)])
+    assert rank_of(group) == {"best": "1†", "a_twin": "2=†", "b_twin": "2=†", "worst": "4†"}
+    assert [row.label for row in group.rows][0] == "best"
+    assert group.rows[0].score.mean == pytest.approx(np.mean([r.mean for r in group.rows[0].levels.values()]))
+
+
+def test_lower_is_better_turns_everything_round():
+    frame = leaderboard.table([record("nominal", higher_is_better=False)])
+    chips = record("nominal", higher_is_better=False)["levels"][2]["chips"]
+    assert frame.iloc[2]["worst"] == max(chips[:10])
+    assert frame.iloc[2]["p5"] == pytest.approx(np.percentile(chips[:10], 95))
+    assert list(frame["yield"]) == [1.0, 0.0, 0.0]
+    (group,) = summary([record("a", 10.0, higher_is_better=False), record("b", 1.0, higher_is_better=False)])
+    assert rank_of(group) == {"b": "1†", "a": "2†"}
+
+
+def test_several_seeds_are_one_row_and_not_conditional():
+    records = [record(m, drop, seed=s) for m, drop in (("a", 5.0), ("b", 9.0)) for s in (0, 1, 2)]
+    (group,) = summary(records)
+    assert rank_of(group) == {"a": "1", "b": "2"}
+    assert group.rows[0].seeds == (0, 1, 2)
+    means = [np.mean(r["levels"][2]["chips"]) for r in records[:3]]
+    assert group.rows[0].levels[0.2].mean == pytest.approx(np.mean(means))
+    half = 4.302653 * np.std(means, ddof=1) / 3**0.5
+    assert group.rows[0].levels[0.2].high == pytest.approx(np.mean(means) + half, rel=1e-6)
+    assert group.rows[0].command.endswith("--seed 0,1,2")
+
+
+def test_presets_devices_times_versions_and_subsets_are_never_ranked_together():
+    variants = [{}, {"preset": "standard"}, {"device": "pcm"}, {"time_s": 10.0}, {"device_version": "2"}]
+    variants += [{"width": 1.0}, {"test_samples": 500}, {"task_version": "2"}]
+    records = [record("m", **v) for v in variants]
+    groups = summary(records)
+    assert len(groups) == len(variants)
+    assert len({g.slug for g in groups}) == len({g.title for g in groups}) == len(variants)
+    assert all(list(rank_of(g).values()) == ["1†"] for g in groups)
+
+
+def test_variants_are_separate_rows_with_different_names():
+    records = [
+        record("ni"),
+        record("ni", settings={"clip_w": 2}),
+        record("ni", train={"level": 0.2}),
+        record("ni", train={"device": "pcm"}),
+        record("ni", budget=BUDGET | {"epochs": 50}),
+    ]
+    (group,) = summary(records)
+    names = {row.label for row in group.rows}
+    assert len(names) == 5
+    assert {"ni clip_w=2", "ni (trained on pcm)", "ni train_level=0.2 epochs=5"} <= names
+    assert {row.trained_on for row in group.rows} == {"rram 0.1", "rram 0.2", "pcm 0.1"}
+
+
+def test_a_failed_cell_is_shown_and_counts_for_nothing():
+    records = [record("a"), record("a", seed=1), failed("a", seed=2), failed("b", "disk\nfull"), record("c", 20.0)]
+    (group,) = summary(records)
+    (alone,) = summary(records[:2])
+    a = next(row for row in group.rows if row.label == "a")
+    assert a.score == alone.rows[0].score
+    assert a.failed == ((2, "out of memory"),)
+    assert rank_of(group)["b"] == "failed"
+    assert group.rows[-1].label == "b"
+    text = printed(records)
+    assert "b, seed 0: failed: disk full" in text
+    frame = leaderboard.table(records)
+    lost = frame[frame["status"] == "failed"]
+    assert len(lost) == 6
+    assert lost["mean"].isna().all()
+    assert (lost["chips"] == 0).all()
+
+
+def test_a_failure_goes_away_when_the_seed_is_done():
+    (group,) = summary([failed("a", test_samples=None), record("a") | {"key": "f" * 16}])
+    assert group.rows[0].failed == ()
+    assert group.rows[0].seeds == (0,)
+
+
+def test_a_missing_level_is_a_dash_and_has_no_score():
+    (group,) = summary([record("a"), record("b", 5.0), record("c", 1.0, levels=[0.0, 0.1])])
+    c = next(row for row in group.rows if row.label == "c")
+    assert c.score is None and c.rank is None
+    assert rank_of(group) == {"b": "1†", "a": "2†", "c": "—"}
+    text = leaderboard.markdown([record("a"), record("b"), record("c", levels=[0.0, 0.1])])
+    line = next(line for line in text.splitlines() if "| c |" in line)
+    assert line.startswith("| — | c | — | 90.50 | 90.00 | ") and line.endswith("| — |")
+
+
+def test_an_extra_level_of_one_record_takes_no_score_from_the_others():
+    wide = record("wide", 1.0)
+    wide["levels"].append({"level": 0.3, "chips": [10.0] * 10, "first_stage": 10, "ekl": None})
+    (group,) = summary([record("a"), record("b"), wide])
+    assert group.levels == (0.0, 0.1, 0.2, 0.3)
+    assert group.scored == LEVELS
+    assert rank_of(group)["wide"] == "1†"
+
+
+def test_one_chip_by_wish_has_no_interval_and_no_rank():
+    single = record("a", chips={"minimum": 1, "maximum": 1, "half_width": None})
+    single["levels"] = [lv | {"chips": lv["chips"][:1], "first_stage": 1} for lv in single["levels"]]
+    (group,) = summary([single])
+    assert group.rows[0].rank is None
+    assert "± ?" in leaderboard.markdown([single])
+    assert leaderboard.table([single])["ci_low"].isna().tolist() == [False, True, True]
+
+
+def broken(field: str, value) -> str:
+    r = record("x")
+    if field == "chips":
+        r["levels"][1]["chips"][3] = value
+    else:
+        r[field] = value
+    return json.dumps(r)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        '{"schema": 1',
+        "[]",
+        "null",
+        '{"schema": 1}',
+        "\x00\x01",
+        "[" * 100_000,
+        broken("clean", None),
+        broken("levels", []),
+        broken("chips", "high"),
+        broken("chips", float("nan")),
+        broken("evaluation", {}),
+        broken("task", {"metric": "accuracy"}),
+        broken("status", "odd"),
+        broken("cost", None),
+    ],
+)
+def test_a_broken_record_is_one_warning_and_the_rest_go_on(tmp_path, text):
+    store(tmp_path, [record("good")])
+    (tmp_path / "records" / "bad.json").write_text(text)
+    records, warnings = leaderboard.load(tmp_path)
+    assert [r["evaluation"]["training"]["method"] for r in records] == ["good"]
+    assert len(warnings) == 1
+    assert "bad.json" in warnings[0] and "delete it and run the cell again" in warnings[0]
+    assert "\n" not in warnings[0]
+
+
+def test_other_files_and_newer_records(tmp_path):
+    store(tmp_path, [record("good"), record("new", schema=99)])
+    (tmp_path / "records" / ".x.tmp.json").write_text("half")
+    (tmp_path / "records" / "binary.json").write_bytes(b"\xff\xfe")
+    (tmp_path / "records" / "folder.json").mkdir()
+    records, warnings = leaderboard.load(tmp_path)
+    assert len(records) == 1
+    assert len(warnings) == 3
+    assert any("newer" in w and "update" in w for w in warnings)
+    assert leaderboard.load(tmp_path / "nothing") == ([], [])
+
+
+def test_names_cannot_break_the_markdown():
+    evil = record("a|b\n<script>\x1b[31m`x`", settings={"k": "v|w"}, error=None)
+    evil["command"] = "bench run --method 'a|b' ``` \n# heading"
+    text = leaderboard.markdown([evil, failed("c|d", "boom\n## no <b>")])
+    assert "<script>" not in text and "<b>" not in text and "\x1b" not in text
+    assert [line for line in text.splitlines() if line.startswith("#")] == [
+        "# Leaderboard",
+        "## quick · cifar10 · vgg8 x0.5 · rram",
+    ]
+    tables = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in tables}) == 3
+    assert "[red]" in printed([record("[red]x")])
+
+
+def test_same_records_in_any_order_give_the_same_bytes(tmp_path):
+    records = [record(m, d, seed=s) for m, d in (("a", 5.0), ("b", 9.0)) for s in (0, 1)] + [failed("c")]
+    first, second = store(tmp_path / "1", records), store(tmp_path / "2", records[::-1])
+    paths = leaderboard.write(first)
+    names = {str(path.relative_to(first)) for path in paths}
+    plot = "plots/quick-cifar10-vgg8_x0.5-rram"
+    assert names == {"LEADERBOARD.md", "leaderboard.csv", f"{plot}.png", f"{plot}.pdf"}
+    leaderboard.write(second, list(reversed(leaderboard.load(second)[0])))
+    for path in paths:
+        assert path.read_bytes() == (second / path.relative_to(first)).read_bytes(), path.name
+    assert not list(first.rglob("*.tmp*"))
+
+
+def test_an_unwritable_folder_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(leaderboard.BenchError, match="can't write to"):
+        leaderboard.write(tmp_path / "file", [])
+
+
+def test_an_empty_leaderboard_is_no_error(tmp_path):
+    paths = leaderboard.write(tmp_path)
+    assert "No records yet" in (tmp_path / "LEADERBOARD.md").read_text()
+    assert [p.name for p in paths] == ["LEADERBOARD.md", "leaderboard.csv"]
+    assert "no records yet" in printed([])
+
+
+def test_the_terminal_shows_ranks_commands_and_the_sweep():
+    text = printed([record("mtrd", 2.0), record("nominal", 9.0)])
+    assert "conditional on seed 0" in text
+    assert "bench run --method mtrd --device rram --task cifar10 --seed 0" in text
+    out = io.StringIO()
+    Console(file=out, width=100).print(leaderboard.sweep_table(record("mtrd", 2.0)))
+    assert "clean 90.50" in out.getvalue()
+    assert len([line for line in out.getvalue().splitlines() if re.match(r"^\s*0(\.\d)?\s", line)]) == 3
+
+
+def test_importing_the_tables_imports_no_torch():
+    code = "import sys, bench.leaderboard; print(*[m for m in ('torch', 'pandas', 'matplotlib') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_the_plot_has_a_line_and_a_band_a_method_and_names_its_units():
+    (group,) = summary([record("a", 2.0), record("b", 9.0), failed("c"), record("part", levels=[0.0, 0.1])])
+    figure = metric_versus_level(group)
+    (axes,) = figure.axes
+    assert len(axes.lines) == 3
+    assert len(axes.collections) == 3
+    assert axes.get_xlabel() == "sigma (std of ln w)"
+    assert axes.get_ylabel() == "accuracy (%)"
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b", "part"]
+    caption = figure.get_supxlabel()
+    assert "20 chips" in caption and "seed 0" in caption and "quick" in caption
+    drawn = sorted(tuple(line.get_ydata()) for line in axes.lines)
+    expected = sorted(tuple(v.mean for v in row.levels.values()) for row in group.rows if row.levels)
+    assert [pytest.approx(e) for e in expected] == drawn
+
+
+def test_a_plot_takes_many_methods_and_odd_names(tmp_path):
+    (group,) = summary([record(f"m{i}$_", float(i)) for i in range(13)])
+    figure = metric_versus_level(group)
+    styles = {(line.get_color(), line.get_marker()) for line in figure.axes[0].get_legend().get_lines()}
+    assert len(styles) == 13
+    paths = save(figure, tmp_path / "deep" / "x0.5")
+    assert [p.name for p in paths] == ["x0.5.png", "x0.5.pdf"]
+    assert all(p.stat().st_size > 1000 for p in paths)

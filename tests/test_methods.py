@@ -1,0 +1,147 @@
+"""What the methods promise, number by number."""
+
+import pytest
+import torch
+from torch import nn
+
+from bench import plan
+from devices._base import Device
+from methods._base import Budget, MethodError
+from methods.mtrd import teacher_weights
+
+
+def test_rank_weights_give_the_least_improved_level_the_most():
+    weights = teacher_weights([0.5, -1.0, 3.0, 0.1], "rank")
+    assert [w / weights[2] for w in weights] == pytest.approx([1.5, 2.5, 1.0, 2.0])
+    assert sum(weights) == pytest.approx(1)
+
+
+def test_softmax_weights_follow_the_prose_of_the_manuscript():
+    gains = [0.5, -1.0, 3.0]
+    weights = teacher_weights(gains, "softmax")
+    raw = torch.exp(-torch.tensor(gains, dtype=torch.float64))
+    assert weights == pytest.approx((raw / raw.sum()).tolist())
+    assert max(weights) == weights[1]
+
+
+def test_uniform_weights():
+    assert teacher_weights([1.0, 2.0], "uniform") == [0.5, 0.5]
+    assert teacher_weights([1.0], "rank") == [1.0]
+
+
+class _Recorder:
+    """A Context that trains nothing: it shows a method's own arithmetic."""
+
+    def __init__(self, device: Device, level: float) -> None:
+        self.task = plan.task_of("mnist")
+        self.device, self.level, self.time_s = device, level, device.default_time_s
+        self.budget = Budget(epochs=1, finetune_epochs=1, batch_size=8)
+        self.generator = torch.Generator().manual_seed(0)
+        self.asked: list[tuple[str, float | None]] = []
+        self.levels_drawn: list[float] = []
+        self.statistics: list[bool] = []
+        self.reports: list[dict[str, float]] = []
+        torch.manual_seed(0)
+        self.images = torch.randint(0, 256, (16, 1, 28, 28), dtype=torch.uint8)
+        self.targets = torch.randint(0, 10, (16,))
+
+    def network(self) -> nn.Module:
+        torch.manual_seed(0)
+        return self.task.network("mlp")
+
+    def train(self, method, *, level=None, **settings):
+        self.asked.append((method, level))
+        return self.network()
+
+    def forward(self, network, inputs, chip=None, *, update_statistics=True):
+        self.statistics.append(update_statistics)
+        return torch.func.functional_call(network, dict(chip or {}), (inputs,))
+
+    def chip(self, network, names, *, level=None, straight_through=False):
+        level = self.level if level is None else level
+        self.levels_drawn.append(level)
+        weights = {n: p for n, p in network.named_parameters() if n in names}
+        return self.device.training_chip(
+            weights, self.generator, level=level, time_s=self.time_s, straight_through=straight_through
+        )
+
+    def epochs(self, n, state):
+        yield from range(n)
+
+    def steps_per_epoch(self):
+        return 2
+
+    def batches(self):
+        for half in (slice(0, 8), slice(8, 16)):
+            yield self.task.prepare(self.images[half]), self.targets[half]
+
+    def score(self, network, levels):
+        return [50.0 + level for level in levels]
+
+    def report(self, **figures):
+        self.reports.append(figures)
+
+
+def test_mtrd_asks_for_a_teacher_a_level_and_the_clean_one():
+    device = plan.device_of("rram")
+    context = _Recorder(device, 0.3)
+    plan.method_of("mtrd").fit(context)
+    levels = [level for level in device.axis.levels if level > 0]
+    assert context.asked[0] == ("noise_injection", 0.3), "the student starts from the teacher at its own level"
+    assert sorted(context.asked[1:], key=str) == sorted(
+        [("nominal", None), *(("noise_injection", level) for level in levels)], key=str
+    )
+    # Each step: one fresh chip a teacher at its own level, then the student's own.
+    assert context.levels_drawn[:7] == [0.0, *levels, 0.3]
+    # Each step: the student's clean pass leaves the running statistics alone, the others may not.
+    assert context.statistics[:8] == [False, *[True] * 7]
+
+
+def test_noise_injection_without_warm_start_trains_from_scratch():
+    context = _Recorder(plan.device_of("rram"), 0.3)
+    plan.method_of("noise_injection", {"warm_start": False}).fit(context)
+    assert context.asked == []
+    assert len(context.levels_drawn) == 4, "two epochs of two steps"
+
+
+@pytest.mark.parametrize("bound", [1.0, 2.0])
+def test_clip_w_bounds_every_crossbar_tensor(bound):
+    context = _Recorder(plan.device_of("rram"), 0.3)
+    network = plan.method_of("noise_injection", {"clip_w": bound}).fit(context).network
+    for weight in (p for n, p in network.named_parameters() if n.endswith("weight")):
+        # Clipping lowers the std that bounded it, so the bound is on the std before: slightly larger.
+        assert weight.abs().max() <= bound * weight.std() * (1.0 + 1.0 / bound)
+
+
+def test_gradient_goes_through_the_lognormal_factor_or_straight_through():
+    device = plan.device_of("rram")
+    weight = {"w": torch.randn(1000, requires_grad=True)}
+    for straight in (False, True):
+        chip = device.training_chip(
+            weight, torch.Generator().manual_seed(3), level=0.4, straight_through=straight
+        )
+        (grad,) = torch.autograd.grad(chip["w"].sum(), weight["w"])
+        expected = torch.ones(1000) if straight else (chip["w"] / weight["w"]).detach()
+        assert torch.allclose(grad, expected)
+
+
+def test_measured_device_trains_straight_through():
+    device = plan.device_of("rram1t1r")
+    weight = {"w": torch.randn(1000, requires_grad=True)}
+    chip = device.training_chip(weight, torch.Generator().manual_seed(3), level=1.0, time_s=1e5)
+    (grad,) = torch.autograd.grad((2 * chip["w"]).sum(), weight["w"])
+    assert torch.equal(grad, torch.full((1000,), 2.0))
+    assert not torch.allclose(chip["w"], weight["w"])
+
+
+def test_divergence_is_an_error():
+    context = _Recorder(plan.device_of("ideal"), 0.0)
+    context.budget = Budget(epochs=2, finetune_epochs=0, batch_size=8, lr=1e30)
+    with pytest.raises(MethodError, match="diverged"):
+        plan.method_of("nominal").fit(context)
+
+
+@pytest.mark.parametrize("bad", [{"alpha": 1.5}, {"temperature": 0.0}, {"weighting": "loudest"}])
+def test_settings_out_of_range_are_refused(bad):
+    with pytest.raises(MethodError, match=next(iter(bad))):
+        plan.method_of("mtrd", bad)

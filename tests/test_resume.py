@@ -1,0 +1,124 @@
+"""A run that is killed goes on where it was, and ends with the weights of one that was not."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from bench import plan
+from bench.progress import Monitor
+from bench.runner import Runner
+from bench.store import Checkpoints
+
+ARGUMENTS = (
+    "run --method noise_injection --device rram --task mnist --network mlp --preset smoke --precision fp32 "
+    "--epochs 1 --finetune-epochs 4 --train-samples 8000 --batch-size 10 --test-samples 200 --chips 2 --threads 1"
+).split()
+
+
+def request() -> plan.Request:
+    return plan.Request(
+        methods=("noise_injection",),
+        devices=("rram",),
+        tasks=("mnist",),
+        seeds=(0,),
+        preset="smoke",
+        precision="fp32",
+        network="mlp",
+        epochs=1,
+        finetune_epochs=4,
+        train_samples=8000,
+        batch_size=10,
+        test_samples=200,
+        chips=2,
+    )
+
+
+def bench(home: Path, results: Path) -> subprocess.Popen:
+    environment = os.environ | {"BENCH_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "bench.cli", *ARGUMENTS, "--results", str(results)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def wait_for(path: Path, process: subprocess.Popen, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert process.poll() is None, f"ended too early: {process.stderr.read().decode()}"
+        assert time.monotonic() < end, f"{path.name} did not appear"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_sigkill_in_mid_training_then_resume(home, cache, tmp_path, one_thread):
+    (cell,) = plan.cells(request())
+    key = cell.evaluation.training.key
+    undisturbed = tmp_path / "undisturbed"
+    undisturbed.mkdir()
+    (undisturbed / "data").symlink_to(cache)
+    cpu = torch.device("cpu")
+    runner = Runner(
+        home=undisturbed, results=undisturbed / "results", data_dir=None, processor=cpu, monitor=Monitor(quiet=True)
+    )
+    expected = runner.run(cell, "undisturbed")
+
+    results = tmp_path / "results"
+    checkpoints = Checkpoints(home / "checkpoints")
+    process = bench(home, results)
+    wait_for(checkpoints.partial_path(key), process)
+    time.sleep(0.2)  # into the next epoch
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not checkpoints.path(key).exists() and not list(results.glob("records/*"))
+    assert checkpoints.load_partial(key)["epoch"] >= 1
+
+    process = bench(home, results)
+    assert process.wait(timeout=300) == 0, process.stderr.read().decode()
+    ours, theirs = load_file(checkpoints.path(key)), load_file(runner.checkpoints.path(key))
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        assert torch.equal(tensor, theirs[name]), name
+    assert not checkpoints.partial_path(key).exists()
+    found = Runner(home=home, results=results, data_dir=None, processor=cpu, monitor=Monitor(quiet=True)).run(
+        cell, "again"
+    )
+    assert found["levels"] == expected["levels"] and found["clean"] == expected["clean"]
+    assert found["cost"]["samples"] == expected["cost"]["samples"], "work is counted once"
+
+
+def test_a_sweep_goes_on_after_the_levels_it_has(home, tmp_path, one_thread, monkeypatch):
+    import bench.runner
+
+    (cell,) = plan.cells(request())
+    cpu = torch.device("cpu")
+
+    def runner() -> Runner:
+        return Runner(home=home, results=tmp_path, data_dir=None, processor=cpu, monitor=Monitor(quiet=True))
+
+    real, calls = bench.runner.sweep_level, []
+
+    def third_call_dies(*args, **kwargs):
+        calls.append(kwargs["level"])
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(bench.runner, "sweep_level", third_call_dies)
+    with pytest.raises(KeyboardInterrupt):
+        runner().run(cell, "")
+    assert not list(tmp_path.glob("records/*")), "an interrupted cell is neither done nor failed"
+    runner().run(cell, "")
+    assert calls == [0.0, 0.1, 0.2, 0.2, 0.3, 0.4, 0.5]
+    assert not list((home / "sweeps").glob("*"))

@@ -1,0 +1,350 @@
+"""Files appear whole or not at all, and what is broken is said in one line with a name to go by."""
+
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bench.errors import BenchError
+from bench.files import write_bytes, write_text, write_with
+from bench.store import RECORD_SCHEMA, Checkpoints, Records, check_writable, home, read_record
+
+ABOUT: dict[str, Any] = {"training": {"seed": 0}, "cost": {"epochs": 1}, "lineage": {}, "analog": ["weight"]}
+
+
+def made(status: str = "done", **training: Any) -> dict[str, Any]:
+    """A record with every field that readers rely on."""
+    return {
+        "schema": RECORD_SCHEMA,
+        "key": "0123456789abcdef",
+        "status": status,
+        "error": None,
+        "evaluation": {
+            "training": {
+                "task": "mnist",
+                "network": "mlp",
+                "width": 1.0,
+                "method": "nominal",
+                "method_version": "1",
+                "settings": {},
+                "device": "ideal",
+                "level": 0.0,
+                "seed": 0,
+            }
+            | training,
+            "device": "rram",
+            "levels": [0.0, 0.1],
+            "preset": "smoke",
+            "time_s": None,
+        },
+        "task": {"name": "mnist", "dataset": "MNIST", "metric": "accuracy", "unit": "%", "higher_is_better": True},
+        "clean": 90.0,
+        "levels": [
+            {"level": 0.0, "chips": [90.0], "first_stage": 1, "ekl": 0.0},
+            {"level": 0.1, "chips": [80.0, 81.5], "first_stage": 2, "ekl": 0.1},
+        ],
+        "cost": {"epochs": 1},
+        "environment": {},
+        "command": "bench run",
+    }
+
+
+def fill_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on, nothing reaches the disk."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal nestings, tensors bit for bit with their type."""
+    if isinstance(a, Tensor):
+        return isinstance(b, Tensor) and a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return isinstance(b, list) and len(a) == len(b) and all(map(same, a, b))
+    return type(a) is type(b) and a == b
+
+
+# Files
+
+
+def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "deep" / "file.json"
+    write_text(path, "old")
+
+    def half(temporary: Path) -> None:
+        temporary.write_text("ne")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_with(path, half)
+    assert path.read_text() == "old"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "file.bin"
+    write_bytes(path, b"old")
+    fill_disk(monkeypatch)
+    with pytest.raises(OSError):
+        write_bytes(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_reader_sees_the_old_file_until_the_new_one_is_whole(tmp_path):
+    path = tmp_path / "file.txt"
+    write_text(path, "old")
+    seen = []
+
+    def slowly(temporary: Path) -> None:
+        assert temporary.parent == path.parent  # a rename across file systems would be a copy
+        temporary.write_text("new")
+        seen.append(path.read_text())
+
+    write_with(path, slowly)
+    assert (seen, path.read_text()) == (["old"], "new")
+
+
+def test_files_get_the_permissions_of_any_other_file(tmp_path):
+    write_text(tmp_path / "ours", "x")
+    (tmp_path / "plain").write_text("x")
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_home_is_what_the_user_says(monkeypatch, tmp_path):
+    monkeypatch.setenv("BENCH_HOME", "~/elsewhere")
+    assert home() == Path.home() / "elsewhere"
+    monkeypatch.delenv("BENCH_HOME")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert home() == tmp_path / "cim-bench"
+
+
+def test_an_unwritable_folder_is_told_before_anything_runs(tmp_path):
+    check_writable(tmp_path / "new" / "folder")
+    assert list((tmp_path / "new" / "folder").iterdir()) == []
+    (tmp_path / "file").write_text("x")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/nowhere")):
+        with pytest.raises(BenchError, match=f"can't write to {folder}: .*; choose another folder"):
+            check_writable(folder)
+
+
+# Checkpoints
+
+
+def test_a_finished_checkpoint_comes_back_as_it_was(tmp_path):
+    store = Checkpoints(tmp_path)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).to(memory_format=torch.channels_last)
+    store.save_partial("k", {"epoch": 1})
+    store.save("k", network.state_dict(), ABOUT)
+    tensors, about = store.load("k")
+    assert same(dict(network.state_dict()), tensors)
+    assert about == ABOUT
+    assert store.load_partial("k") is None  # the resume point goes when the training is done
+    assert store.load("other") is None
+    assert store.load_partial("other") is None
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam])
+def test_a_resume_point_holds_a_whole_optimizer(tmp_path, kind):
+    network = nn.Linear(3, 2)
+    optimizer = kind(network.parameters(), lr=0.1)
+    network(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    state = {
+        "epoch": 3,
+        "state": {
+            "optimizer": optimizer.state_dict(),
+            "progress": {"betas": [0.1, 1 / 3], "scores": [], "best": None, "on": True, "name": "x", "far": 1e300},
+            "half": torch.tensor([1.0, -0.0]).bfloat16(),
+            "counter": torch.tensor(7),
+            "none at all": torch.empty(0, 3),
+            "turned": torch.arange(6.0).view(2, 3).t(),
+        },
+    }
+    store = Checkpoints(tmp_path)
+    store.save_partial("k", state)
+    again = store.load_partial("k")
+    assert same(state, again)
+    assert list(again["state"]["optimizer"]["state"]) in ([0, 1], [])  # whole numbers stay whole numbers
+    kind(network.parameters(), lr=1.0).load_state_dict(again["state"]["optimizer"])
+
+
+def test_a_resume_point_takes_no_objects(tmp_path):
+    with pytest.raises(TypeError, match="may not hold a object"):
+        Checkpoints(tmp_path).save_partial("k", {"x": object()})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.999])
+def test_a_truncated_checkpoint_is_named(tmp_path, share):
+    store = Checkpoints(tmp_path)
+    store.save_partial("k", {"x": torch.zeros(100)})
+    store.path("k").write_bytes(store.partial_path("k").read_bytes())
+    for path, load in ((store.path("k"), store.load), (store.partial_path("k"), store.load_partial)):
+        whole = path.read_bytes()
+        path.write_bytes(whole[: int(share * len(whole))])
+        with pytest.raises(BenchError, match=f"checkpoint {path} is broken .*delete it to train again"):
+            load("k")
+
+
+def test_a_file_of_another_kind_is_no_checkpoint(tmp_path):
+    from safetensors.torch import save_file
+
+    store = Checkpoints(tmp_path)
+    for metadata in (None, {"about": "{"}, {"about": "[]"}, {"about": "{}"}):
+        save_file({"x": torch.zeros(1)}, store.path("k"), metadata=metadata)
+        save_file({"x": torch.zeros(1)}, store.partial_path("k"), metadata=metadata)
+        for load in (store.load, store.load_partial):
+            with pytest.raises(BenchError, match="is broken"):
+                load("k")
+
+
+def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
+    store = Checkpoints(tmp_path)
+    store.save("k", {"x": torch.ones(3)}, ABOUT)
+    store.save_partial("k", {"epoch": 1})
+    with monkeypatch.context() as patch:
+        fill_disk(patch)
+        for save in (lambda: store.save("k", {"x": torch.zeros(3)}, ABOUT), lambda: store.save_partial("k", {})):
+            with pytest.raises(BenchError, match="can't write .*k.*safetensors: No space left on device"):
+                save()
+    assert torch.equal(store.load("k")[0]["x"], torch.ones(3))
+    assert store.load_partial("k") == {"epoch": 1}
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_two_processes_do_not_train_the_same_network(tmp_path):
+    from filelock import FileLock, Timeout
+
+    store = Checkpoints(tmp_path / "new")
+    with store.lock("k"), pytest.raises(Timeout):
+        FileLock(store.folder / "k.lock").acquire(timeout=0)
+    with store.lock("k"), store.lock("other"):
+        pass
+
+
+# Records
+
+
+def test_a_record_comes_back_as_it_was(tmp_path):
+    records = Records(tmp_path)
+    path = records.save(made())
+    assert path == tmp_path / "records" / "mnist-rram-nominal-s0-0123456789abcdef.json"
+    assert records.load("0123456789abcdef") == read_record(path) == made()
+    assert records.load("0123") == made()
+    assert records.load("ffff") is None
+    assert Records(tmp_path / "nowhere").load("0123") is None
+
+
+def test_the_beginning_of_a_key_must_be_enough(tmp_path):
+    records = Records(tmp_path)
+    records.save(made())
+    records.save(made() | {"key": "0123456789abcdee"})
+    with pytest.raises(BenchError, match="short of unique"):
+        records.find("01234")
+    for key in ("", "012", "xyz0", "../01234", "0123456789abcdef0", "*"):
+        with pytest.raises(BenchError, match="is no record key"):
+            records.find(key)
+
+
+def test_a_failure_never_replaces_a_finished_record(tmp_path):
+    records = Records(tmp_path)
+    records.save(made("failed") | {"error": "no memory"})
+    assert records.load("0123")["status"] == "failed"
+    records.save(made("done"))
+    records.save(made("failed") | {"error": "no memory"})
+    assert records.load("0123") == made("done")
+    assert len(list(records.folder.iterdir())) == 1
+
+
+@pytest.mark.parametrize("task", ["../x", "..", "/etc/passwd", "a/../../b", "a\\b", ".hidden", "a b\n*?"])
+def test_no_name_leads_out_of_the_folder(tmp_path, task):
+    records = Records(tmp_path)
+    path = records.save(made(task=task, method=task))
+    assert [p.resolve() for p in records.folder.iterdir()] == [path.resolve()]
+    assert not path.name.startswith(".")  # those are files in the making
+    assert records.load("0123")["evaluation"]["training"]["task"] == task
+
+
+def test_a_record_cut_anywhere_is_broken_and_never_more(tmp_path):
+    whole = Records(tmp_path).save(made()).read_bytes()
+    path = tmp_path / "cut.json"
+    for cut in range(0, len(whole) - 2, 7):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(BenchError, match=f"record {path} is broken .*; delete it and run the cell again"):
+            read_record(path)
+    path.write_bytes(whole[:-1])  # the last byte ends the last line
+    assert read_record(path) == made()
+
+
+def fields(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The paths of all fields of a record, settings and costs aside."""
+    found = []
+    for name in value if isinstance(value, dict) else ():
+        found += [(*path, name), *fields(value[name], (*path, name))]
+    return found
+
+
+@pytest.mark.parametrize("junk", [None, 3, "text", [1], {"x": 1}])
+def test_a_record_with_junk_in_a_field_is_broken_or_whole_and_never_more(tmp_path, junk):
+    path = tmp_path / "junk.json"
+    for field in fields(made()):
+        record = made()
+        *folder, last = field
+        part = record
+        for step in folder:
+            part = part[step]
+        part[last] = junk
+        path.write_text(json.dumps(record))
+        try:
+            read_record(path)
+        except BenchError as error:
+            assert str(path) in str(error)
+
+
+@pytest.mark.parametrize("field", ["key", "levels", "evaluation", "task", "command"])
+def test_a_record_without_a_field_is_broken(tmp_path, field):
+    path = tmp_path / "less.json"
+    path.write_text(json.dumps({k: v for k, v in made().items() if k != field}))
+    with pytest.raises(BenchError, match=f"is broken \\(no '{field}'\\)"):
+        read_record(path)
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", "7", '"x"', "{}", "[" * 100_000, "\xff", '{"schema": "1"}'])
+def test_other_files_are_no_records(tmp_path, text):
+    path = tmp_path / "other.json"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(BenchError, match="is broken"):
+        read_record(path)
+
+
+def test_a_record_of_a_newer_version_is_told_apart_from_a_broken_one(tmp_path):
+    path = tmp_path / "new.json"
+    path.write_text(json.dumps(made() | {"schema": RECORD_SCHEMA + 1}))
+    with pytest.raises(BenchError, match="update cim-bench"):
+        read_record(path)
+
+
+def test_a_record_that_is_no_file_is_told(tmp_path):
+    with pytest.raises(BenchError, match="can't read record .*: Is a directory"):
+        read_record(tmp_path)
+
+
+def test_a_full_disk_leaves_the_old_record(tmp_path, monkeypatch):
+    records = Records(tmp_path)
+    records.save(made())
+    fill_disk(monkeypatch)
+    with pytest.raises(BenchError, match="can't write .*: No space left on device; make room"):
+        records.save(made() | {"clean": 50.0})
+    assert records.load("0123") == made()
+    assert len(list(records.folder.iterdir())) == 1
