@@ -145,7 +145,7 @@ def main() -> None:
     logging.basicConfig(format="%(message)s", level=logging.WARNING, handlers=[_Stderr()])
     logging.getLogger("bench").setLevel(logging.DEBUG if debug else logging.INFO)
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="bench", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except Exception as error:

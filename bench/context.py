@@ -116,9 +116,7 @@ class TrainingContext:
             self.cost["epochs"] += 1
             if epoch + 1 < n:
                 kept = {name: _state_of(part) for name, part in state.items()}
-                self.checkpoints.save_partial(
-                    self.training.key, {"epoch": epoch + 1, "cost": self.cost, "state": kept}
-                )
+                self.checkpoints.save_partial(self.training.key, {"epoch": epoch + 1, "cost": self.cost, "state": kept})
 
     def _resume(self, state: Mapping[str, Any]) -> int:
         partial = self.checkpoints.load_partial(self.training.key)
@@ -170,5 +168,3 @@ def build_network(task: Task, training: Training, processor: torch.device) -> nn
 
 def _state_of(part: Any) -> Any:
     return dict(part) if isinstance(part, dict) else part.state_dict()
-
-

@@ -55,14 +55,14 @@ def hardware(device: torch.device) -> str:
 
 
 @contextmanager
-def compute(device: torch.device, precision: str) -> Iterator[None]:
-    """Forward passes inside run at `precision` and take the fast path for small convolutions."""
+def compute(device: torch.device, precision: str, small_map: int = SMALL_MAP) -> Iterator[None]:
+    """Forward passes inside run at `precision`; convolutions on maps up to `small_map` pixels take the fast path."""
     if precision == "fp32":
         yield
         return
     with torch.autocast(device.type, torch.bfloat16):
         if device.type == "cpu":
-            with _SmallConvolutions():
+            with _SmallConvolutions(small_map):
                 yield
         else:
             yield
@@ -71,25 +71,27 @@ def compute(device: torch.device, precision: str) -> Iterator[None]:
 class _SmallConvolutions(TorchFunctionMode):
     """Replaces conv2d on small maps, for any network, by unfold and matrix product in bf16."""
 
+    def __init__(self, small_map: int = SMALL_MAP) -> None:
+        super().__init__()
+        self.small_map = small_map
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func is torch.conv2d and (plan := _plan(*args, **kwargs)):
+        plan = _plan(*args, **kwargs) if func is torch.conv2d else None
+        if plan is not None and plan[0].shape[2] * plan[0].shape[3] <= self.small_map:
             x, w, bias = plan
             y = _MatmulConvolution.apply(x.bfloat16(), w.bfloat16())
             return y if bias is None else y + bias.to(y.dtype)[:, None, None]
         return func(*args, **kwargs)
 
 
-def _plan(x: Tensor, w: Tensor, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1):
+def _plan(
+    x: Tensor, w: Tensor, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+) -> tuple[Tensor, Tensor, Any] | None:
     """(x, w, bias) if this convolution is one that the matrix product serves better, else None."""
-    if x.ndim != 4 or groups != 1 or x.shape[2] * x.shape[3] > SMALL_MAP or w.shape[1] < 16:
-        return None
-    pair = {1: (1, 1)}
-    strides, spacing = pair.get(stride, stride), pair.get(dilation, dilation)
-    kernel = (w.shape[2], w.shape[3])
-    if tuple(strides) != (1, 1) or tuple(spacing) != (1, 1) or kernel != (3, 3):
-        return None
-    return (x, w, bias) if padding in (1, "same", (1, 1), [1, 1]) else None
+    ones = (1, (1, 1), [1, 1])
+    fits = stride in ones and dilation in ones and padding in ("same", *ones) and w.shape[2:] == (3, 3)
+    return (x, w, bias) if fits and x.ndim == 4 and groups == 1 and w.shape[1] >= 16 else None
 
 
 def _patches(x: Tensor) -> Tensor:

@@ -269,19 +269,21 @@ def _markdown_table(columns: Sequence[Column], rows: Sequence[Row]) -> list[str]
 
 
 def write(results_dir: Path, records: Sequence[Record] | None = None) -> list[Path]:
-    """Write LEADERBOARD.md, leaderboard.csv and the plots; return their paths. BenchError if it can't.
+    """Write LEADERBOARD.md, PUBLISHED.md, leaderboard.csv and the plots; return their paths. BenchError if it can't.
 
     `records`: those of `load`, which is called if they are left out.
     """
+    from bench import published
     from bench.plots import metric_versus_level, save
 
     if records is None:
         records, _ = load(results_dir)
     board, csv = results_dir / "LEADERBOARD.md", results_dir / "leaderboard.csv"
     frame = table(records)
-    written = [board, csv]
+    written = [board, csv, results_dir / "PUBLISHED.md"]
     try:
         write_text(board, markdown(records))
+        write_text(results_dir / "PUBLISHED.md", published.markdown(records))
         write_with(csv, lambda path: frame.to_csv(path, index=False, float_format="%.8g", lineterminator="\n"))
         for group in summary(records):
             if any(row.levels for row in group.rows):

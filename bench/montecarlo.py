@@ -24,9 +24,7 @@ def chip_generator(purpose: str, index: int) -> torch.Generator:
 class Tester:
     """A network and a split, prepared once, on which many chips are measured."""
 
-    def __init__(
-        self, network: nn.Module, analog: tuple[str, ...], task: Task, split: Split, precision: str
-    ) -> None:
+    def __init__(self, network: nn.Module, analog: tuple[str, ...], task: Task, split: Split, precision: str) -> None:
         self.network = network.eval()
         self.task = task
         self.precision = precision

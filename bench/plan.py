@@ -257,5 +257,3 @@ def names(text: str, kind: str) -> tuple[str, ...]:
     if not (found := tuple(dict.fromkeys(chosen))):
         raise BenchError(f"no {kind[:-1]} named: give one, several with commas, or 'all'")
     return found
-
-

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bench import plan
 from bench.context import TrainingContext, build_network
-from bench.fast import hardware
+from bench.fast import compute, hardware
 from bench.files import write_text
 from bench.montecarlo import Tester
 from bench.progress import Monitor
@@ -97,7 +97,32 @@ def measure(request: plan.Request, processor: torch.device, data: Path | None, r
         "step_s": {method: statistics.median(values) for method, values in times.items()},
         "epoch_s": {m: statistics.median(v) * (train_images // batch_size) for m, v in times.items()},
         "chip_s": statistics.median(passes) * len(splits.test),
+        "convolutions": convolutions(processor, request.precision),
     }
+
+
+def convolutions(processor: torch.device, precision: str) -> list[dict[str, Any]]:
+    """The last convolutions of vgg8_mtrd at batch 256, plain and as a matrix product (bench/fast.py), taking turns.
+
+    Milliseconds, forward and backward, median of STEPS - 1.
+    """
+    rows = []
+    for channels, size in ((512, 2), (512, 4), (256, 8)):
+        conv = nn.Conv2d(channels // 2 if size > 2 else channels, channels, 3, padding=1, bias=False)
+        conv = conv.to(processor, memory_format=torch.channels_last)
+        x = torch.randn(256, conv.in_channels, size, size, device=processor, requires_grad=True)
+        x = x.to(memory_format=torch.channels_last)
+        times: dict[int, list[float]] = {0: [], size * size: []}
+        for _ in range(STEPS):
+            for largest, spent in times.items():
+                began = time.perf_counter()
+                with compute(processor, precision, largest):
+                    y = conv(x)
+                torch.autograd.grad(y.sum(), [x, conv.weight])
+                spent.append(time.perf_counter() - began)
+        plain, ours = (1000 * statistics.median(spent[1:]) for spent in times.values())
+        rows.append({"channels": channels, "map": size, "conv2d_ms": plain, "matmul_ms": ours})
+    return rows
 
 
 def table(figures: dict[str, Any]) -> Table:
@@ -110,7 +135,12 @@ def table(figures: dict[str, Any]) -> Table:
     for method, seconds in figures["step_s"].items():
         ratio = f"{seconds / base:.2f}" if base else "-"
         shown.add_row(method, f"{1000 * seconds:.0f}", ratio, f"{figures['epoch_s'][method]:.0f}")
-    shown.caption = f"one chip over the test set: {figures['chip_s']:.1f} s; {figures['hardware']}"
+    small = "; ".join(
+        f"{row['channels']} channels, {row['map']} x {row['map']}: {row['conv2d_ms'] / row['matmul_ms']:.1f}x"
+        for row in figures["convolutions"]
+    )
+    chip = f"one chip over the test set: {figures['chip_s']:.1f} s; {figures['hardware']}"
+    shown.caption = f"convolution as matrix product against conv2d: {small}\n{chip}"
     return shown
 
 

@@ -16,9 +16,7 @@ class Rram(Device):
     name = "rram"
     source = "Wu et al., MTRD"
     differentiable = True
-    axis = Axis(
-        name="sigma", unit="std of ln w", levels=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5), train_level=0.3, maximum=2.0
-    )
+    axis = Axis(name="sigma", unit="std of ln w", levels=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5), train_level=0.3, maximum=2.0)
 
     def program(
         self, weights: Weights, generator: torch.Generator, *, level: float, time_s: float | None = None

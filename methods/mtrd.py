@@ -42,8 +42,7 @@ class Mtrd(Method):
         levels = tuple(sorted({0.0, *context.device.axis.levels}))
         student = context.train("noise_injection", level=context.level)
         teachers = [
-            context.train("noise_injection", level=level) if level > 0 else context.train("nominal")
-            for level in levels
+            context.train("noise_injection", level=level) if level > 0 else context.train("nominal") for level in levels
         ]
         names = task.analog(student)
         progress = {"betas": [1 / len(levels)] * len(levels), "scores": []}

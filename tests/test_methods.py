@@ -117,9 +117,7 @@ def test_gradient_goes_through_the_lognormal_factor_or_straight_through():
     device = plan.device_of("rram")
     weight = {"w": torch.randn(1000, requires_grad=True)}
     for straight in (False, True):
-        chip = device.training_chip(
-            weight, torch.Generator().manual_seed(3), level=0.4, straight_through=straight
-        )
+        chip = device.training_chip(weight, torch.Generator().manual_seed(3), level=0.4, straight_through=straight)
         (grad,) = torch.autograd.grad(chip["w"].sum(), weight["w"])
         expected = torch.ones(1000) if straight else (chip["w"] / weight["w"]).detach()
         assert torch.allclose(grad, expected)

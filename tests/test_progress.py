@@ -20,7 +20,7 @@ def test_a_terminal_shows_nested_bars_only_while_there_is_work():
     monitor, out = monitored(terminal=True)
     with monitor.work("student", 4) as outer:
         outer.advance()
-        outer.note(loss=0.12345, epoch=3)
+        outer.note(loss=0.25, epoch=3)
         with monitor.work("teacher [1]", 2) as inner:
             inner.total(3)
             inner.advance(2)
@@ -29,7 +29,7 @@ def test_a_terminal_shows_nested_bars_only_while_there_is_work():
     assert monitor.bars is None
     text = out.getvalue()
     assert "2/3" in text
-    assert "loss 0.1234  epoch 3" in text
+    assert "loss 0.25  epoch 3" in text
     assert "teacher [1]: done in 0 s" in text
     assert text.count(HIDE) == text.count(SHOW) == 1
     with monitor.work("the next cell", 1):
