@@ -43,7 +43,10 @@ def run(
     test_samples: Annotated[int | None, typer.Option(help="Test on a subset of so many.")] = None,
     chips: Annotated[int | None, typer.Option(help="A fixed number of chips a level.")] = None,
     half_width: Annotated[float | None, typer.Option(help="Chips until the 95% interval is +- this.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="A method's setting, method.NAME=VALUE.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="method.NAME=VALUE, or METHOD.NAME=VALUE for one."),
+    ] = None,
     precision: Annotated[str, typer.Option(help="auto, bf16 or fp32.")] = "auto",
     on: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,

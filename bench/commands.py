@@ -45,8 +45,9 @@ def run(
         raise BenchError(f"precision '{precision}': must be auto, bf16 or fp32")
     if preset == "auto":
         preset = "quick" if processor.type == "cpu" else "paper"
+    methods = plan.names(method, "methods")
     request = plan.Request(
-        methods=plan.names(method, "methods"),
+        methods=methods,
         devices=plan.names(device, "devices"),
         tasks=plan.names(task, "tasks"),
         seeds=plan.parse_numbers(seed, "seed", int),
@@ -54,7 +55,7 @@ def run(
         precision=fast.precision_for(processor) if precision == "auto" else precision,
         levels=None if levels is None else plan.parse_numbers(levels, "levels"),
         time_s=time,
-        settings=_settings(settings),
+        settings=_settings(settings, methods),
         **given,
     )
     cells = plan.cells(request)
@@ -97,15 +98,17 @@ def _alike(records: list[dict[str, Any]], keys: set[str]) -> list[dict[str, Any]
     return [r for r in records if table(r) in shown]
 
 
-def _settings(given: list[str]) -> dict[str, str]:
-    """['method.alpha=.5'] -> {'alpha': '.5'}."""
+def _settings(given: list[str], methods: tuple[str, ...]) -> dict[str, str]:
+    """['method.alpha=.5', 'mtrd.temperature=4'] -> {'alpha': '.5', 'mtrd.temperature': '4'}."""
     found = {}
     for text in given:
         name, equals, value = text.partition("=")
         owner, dot, setting = name.partition(".")
-        if not (equals and dot and setting) or owner != "method":
+        if not (equals and dot and setting):
             raise BenchError(f"--set {text}: must read method.NAME=VALUE")
-        found[setting] = value
+        if owner not in ("method", *methods):
+            raise BenchError(f"--set {text}: '{owner}' must be 'method' or one of {', '.join(methods)}")
+        found[setting if owner == "method" else name] = value
     return found
 
 
@@ -125,7 +128,8 @@ def _command(cell: plan.Cell, request: plan.Request, settings: list[str]) -> str
     if request.levels is not None:
         words += ["--levels", ",".join(map(_exact, request.levels))]
     for text in settings:
-        words += ["--set", text]
+        if text.partition(".")[0] in ("method", training.method):
+            words += ["--set", text]
     words += ["--precision", training.precision]
     return shlex.join(words)
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from bench.fast import compute
-from bench.montecarlo import Tester, validate
+from bench.montecarlo import Rig, validate
 from bench.progress import Work
 from bench.spec import Training, seed_of
 from bench.store import Checkpoints
@@ -144,8 +144,8 @@ class TrainingContext:
         """Mean metric at each level on fixed validation chips."""
         was_training = network.training
         names = self.task.analog(network)
-        tester = Tester(network, names, self.task, self._val, self.training.precision)
-        means = validate(tester, self.device, levels, chips=SCORE_CHIPS, time_s=self.time_s)
+        rig = Rig(network, names, self.task, self._val, self.training.precision)
+        means = validate(rig, self.device, levels, chips=SCORE_CHIPS, time_s=self.time_s)
         network.train(was_training)
         return means
 
@@ -163,7 +163,7 @@ def build_network(task: Task, training: Training, processor: torch.device) -> nn
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of("init", training.seed, training.task, training.network, training.width))
         network = task.network(training.network, training.width)
-    return network.to(processor, memory_format=torch.channels_last)
+    return network.to(processor).to(memory_format=torch.channels_last)
 
 
 def _state_of(part: Any) -> Any:

@@ -25,8 +25,10 @@ def write_with(path: Path, writer: Callable[[Path], object]) -> None:
         os.umask(mask)
         os.chmod(temporary, 0o666 & ~mask)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # the file that the user knows of, not the temporary one
         raise
 
 

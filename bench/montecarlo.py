@@ -21,7 +21,7 @@ def chip_generator(purpose: str, index: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed_of(purpose, index))
 
 
-class Tester:
+class Rig:
     """A network and a split, prepared once, on which many chips are measured."""
 
     def __init__(self, network: nn.Module, analog: tuple[str, ...], task: Task, split: Split, precision: str) -> None:
@@ -82,7 +82,7 @@ class Disagreement:
 
 
 def sweep_level(
-    tester: Tester,
+    rig: Rig,
     device: Device,
     *,
     level: float,
@@ -100,8 +100,8 @@ def sweep_level(
     chips: list[float] = []
     spread = Disagreement()
     while len(chips) < planned:
-        chip = tester.program(device, chip_generator("test chip", len(chips)), level, time_s)
-        metric, probabilities = tester.measure(chip)
+        chip = rig.program(device, chip_generator("test chip", len(chips)), level, time_s)
+        metric, probabilities = rig.measure(chip)
         chips.append(metric)
         # Over the first stage alone: EKL grows with the number of chips, and that number must not differ.
         if probabilities is not None and len(chips) <= first_stage:
@@ -112,16 +112,13 @@ def sweep_level(
     return {"level": level, "chips": chips, "first_stage": first_stage, "ekl": spread.value()}
 
 
-def validate(
-    tester: Tester, device: Device, levels: Sequence[float], *, chips: int, time_s: float | None
-) -> list[float]:
+def validate(rig: Rig, device: Device, levels: Sequence[float], *, chips: int, time_s: float | None) -> list[float]:
     """Mean metric at each level over `chips` validation chips, which no test chip equals."""
     means = []
     for level in levels:
         n = chips if device.is_random(level) else 1
         values = [
-            tester.measure(tester.program(device, chip_generator("validation chip", c), level, time_s))[0]
-            for c in range(n)
+            rig.measure(rig.program(device, chip_generator("validation chip", c), level, time_s))[0] for c in range(n)
         ]
         means.append(sum(values) / n)
     return means

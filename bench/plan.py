@@ -57,6 +57,12 @@ def parse_settings(method: str, given: Mapping[str, str]) -> dict[str, Any]:
     return {key: value for key, value in sorted(values.items()) if value != getattr(defaults, key)}
 
 
+def _own_settings(method: str, given: Mapping[str, str]) -> dict[str, str]:
+    """Of `{"name": ...}`, meant for every method, and `{"METHOD.name": ...}`, those that are this method's."""
+    owned = {key.removeprefix(f"{method}."): text for key, text in given.items() if key.startswith(f"{method}.")}
+    return {key: text for key, text in given.items() if "." not in key} | owned
+
+
 def _parse(key: str, text: str, hint: Any) -> Any:
     options = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
     if type(None) in options and text.lower() in ("none", ""):
@@ -148,7 +154,7 @@ def _evaluation(request: Request, task_name: str, seed: int, device_name: str, m
     preset = presets.get(request.preset)
     task, device = task_of(task_name), device_of(device_name)
     cls: type[Method] = registry.get("methods", method)
-    settings = parse_settings(method, request.settings)
+    settings = parse_settings(method, _own_settings(method, request.settings))
     time_s = device.default_time_s if request.time_s is None else request.time_s
     level = device.axis.train_level if request.level is None else request.level
     levels = device.axis.levels if request.levels is None else request.levels

@@ -5,6 +5,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from bench.context import TrainingContext, build_network, new_cost
 from bench.errors import BenchError
 from bench.fast import hardware
 from bench.files import write_text
-from bench.montecarlo import Tester, sweep_level
+from bench.montecarlo import Rig, sweep_level
 from bench.progress import Monitor
 from bench.spec import Evaluation, Training
 from bench.store import RECORD_SCHEMA, Checkpoints, Records
@@ -56,7 +57,9 @@ class Runner:
             record = self._measure(evaluation)
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".replace("\n", " ")
-            self.records.save(self._frame(evaluation, command) | {"status": "failed", "error": reason})
+            # If even this can't be saved, the first error is the one to tell.
+            with suppress(BenchError, OSError):
+                self.records.save(self._frame(evaluation, command) | {"status": "failed", "error": reason})
             raise
         record = self._frame(evaluation, command) | record
         self.records.save(record)
@@ -116,14 +119,14 @@ class Runner:
                 variant=plan.variant,
             )
             deployable = method.fit(context)
-        about = {
-            "training": training.as_dict(),
-            "cost": context.cost,
-            "lineage": lineage,
-            "analog": list(deployable.analog),
-            "environment": environment(self.processor),
-        }
-        self.checkpoints.save(training.key, deployable.network.state_dict(), about)
+            about = {
+                "training": training.as_dict(),
+                "cost": context.cost,
+                "lineage": lineage,
+                "analog": list(deployable.analog),
+                "environment": environment(self.processor),
+            }
+            self.checkpoints.save(training.key, deployable.network.state_dict(), about)
 
     def _device(self, name: str) -> Device:
         if name not in self._devices:
@@ -138,15 +141,16 @@ class Runner:
         device = self._device(evaluation.device)
         began = time.perf_counter()
         test = splits.test.head(evaluation.test_samples)
-        tester = Tester(network, tuple(about["analog"]), task, test, training.precision)
-        clean, _ = tester.measure()
+        rig = Rig(network, tuple(about["analog"]), task, test, training.precision)
+        clean, _ = rig.measure()
         levels, before_s = self._finished_levels(evaluation.key)
         chips = evaluation.chips.minimum
         with self.monitor.work(f"sweep {title(training, evaluation.device)}", len(evaluation.levels) * chips) as work:
+            work.advance(len(levels) * chips)
             for level in evaluation.levels[len(levels) :]:
                 seen = _follow(work.advance, lambda extra: work.total(work.steps + extra), chips)  # noqa: B023
                 done = sweep_level(
-                    tester, device, level=level, time_s=evaluation.time_s, policy=evaluation.chips, on_chip=seen
+                    rig, device, level=level, time_s=evaluation.time_s, policy=evaluation.chips, on_chip=seen
                 )
                 levels.append(done)
                 work.note(level=level, mean=sum(done["chips"]) / len(done["chips"]))

@@ -17,7 +17,7 @@ from bench import plan
 from bench.context import TrainingContext, build_network
 from bench.fast import compute, hardware
 from bench.files import write_text
-from bench.montecarlo import Tester
+from bench.montecarlo import Rig
 from bench.progress import Monitor
 from bench.spec import Training
 from bench.store import Checkpoints, home
@@ -80,9 +80,9 @@ def measure(request: plan.Request, processor: torch.device, data: Path | None, r
                 )
                 deployable = plan.method_of(training.method, training.settings).fit(context)
                 times[training.method] += context.step_s[1:]
-            tester = Tester(deployable.network, deployable.analog, task, splits.test.head(2000), training.precision)
+            rig = Rig(deployable.network, deployable.analog, task, splits.test.head(2000), training.precision)
             began = time.perf_counter()
-            tester.measure()
+            rig.measure()
             passes.append((time.perf_counter() - began) / 2000)
     train_images = len(splits.train)
     return {
@@ -109,7 +109,7 @@ def convolutions(processor: torch.device, precision: str) -> list[dict[str, Any]
     rows = []
     for channels, size in ((512, 2), (512, 4), (256, 8)):
         conv = nn.Conv2d(channels // 2 if size > 2 else channels, channels, 3, padding=1, bias=False)
-        conv = conv.to(processor, memory_format=torch.channels_last)
+        conv = conv.to(processor).to(memory_format=torch.channels_last)
         x = torch.randn(256, conv.in_channels, size, size, device=processor, requires_grad=True)
         x = x.to(memory_format=torch.channels_last)
         times: dict[int, list[float]] = {0: [], size * size: []}

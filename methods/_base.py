@@ -60,7 +60,7 @@ class Budget:
     epochs: int
     finetune_epochs: int
     batch_size: int = 128
-    lr: float = 0.1
+    lr: float = 0.2
     finetune_lr: float = 0.05
     weight_decay: float = 5e-4
     momentum: float = 0.9
@@ -141,8 +141,8 @@ class Method(ABC):
     finetunes: ClassVar[bool] = True
     Settings: ClassVar[type[Settings]] = Settings
 
-    def __init__(self, settings: Settings | None = None) -> None:
-        self.settings: Any = settings if settings is not None else self.Settings()
+    def __init__(self, settings: Any = None) -> None:
+        self.settings: Any = self.Settings() if settings is None else settings
 
     @abstractmethod
     def fit(self, context: Context) -> Deployable:

@@ -202,6 +202,8 @@ def test_bad_options_are_one_line(cli, tmp_path, monkeypatch, option, value, wor
     "text, words",
     [
         ("method.alpa=1", "method mtrd has no setting 'alpa'; did you mean 'alpha'?"),
+        ("nominal.alpha=1", "--set nominal.alpha=1: 'nominal' must be 'method' or one of mtrd"),
+        ("mtrd.alpha=2", "setting alpha=2: must be between 0 and 1"),
         ("method.alpha=2", "setting alpha=2: must be between 0 and 1"),
         ("method.temperature=hot", "setting temperature=hot: must be a number"),
         ("method.weighting=best", "setting weighting=best: must be one of rank, softmax, uniform"),

@@ -57,7 +57,7 @@ def run_cells(home, results, triples: Iterable[Triple]) -> list[dict]:
             preset="smoke",
             precision="fp32",
             network="lenet",
-            train_samples=200,
+            train_samples=256,
             test_samples=100,
             chips=2,
         )
@@ -73,7 +73,7 @@ def check(record: dict) -> None:
         assert len(entry["chips"]) == (2 if device.is_random(entry["level"]) else 1)
         assert all(0 <= metric <= 100 for metric in entry["chips"])
         assert math.isfinite(entry["ekl"]) and entry["ekl"] >= 0
-    assert record["cost"]["epochs"] == 1 and record["cost"]["samples"] == 200
+    assert record["cost"]["epochs"] == 1 and record["cost"]["samples"] == 256
     assert record["levels"][0]["chips"][0] == pytest.approx(record["clean"], abs=1.0)
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from bench import fast, plan
-from bench.montecarlo import Tester
+from bench.montecarlo import Rig
 from tasks._base import Split
 
 needs_bf16 = pytest.mark.skipif(fast.precision_for(torch.device("cpu")) != "bf16", reason="no native bf16 here")
@@ -67,7 +67,7 @@ def test_bf16_metric_agrees_with_fp32(cache):
         optimizer.step()
     names = task.analog(network)
     test = splits.test.head(2000)
-    metrics = [Tester(network, names, task, test, precision).measure()[0] for precision in ("fp32", "bf16")]
+    metrics = [Rig(network, names, task, test, precision).measure()[0] for precision in ("fp32", "bf16")]
     assert metrics[0] > 80
     assert abs(metrics[0] - metrics[1]) <= 0.3
 
@@ -83,7 +83,7 @@ def test_tester_in_fp32_is_the_network_itself():
     network = task.network("lenet")
     images = torch.randint(0, 256, (40, 3, 32, 32), dtype=torch.uint8)
     split = Split(images, torch.randint(0, 10, (40,)))
-    _, probabilities = Tester(network, task.analog(network), task, split, "fp32").measure()
+    _, probabilities = Rig(network, task.analog(network), task, split, "fp32").measure()
     with torch.no_grad():
         expected = task.probabilities(network.eval()(task.prepare(images)))
     assert torch.equal(probabilities, expected)

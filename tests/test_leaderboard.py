@@ -322,7 +322,7 @@ def test_same_records_in_any_order_give_the_same_bytes(tmp_path):
     paths = leaderboard.write(first)
     names = {str(path.relative_to(first)) for path in paths}
     plot = "plots/quick-cifar10-vgg8_x0.5-rram"
-    assert names == {"LEADERBOARD.md", "leaderboard.csv", f"{plot}.png", f"{plot}.pdf"}
+    assert names == {"LEADERBOARD.md", "PUBLISHED.md", "leaderboard.csv", f"{plot}.png", f"{plot}.pdf"}
     leaderboard.write(second, list(reversed(leaderboard.load(second)[0])))
     for path in paths:
         assert path.read_bytes() == (second / path.relative_to(first)).read_bytes(), path.name
@@ -338,7 +338,7 @@ def test_an_unwritable_folder_is_one_line(tmp_path):
 def test_an_empty_leaderboard_is_no_error(tmp_path):
     paths = leaderboard.write(tmp_path)
     assert "No records yet" in (tmp_path / "LEADERBOARD.md").read_text()
-    assert [p.name for p in paths] == ["LEADERBOARD.md", "leaderboard.csv"]
+    assert [p.name for p in paths] == ["LEADERBOARD.md", "leaderboard.csv", "PUBLISHED.md"]
     assert "no records yet" in printed([])
 
 

@@ -150,7 +150,7 @@ def build_wheel(folder: Path) -> Path:
     files = {
         "cim_copper.py": COPPER,
         "cim_copper-1.2.dist-info/METADATA": "Metadata-Version: 2.1\nName: cim-copper\nVersion: 1.2\n",
-        "cim_copper-1.2.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "cim_copper-1.2.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: us\nTag: py3-none-any\n",
         "cim_copper-1.2.dist-info/entry_points.txt": "[cim_bench.devices]\ncopper = cim_copper:Copper\n",
     }
     lines = []

@@ -166,6 +166,11 @@ def test_settings_that_equal_the_default_name_the_same_training():
     assert other.key != plain.key
 
 
+def test_a_setting_may_be_meant_for_one_method():
+    cells = plan.cells(request(methods=("nominal", "mtrd"), settings={"mtrd.alpha": ".5"}))
+    assert [cell.evaluation.training.settings for cell in cells] == [{}, {"alpha": 0.5}]
+
+
 def test_a_cell_that_is_asked_for_twice_is_run_once():
     cells = plan.cells(request(methods=("nominal", "mtrd"), seeds=(0, 1)))
     assert len(cells) == len({cell.evaluation.key for cell in cells}) == 4
@@ -291,7 +296,10 @@ def test_settings_that_a_method_does_not_take_are_refused(method, key, text, mes
         plan.parse_settings(method, {key: text})
 
 
-@pytest.mark.parametrize("hint, text, value", [(int | None, "3", 3), (Optional[float], "none", None), (bool, "1", True)])  # noqa: UP045
+OLD_SPELLING = Optional[float]  # noqa: UP045
+
+
+@pytest.mark.parametrize("hint, text, value", [(int | None, "3", 3), (OLD_SPELLING, "none", None), (bool, "1", True)])
 def test_optional_settings_of_either_spelling(hint, text, value):
     assert plan._parse("x", text, hint) == value
 
