@@ -2,6 +2,7 @@
 
 import logging
 import shlex
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,54 @@ log = logging.getLogger("bench")
 
 def run(
     *,
+    data: Path | None,
+    results: Path,
+    force: bool,
+    on: str,
+    threads: int | None,
+    settings: list[str],
+    **given: Any,
+) -> int:
+    """Run the cells of a request; 0 if all are done, 2 if one of several failed. A single one's error is raised."""
+    if threads is not None:
+        if threads < 1:
+            raise BenchError(f"threads {threads}: must be at least 1")
+        torch.set_num_threads(threads)
+    processor = fast.processor(on)
+    request = _request(processor, settings, **given)
+    cells = plan.cells(request)
+    check_writable(results)
+    check_writable(home())
+    console, monitor = Console(), Monitor()
+    runner = Runner(home=home(), results=results, data_dir=data, processor=processor, monitor=monitor)
+    errors: list[Exception] = []
+    for cell in cells:
+        try:
+            record = runner.run(cell, _command(cell, request, settings), force)
+        except Exception as error:
+            errors.append(error)
+            if len(cells) > 1:
+                reason = " ".join(str(error).split()) or type(error).__name__
+                monitor.say(f"FAILED {title(cell.evaluation.training, cell.evaluation.device)}: {reason}")
+            log.debug("", exc_info=True)
+            continue
+        console.print(leaderboard.sweep_table(record))
+    records, warnings = leaderboard.load(results)
+    for warning in warnings:
+        log.warning("%s", warning)
+    with suppress(BenchError) if errors else nullcontext():  # the first error is the one to tell
+        leaderboard.write(results, records)
+    if errors and len(cells) == 1:
+        raise errors[0]
+    leaderboard.render(_alike(records, {cell.evaluation.key for cell in cells}), console)
+    console.print(f"records, leaderboard and plots: {results}", highlight=False, soft_wrap=True)
+    return 2 if errors else 0
+
+
+def _request(
+    processor: torch.device,
+    settings: list[str],
+    *,
     method: str,
     device: str,
     task: str,
@@ -27,26 +76,15 @@ def run(
     levels: str | None,
     time: float | None,
     precision: str,
-    settings: list[str],
-    on: str,
-    threads: int | None,
-    data: Path | None,
-    results: Path,
-    force: bool,
     **given: Any,
-) -> int:
-    """Run the cells of a request; 0 if all are done, 2 if a cell failed."""
-    if threads is not None:
-        if threads < 1:
-            raise BenchError(f"threads {threads}: must be at least 1")
-        torch.set_num_threads(threads)
-    processor = fast.processor(on)
+) -> plan.Request:
+    """Read the words of the command line."""
     if precision not in ("auto", "bf16", "fp32"):
         raise BenchError(f"precision '{precision}': must be auto, bf16 or fp32")
     if preset == "auto":
         preset = "quick" if processor.type == "cpu" else "paper"
     methods = plan.names(method, "methods")
-    request = plan.Request(
+    return plan.Request(
         methods=methods,
         devices=plan.names(device, "devices"),
         tasks=plan.names(task, "tasks"),
@@ -58,32 +96,6 @@ def run(
         settings=_settings(settings, methods),
         **given,
     )
-    cells = plan.cells(request)
-    check_writable(results)
-    check_writable(home())
-    console = Console()
-    monitor = Monitor()
-    runner = Runner(home=home(), results=results, data_dir=data, processor=processor, monitor=monitor)
-    failed = 0
-    for cell in cells:
-        try:
-            record = runner.run(cell, _command(cell, request, settings), force)
-        except Exception as error:
-            if len(cells) == 1:
-                raise
-            failed += 1
-            reason = " ".join(str(error).split()) or type(error).__name__
-            monitor.say(f"FAILED {title(cell.evaluation.training, cell.evaluation.device)}: {reason}")
-            log.debug("", exc_info=True)
-            continue
-        console.print(leaderboard.sweep_table(record))
-    records, warnings = leaderboard.load(results)
-    for warning in warnings:
-        log.warning("%s", warning)
-    leaderboard.write(results, records)
-    leaderboard.render(_alike(records, {cell.evaluation.key for cell in cells}), console)
-    console.print(f"records, leaderboard and plots: {results}", highlight=False, soft_wrap=True)
-    return 2 if failed else 0
 
 
 def _alike(records: list[dict[str, Any]], keys: set[str]) -> list[dict[str, Any]]:
@@ -190,8 +202,10 @@ def speed(
 
 def device_fit(cells: Path, out: Path, g_max: float, source: str) -> None:
     """Fit a table to measured cells and write it."""
-    from bench import fit
+    from bench import fit, registry
 
+    if out.suffix != ".json" or out.stem in registry.entries("devices"):
+        raise BenchError(f"--out {out}: must end in .json and not be named as a registered device")
     table = fit.fit_file(cells, out, out.stem, g_max, source)
     about = table["provenance"]
     Console().print(f"{out}: {about['cells']} cells, {len(table['times_s'])} times", highlight=False)
@@ -216,5 +230,7 @@ def device_show(name: str, time_s: float | None, out: Path | None) -> None:
         table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row))
     Console().print(table)
     picture = out or Path(f"{device.name}.png")
+    if picture.suffix not in (".png", ".pdf", ".svg"):
+        raise BenchError(f"--out {picture}: must end in .png, .pdf or .svg")
     device_show.plot(device, picture, time_s)
     Console().print(f"plot: {picture}", highlight=False)

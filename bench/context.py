@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from bench.errors import BenchError
 from bench.fast import compute
 from bench.montecarlo import Rig, validate
 from bench.progress import Work
@@ -122,14 +123,18 @@ class TrainingContext:
         partial = self.checkpoints.load_partial(self.training.key)
         if partial is None:
             return 0
-        for name, part in state.items():
-            kept = partial["state"][name]
-            if isinstance(part, dict):
-                part.update(kept)
-            else:
-                part.load_state_dict(kept)
-        self.cost = partial["cost"]
-        return partial["epoch"]
+        try:
+            for name, part in state.items():
+                kept = partial["state"][name]
+                if isinstance(part, dict):
+                    part.update(kept)
+                else:
+                    part.load_state_dict(kept)
+            self.cost = partial["cost"]
+            return partial["epoch"]
+        except (KeyError, RuntimeError, ValueError) as error:
+            path, reason = self.checkpoints.partial_path(self.training.key), str(error).partition("\n")[0]
+            raise BenchError(f"checkpoint {path} does not fit ({reason}); delete it to train again") from None
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """One epoch of shuffled, augmented, prepared batches."""

@@ -14,6 +14,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bench.files import write_with
 from devices._base import Device
 from devices._measured import Measured
 
@@ -63,7 +64,7 @@ def plot(device: Device, path: Path, time_s: float | None = None) -> None:
         at = device.default_time_s if time_s is None else time_s
         when = "" if at is None else f", chips {_seconds(at)} after programming"
         figure.suptitle(f"{device.name} (version {device.version}){when}")
-        figure.savefig(path, dpi=150)
+        write_with(path, lambda temporary: figure.savefig(temporary, dpi=150))
 
 
 def _level_panels(panels: np.ndarray, device: Device, table: pd.DataFrame, levels: Sequence[float]) -> None:

@@ -19,11 +19,11 @@ SMALL_MAP = 16
 def processor(name: str = "auto") -> torch.device:
     """The torch device to compute on. 'auto': an accelerator if there is one. BenchError if unusable."""
     if name == "auto":
-        found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        return found or torch.device("cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         chosen = torch.device(name)
         torch.empty(1, device=chosen)
+        torch.backends.cudnn.allow_tf32 = False  # 'fp32' in a record means fp32
         return chosen
     except (RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0]
@@ -86,12 +86,18 @@ class _SmallConvolutions(TorchFunctionMode):
 
 
 def _plan(
-    x: Tensor, w: Tensor, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+    input: Tensor,
+    weight: Tensor,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
 ) -> tuple[Tensor, Tensor, Any] | None:
-    """(x, w, bias) if this convolution is one that the matrix product serves better, else None."""
+    """(x, w, bias) if this convolution is one that the matrix product serves better, else None; named as conv2d's."""
     ones = (1, (1, 1), [1, 1])
-    fits = stride in ones and dilation in ones and padding in ("same", *ones) and w.shape[2:] == (3, 3)
-    return (x, w, bias) if fits and x.ndim == 4 and groups == 1 and w.shape[1] >= 16 else None
+    fits = stride in ones and dilation in ones and padding in ("same", *ones) and weight.shape[2:] == (3, 3)
+    return (input, weight, bias) if fits and input.ndim == 4 and groups == 1 and weight.shape[1] >= 16 else None
 
 
 def _patches(x: Tensor) -> Tensor:

@@ -20,13 +20,14 @@ import gzip
 import hashlib
 import io
 import json
-import os
 import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from bench.files import write_text
 
 VERSION = "1"
 MIN_CELLS = 200
@@ -205,16 +206,7 @@ def _fill(deviation_us: np.ndarray, whole: np.ndarray, times: list[float], knots
 def write_table(table: dict[str, Any], out: Path) -> None:
     """Write the table as JSON, one key a line, all or nothing; the same table gives the same bytes."""
     lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(value, separators=(',', ':'))}" for key, value in table.items())
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
-            file.write(f"{{\n{lines}\n}}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_text(out, f"{{\n{lines}\n}}\n")
 
 
 def fit_file(

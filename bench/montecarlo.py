@@ -53,7 +53,7 @@ class Rig:
                 output = functional_call(self.network, chip or {}, (inputs,)).float()
                 correct.append(self.task.correct(output, targets))
                 probabilities.append(self.task.probabilities(output))
-        metric = torch.cat(correct).double().mean().item()
+        metric = torch.cat(correct).cpu().double().mean().item()
         known = [p.cpu() for p in probabilities if p is not None]
         return metric, torch.cat(known) if known else None
 

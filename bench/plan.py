@@ -143,7 +143,7 @@ class Cell:
 
 
 def cells(request: Request) -> list[Cell]:
-    """The cross product, in an order in which teachers come before students. Raises for bad input."""
+    """The cross product, in the order asked for, each cell once. Raises for bad input."""
     _check_numbers(request)
     product = itertools.product(request.tasks, request.seeds, request.devices, request.methods)
     made = [Cell(_evaluation(request, *names), names[2]) for names in product]

@@ -50,6 +50,8 @@ class Runner:
         evaluation = cell.evaluation
         self._devices[evaluation.device] = plan.device_of(cell.device)
         known = None if force else self.records.load(evaluation.key)
+        if force:
+            self._partial_sweep(evaluation.key).unlink(missing_ok=True)
         if known is not None and known["status"] == "done":
             self.monitor.say(f"{title(evaluation.training, evaluation.device)}: already done, {evaluation.key}")
             return known
@@ -143,7 +145,8 @@ class Runner:
         test = splits.test.head(evaluation.test_samples)
         rig = Rig(network, tuple(about["analog"]), task, test, training.precision)
         clean, _ = rig.measure()
-        levels, before_s = self._finished_levels(evaluation.key)
+        born = about["environment"]["created"]
+        levels, before_s = self._finished_levels(evaluation.key, born)
         chips = evaluation.chips.minimum
         with self.monitor.work(f"sweep {title(training, evaluation.device)}", len(evaluation.levels) * chips) as work:
             work.advance(len(levels) * chips)
@@ -154,26 +157,28 @@ class Runner:
                 )
                 levels.append(done)
                 work.note(level=level, mean=sum(done["chips"]) / len(done["chips"]))
-                kept = {"levels": levels, "seconds": before_s + time.perf_counter() - began}
+                kept = {"levels": levels, "seconds": before_s + time.perf_counter() - began, "trained": born}
                 write_text(self._partial_sweep(evaluation.key), json.dumps(kept))
         return {
             "status": "done",
             "clean": clean,
             "levels": levels,
             "cost": _with_teachers(about),
+            "training_environment": about["environment"],
             "sweep_seconds": before_s + time.perf_counter() - began,
         }
 
     def _partial_sweep(self, key: str) -> Path:
         return self.home / "sweeps" / f"{key}.json"
 
-    def _finished_levels(self, key: str) -> tuple[list[dict[str, Any]], float]:
+    def _finished_levels(self, key: str, born: str) -> tuple[list[dict[str, Any]], float]:
+        """Levels and seconds of an interrupted sweep of this very network (`born`: when it was trained)."""
         path = self._partial_sweep(key)
         if not path.exists():
             return [], 0.0
         try:
             kept = json.loads(path.read_text(encoding="utf-8"))
-            return list(kept["levels"]), float(kept["seconds"])
+            return (list(kept["levels"]), float(kept["seconds"])) if kept["trained"] == born else ([], 0.0)
         except (ValueError, KeyError, TypeError):
             raise BenchError(f"half-finished sweep {path} is broken; delete it to sweep again") from None
 

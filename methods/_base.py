@@ -2,7 +2,7 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -147,9 +147,6 @@ class Method(ABC):
     @abstractmethod
     def fit(self, context: Context) -> Deployable:
         """Train and return the network to deploy."""
-
-
-Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def analog_weights(network: nn.Module, names: tuple[str, ...]) -> dict[str, Tensor]:

@@ -4,7 +4,8 @@ Source: Wu et al., "Robust distillation for compute-in-memory", loss and dynamic
 L = alpha T^2 sum_i beta_i KL(softmax(z_i/T) || softmax(z_clean/T)) + (1 - alpha) CE(z_noisy, y).
 Teacher i is a noise-injection network at level i of the device's axis (and the nominal one, clean),
 frozen, with fresh noise at its own level; the student starts from the teacher at its own level.
-Deviations: teacher weights follow validation chips, never the test set; the student's clean pass
+Deviations: teacher weights follow two validation chips a level on 1,000 validation images, never the
+test set; the student's clean pass
 leaves BatchNorm's running statistics to the noisy pass; the first improvement is measured against
 the student's start, so weights are dynamic from the second epoch on.
 """
@@ -44,6 +45,8 @@ class Mtrd(Method):
         teachers = [
             context.train("noise_injection", level=level) if level > 0 else context.train("nominal") for level in levels
         ]
+        for teacher in teachers:
+            teacher.eval()
         names = task.analog(student)
         progress = {"betas": [1 / len(levels)] * len(levels), "scores": []}
 
@@ -52,7 +55,6 @@ class Mtrd(Method):
             distillation = torch.zeros((), device=clean.device)
             for beta, level, teacher in zip(progress["betas"], levels, teachers, strict=True):
                 with torch.no_grad():
-                    teacher.eval()
                     lesson = context.forward(teacher, inputs, context.chip(teacher, names, level=level))
                 distillation = distillation + beta * task.distill(clean, lesson, settings.temperature)
             noisy = context.forward(student, inputs, context.chip(student, names))
