@@ -8,12 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from bench.errors import BenchError
 from bench.fast import compute
 from bench.montecarlo import Rig, validate
 from bench.progress import Work
 from bench.spec import Training, seed_of
-from bench.store import Checkpoints
+from bench.store import Checkpoints, misfit
 from devices._base import Device
 from methods._base import analog_weights
 from tasks._base import Splits, Task
@@ -133,8 +132,7 @@ class TrainingContext:
             self.cost = partial["cost"]
             return partial["epoch"]
         except (KeyError, RuntimeError, ValueError) as error:
-            path, reason = self.checkpoints.partial_path(self.training.key), str(error).partition("\n")[0]
-            raise BenchError(f"checkpoint {path} does not fit ({reason}); delete it to train again") from None
+            raise misfit(self.checkpoints.partial_path(self.training.key), error) from None
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """One epoch of shuffled, augmented, prepared batches."""

@@ -21,7 +21,7 @@ from bench.files import write_text
 from bench.montecarlo import Rig, sweep_level
 from bench.progress import Monitor
 from bench.spec import Evaluation, Training
-from bench.store import RECORD_SCHEMA, Checkpoints, Records
+from bench.store import RECORD_SCHEMA, Checkpoints, Records, misfit
 from devices._base import Device
 from tasks._base import Splits, Task
 
@@ -49,10 +49,9 @@ class Runner:
         """The record of a cell: from the store if it is done, else trained, swept and stored."""
         evaluation = cell.evaluation
         self._devices[evaluation.device] = plan.device_of(cell.device)
-        known = None if force else self.records.load(evaluation.key)
         if force:
             self._partial_sweep(evaluation.key).unlink(missing_ok=True)
-        if known is not None and known["status"] == "done":
+        elif (known := self.records.load(evaluation.key)) is not None and known["status"] == "done":
             self.monitor.say(f"{title(evaluation.training, evaluation.device)}: already done, {evaluation.key}")
             return known
         try:
@@ -93,8 +92,7 @@ class Runner:
         try:
             network.load_state_dict(tensors)
         except RuntimeError as error:
-            path, reason = self.checkpoints.path(training.key), str(error).partition("\n")[0]
-            raise BenchError(f"checkpoint {path} does not fit ({reason}); delete it to train again") from None
+            raise misfit(self.checkpoints.path(training.key), error) from None
         return network, about
 
     def _fit(self, training: Training) -> None:

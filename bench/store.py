@@ -76,7 +76,7 @@ class Checkpoints:
 
     def load(self, key: str) -> tuple[dict[str, "Tensor"], dict[str, Any]] | None:
         """(tensors, about) of a finished training, None if there is none. BenchError if broken."""
-        return _load(self.path(key), ("training", "cost", "lineage", "analog"))
+        return _load(self.path(key), ("training", "cost", "lineage", "analog", "environment"))
 
     def save_partial(self, key: str, state: Any) -> None:
         """Write the resume point: any nesting of dicts, lists, numbers, strings and tensors."""
@@ -88,6 +88,12 @@ class Checkpoints:
         """The resume point, or None. BenchError if broken."""
         found = _load(self.partial_path(key), ("state",))
         return None if found is None else _unpack(found[1]["state"], found[0])
+
+
+def misfit(path: Path, error: Exception) -> BenchError:
+    """What to raise where a checkpoint is whole but not of this network or training state."""
+    reason = str(error).partition("\n")[0]
+    return BenchError(f"checkpoint {path} does not fit ({reason}); delete it to train again")
 
 
 def _save(path: Path, tensors: Mapping[str, "Tensor"], about: Mapping[str, Any]) -> None:

@@ -5,9 +5,8 @@ L = alpha T^2 sum_i beta_i KL(softmax(z_i/T) || softmax(z_clean/T)) + (1 - alpha
 Teacher i is a noise-injection network at level i of the device's axis (and the nominal one, clean),
 frozen, with fresh noise at its own level; the student starts from the teacher at its own level.
 Deviations: teacher weights follow two validation chips a level on 1,000 validation images, never the
-test set; the student's clean pass
-leaves BatchNorm's running statistics to the noisy pass; the first improvement is measured against
-the student's start, so weights are dynamic from the second epoch on.
+test set; the student's clean pass leaves BatchNorm's running statistics to the noisy pass; the first
+improvement is measured against the student's start, so weights are dynamic from the second epoch on.
 """
 
 from dataclasses import dataclass

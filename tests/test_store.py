@@ -14,7 +14,13 @@ from bench.errors import BenchError
 from bench.files import write_bytes, write_text, write_with
 from bench.store import RECORD_SCHEMA, Checkpoints, Records, check_writable, home, read_record
 
-ABOUT: dict[str, Any] = {"training": {"seed": 0}, "cost": {"epochs": 1}, "lineage": {}, "analog": ["weight"]}
+ABOUT: dict[str, Any] = {
+    "training": {"seed": 0},
+    "cost": {"epochs": 1},
+    "lineage": {},
+    "analog": ["weight"],
+    "environment": {"created": "2026-01-01T00:00:00+00:00"},
+}
 
 
 def made(status: str = "done", **training: Any) -> dict[str, Any]:
