@@ -43,6 +43,9 @@ def run(
     test_samples: Annotated[int | None, typer.Option(help="Test on a subset of so many.")] = None,
     chips: Annotated[int | None, typer.Option(help="A fixed number of chips a level.")] = None,
     half_width: Annotated[float | None, typer.Option(help="Chips until the 95% interval is +- this.")] = None,
+    samples_per_chip: Annotated[
+        str | None, typer.Option(help="Random test samples for each chip instead of all; auto: the fastest.")
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", help="method.NAME=VALUE, or METHOD.NAME=VALUE for one."),
@@ -95,6 +98,23 @@ def show(key: str, results: Results = Path("results"), debug: Debug = False) -> 
     from bench import commands
 
     commands.show(key, results)
+
+
+@app.command()
+def validate(
+    key: Annotated[str, typer.Argument(help="Training key of a trained network, from `bench show`.")],
+    device: Annotated[str, typer.Option(help="Device to validate on.")],
+    levels: Annotated[str | None, typer.Option(help="Levels, with commas.")] = None,
+    time: Annotated[float | None, typer.Option("--time", help="Seconds since programming.")] = None,
+    chips: Annotated[int, typer.Option(help="Validation chips a level.", min=1)] = 3,
+    on: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+    data: Annotated[Path | None, typer.Option(help="Folder that holds the data set already.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Sweep a trained network over the validation split: what recipes and settings may be chosen by."""
+    from bench import commands
+
+    commands.validate(key, device, levels, time, chips, on, data)
 
 
 @app.command()

@@ -13,6 +13,7 @@ from bench import fast, leaderboard, plan
 from bench.errors import BenchError
 from bench.progress import Monitor
 from bench.runner import Runner, title
+from bench.spec import Training
 from bench.store import Records, check_writable, home, read_record
 
 log = logging.getLogger("bench")
@@ -132,7 +133,7 @@ def _command(cell: plan.Cell, request: plan.Request, settings: list[str]) -> str
     words = ["bench", "run", "--method", method, "--device", cell.device, "--task", training.task]
     words += ["--seed", str(training.seed), "--preset", request.preset]
     plain = ("network", "width", "level", "time_s", "epochs", "finetune_epochs", "batch_size", "lr")
-    for name in (*plain, "train_samples", "test_samples", "chips", "half_width"):
+    for name in (*plain, "train_samples", "test_samples", "chips", "half_width", "samples_per_chip"):
         value = getattr(request, name)
         if value is not None:
             option = "--time" if name == "time_s" else "--" + name.replace("_", "-")
@@ -177,6 +178,30 @@ def show(key: str, results: Path) -> None:
     console = Console()
     console.print(leaderboard.sweep_table(record))
     console.print_json(data={k: v for k, v in record.items() if k not in ("levels",)})
+
+
+def validate(
+    key: str, device: str, levels: str | None, time_s: float | None, chips: int, on: str, data: Path | None
+) -> None:
+    """Sweep a network of the checkpoint store over the validation split, on chips that no test chip equals."""
+    from rich.table import Table
+
+    processor, monitor = fast.processor(on), Monitor()
+    runner = Runner(home=home(), results=Path(), data_dir=data, processor=processor, monitor=monitor)
+    training = Training.from_dict(runner.checkpoints.find(key)["training"])
+    (name,) = plan.names(device, "devices")[:1]
+    means = runner.validate(
+        training,
+        plan.device_of(name),
+        None if levels is None else plan.parse_numbers(levels, "levels"),
+        time_s,
+        chips,
+    )
+    table = Table(title=f"{title(training)}: validation on {name}, {chips} chips a level", title_justify="left")
+    for level in means:
+        table.add_column(f"{level:g}", justify="right")
+    table.add_row(*(f"{mean:.2f}" for mean in means.values()))
+    Console().print(table)
 
 
 def speed(

@@ -47,8 +47,8 @@ class TrainingContext:
         self.level, self.time_s, self.budget = training.level, training.time_s, training.budget
         self.processor, self.checkpoints, self.work = processor, checkpoints, work
         self._train_other, self._variant = train_other, variant
-        self._train = splits.train.head(training.budget.train_samples).to(processor)
-        self._val = splits.val.head(SCORE_SAMPLES)
+        self._train = splits.train.head(training.budget.train_samples, "train-samples").to(processor)
+        self._val = splits.val.head(min(SCORE_SAMPLES, len(splits.val)))
         self.generator = torch.Generator(device=processor)  # noise
         self._order = torch.Generator()  # order and augmentation, on the CPU
         self.cost = new_cost()

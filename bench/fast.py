@@ -1,6 +1,7 @@
 """Where the processor's speed is: precision probed at run time, small convolutions as matrix products."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -52,6 +53,18 @@ def hardware(device: torch.device) -> str:
 
         model = platform.processor() or platform.machine()
     return f"{model}, {torch.get_num_threads()} threads of {os.cpu_count()} cores"
+
+
+def peak_memory_mib(device: torch.device) -> int:
+    """Most memory held so far: of the accelerator, else of this process (its resident set). 0 where unknown."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) >> 20
+    try:
+        import resource
+    except ImportError:  # not a Unix
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak >> 20 if sys.platform == "darwin" else peak >> 10  # bytes there, KiB elsewhere
 
 
 @contextmanager
@@ -107,6 +120,19 @@ def _patches(x: Tensor) -> Tensor:
     return padded.unfold(1, 3, 1).unfold(2, 3, 1).permute(0, 1, 2, 4, 5, 3).reshape(n * h * w, 9 * c)
 
 
+def _unpatch(patches: Tensor) -> Tensor:
+    """(n, h, w, 3, 3, c) -> (n, c, h, w): each pixel's sum over the neighbourhoods that it is part of.
+
+    Cheaper than a second convolution with the turned kernel, whose weights would have to be transposed.
+    """
+    n, h, w, _, _, c = patches.shape
+    total = patches.new_zeros(n, h + 2, w + 2, c)
+    for i in range(3):
+        for j in range(3):
+            total[:, i : i + h, j : j + w] += patches[:, :, :, i, j]
+    return total[:, 1:-1, 1:-1].permute(0, 3, 1, 2)
+
+
 class _MatmulConvolution(torch.autograd.Function):
     """3x3 convolution, stride 1, padding 1, as one matrix product each way. x: (n, c, h, w), w: (o, c, 3, 3)."""
 
@@ -124,11 +150,9 @@ class _MatmulConvolution(torch.autograd.Function):
         patches, w = ctx.saved_tensors
         n, c, height, width = ctx.shape
         grad_x = grad_w = None
+        flat = grad.permute(0, 2, 3, 1).reshape(-1, len(w))
         if ctx.needs_input_grad[0]:
-            # The gradient to the input is the same convolution with the kernel turned by 180 degrees.
-            turned = w.flip(2, 3).permute(1, 2, 3, 0).reshape(c, -1)
-            grad_x = (_patches(grad) @ turned.t()).view(n, height, width, c).permute(0, 3, 1, 2)
+            grad_x = _unpatch((flat @ w.permute(0, 2, 3, 1).reshape(len(w), -1)).view(n, height, width, 3, 3, c))
         if ctx.needs_input_grad[1]:
-            flat = grad.permute(0, 2, 3, 1).reshape(-1, len(w))
             grad_w = (flat.t() @ patches).view(len(w), 3, 3, c).permute(0, 3, 1, 2)
         return grad_x, grad_w

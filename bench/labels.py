@@ -35,10 +35,10 @@ def time_label(time_s: float | None) -> str:
 
 
 def variant(record: Record) -> dict[str, Any]:
-    """What tells method variants apart, settings and seed aside: versions, where it trained, budget."""
+    """What tells method variants apart, settings and seed aside: versions, where it trained, budget, recipe."""
     t = record["evaluation"]["training"]
     where = {f"train_{name}": t[name] for name in ("device", "device_version", "level", "time_s")}
-    return {name: t[name] for name in ("method", "method_version", "precision")} | where | t["budget"]
+    return {name: t[name] for name in ("method", "method_version", "precision", "recipe")} | where | t["budget"]
 
 
 def variant_key(record: Record) -> str:

@@ -108,14 +108,15 @@ def _measured(record: Record, level: Record) -> dict[str, Any]:
     """All statistics of one level of one record."""
     higher, chips, first = record["task"]["higher_is_better"], level["chips"], level["first_stage"]
     mean, low, high = level_interval(record, level)
+    whole = level.get("samples") is None  # else a chip's value also spreads by the luck of its samples
     return {
         "mean": mean,
         "ci_low": low,
         "ci_high": high,
         "std": _std(chips),
-        "p5": stats.fifth_percentile(chips[:first], higher),
-        "worst": stats.worst(chips[:first], higher),
-        "yield": stats.yield_share(chips, record["clean"], stats.YIELD_LOSS, higher),
+        "p5": stats.fifth_percentile(chips[:first], higher) if whole else None,
+        "worst": stats.worst(chips[:first], higher) if whole else None,
+        "yield": stats.yield_share(chips, record["clean"], stats.YIELD_LOSS, higher) if whole else None,
         "chips": len(chips),
         "ekl": level.get("ekl"),
         "tail_chips": min(first, len(chips)),

@@ -1,5 +1,8 @@
 """Chips over a sweep: each chip holds for the whole split, and is the same chip at every level."""
 
+import math
+import statistics
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,12 +11,15 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from bench.fast import compute
+from bench.folding import Folded
 from bench.spec import ChipPolicy, seed_of
 from bench.stats import chips_needed
 from devices._base import Device
 from tasks._base import Split, Task
 
 BATCH = 500
+PILOT, PILOT_SAMPLES = 8, 1000  # validation chips and samples from which samples a chip are chosen
+MINIMUM_SAMPLES = 128  # so that a chip's metric is near normal
 
 
 def chip_generator(purpose: str, index: int) -> torch.Generator:
@@ -32,12 +38,12 @@ class Rig:
         self.weights = {name: weights[name].detach() for name in analog}
         self.processor = next(network.parameters()).device
         split = split.to(self.processor)
-        self.targets = split.targets.split(BATCH)
+        self.targets = split.targets
         # The forward pass would round inputs to bf16 at the first layer: hold them so, in half the memory.
-        dtype = torch.float32 if precision == "fp32" else torch.bfloat16
-        self.batches = [
-            x.to(dtype) if x.is_floating_point() else x for x in map(task.prepare, split.inputs.split(BATCH))
-        ]
+        self.dtype = torch.float32 if precision == "fp32" else torch.bfloat16
+        self.inputs = torch.cat([_cast(task.prepare(x), self.dtype) for x in split.inputs.split(BATCH)])
+        # In fp32 the network stays what it is, bit for bit.
+        self.folded = None if precision == "fp32" else Folded(self.network, task.prepare(split.inputs[:2]))
 
     def program(self, device: Device, generator: torch.Generator, level: float, time_s: float | None):
         """The analog weights of one chip."""
@@ -45,17 +51,40 @@ class Rig:
             chip = device.program(self.weights, generator, level=level, time_s=time_s)
             return device.read(chip, generator)
 
-    def measure(self, chip: dict[str, Tensor] | None = None) -> tuple[float, Tensor | None]:
-        """(metric, probabilities (n, classes) on the CPU or None) of one chip, or of the digital network."""
-        correct, probabilities = [], []
+    def measure(
+        self, chip: dict[str, Tensor] | None = None, *, samples: Tensor | None = None, probabilities: bool = True
+    ) -> tuple[float, Tensor | None]:
+        """(metric, probabilities (n, classes) on the CPU or None) of one chip, or of the digital network.
+
+        `samples`: indices of the samples to measure on; None: all.
+        """
+        correct, predictive = self._run(chip, samples, probabilities)
+        known = [p.cpu() for p in predictive if p is not None]
+        return correct.mean().item(), torch.cat(known) if known else None
+
+    def per_sample(self, chip: dict[str, Tensor]) -> Tensor:
+        """Each sample's share in the metric on one chip, (n,) float64 on the CPU."""
+        return self._run(chip, None, False)[0]
+
+    def _run(
+        self, chip: dict[str, Tensor] | None, samples: Tensor | None, probabilities: bool
+    ) -> tuple[Tensor, list[Tensor | None]]:
+        inputs, targets = (x if samples is None else x[samples] for x in (self.inputs, self.targets))
+        correct, predictive = [], []
+        network, state = self.network, dict(chip or {})
+        if self.folded is not None:
+            network, state = self.folded.network, self.folded.state(chip or self.weights, self.dtype)
         with torch.inference_mode(), compute(self.processor, self.precision):
-            for inputs, targets in zip(self.batches, self.targets, strict=True):
-                output = functional_call(self.network, chip or {}, (inputs,)).float()
-                correct.append(self.task.correct(output, targets))
-                probabilities.append(self.task.probabilities(output))
-        metric = torch.cat(correct).cpu().double().mean().item()
-        known = [p.cpu() for p in probabilities if p is not None]
-        return metric, torch.cat(known) if known else None
+            for some, theirs in zip(inputs.split(BATCH), targets.split(BATCH), strict=True):
+                output = functional_call(network, state, (some,)).float()
+                correct.append(self.task.correct(output, theirs))
+                if probabilities:
+                    predictive.append(self.task.probabilities(output))
+        return torch.cat(correct).cpu().double(), predictive
+
+
+def _cast(x: Tensor, dtype: torch.dtype) -> Tensor:
+    return x.to(dtype) if x.is_floating_point() else x
 
 
 class Disagreement:
@@ -88,28 +117,70 @@ def sweep_level(
     level: float,
     time_s: float | None,
     policy: ChipPolicy,
+    samples: int | None = None,
     on_chip: Callable[[float, int], None] = lambda metric, planned: None,
 ) -> dict[str, Any]:
     """Measure chips 0, 1, ... at one level until the policy is content.
 
-    Returns {"level", "chips": metric per chip, "first_stage", "ekl"}. `on_chip(metric, planned)` is
-    called after each chip.
+    `samples`: each chip meets so many random samples of the split, its own (the same for all methods,
+    and fewer are a part of more); the chips' values stay independent and unbiased, so that intervals
+    over them hold. Not where chips can't differ: there the one chip meets all.
+    Returns {"level", "chips": metric per chip, "first_stage", "ekl", "samples"}; no EKL with `samples`.
+    `on_chip(metric, planned)` is called after each chip.
     """
+    if not device.is_random(level) or (samples is not None and samples >= len(rig.targets)):
+        samples = None
     planned = policy.minimum if device.is_random(level) else 1
     first_stage = planned
     chips: list[float] = []
     spread = Disagreement()
     while len(chips) < planned:
         chip = rig.program(device, chip_generator("test chip", len(chips)), level, time_s)
-        metric, probabilities = rig.measure(chip)
+        # EKL over the first stage alone: it grows with the number of chips, and that number must not differ.
+        chosen = None if samples is None else _some(len(rig.targets), samples, len(chips)).to(rig.processor)
+        wanted = samples is None and len(chips) < first_stage
+        metric, predictive = rig.measure(chip, samples=chosen, probabilities=wanted)
         chips.append(metric)
-        # Over the first stage alone: EKL grows with the number of chips, and that number must not differ.
-        if probabilities is not None and len(chips) <= first_stage:
-            spread.add(probabilities)
+        if predictive is not None:
+            spread.add(predictive)
         if len(chips) == first_stage > 1 and policy.half_width is not None:
             planned = chips_needed(chips, policy.half_width, policy.maximum)
         on_chip(metric, planned)
-    return {"level": level, "chips": chips, "first_stage": first_stage, "ekl": spread.value()}
+    return {"level": level, "chips": chips, "first_stage": first_stage, "ekl": spread.value(), "samples": samples}
+
+
+def _some(n: int, samples: int, chip: int) -> Tensor:
+    """The random samples that chip number `chip` meets."""
+    return torch.randperm(n, generator=chip_generator("test samples", chip))[:samples]
+
+
+def best_samples(rig: Rig, device: Device, *, level: float, time_s: float | None) -> int | None:
+    """Samples a chip that shorten the interval of the mean fastest; None: all. `rig`: on validation data.
+
+    With variance V_c between chips and V_s between samples on a chip, m samples a chip and k chips give
+    the mean a variance of (V_c + V_s / m) / k at a cost of k (a + b m): best at m = sqrt(V_s a / (V_c b)).
+    Variances and seconds come from a pilot of PILOT chips; m is rounded to a power of two, so that a
+    slightly different second gives the same m.
+    """
+    if not device.is_random(level):
+        return None
+    each, program_s, sample_s = [], [], []
+    for c in range(PILOT):
+        began = time.perf_counter()
+        chip = rig.program(device, chip_generator("pilot chip", c), level, time_s)
+        if rig.processor.type != "cpu":
+            torch.accelerator.synchronize()
+        programmed = time.perf_counter()
+        each.append(rig.per_sample(chip))
+        program_s.append(programmed - began)
+        sample_s.append((time.perf_counter() - programmed) / len(rig.targets))
+    values = torch.stack(each)  # (chips, samples)
+    within = values.var(1).mean().item()
+    between = values.mean(1).var().item() - within / values.shape[1]
+    if between <= 0:
+        return None
+    m = math.sqrt(within * statistics.median(program_s) / (between * statistics.median(sample_s)))
+    return max(2 ** round(math.log2(m)), MINIMUM_SAMPLES) if m > 0 else MINIMUM_SAMPLES
 
 
 def validate(rig: Rig, device: Device, levels: Sequence[float], *, chips: int, time_s: float | None) -> list[float]:
@@ -117,8 +188,7 @@ def validate(rig: Rig, device: Device, levels: Sequence[float], *, chips: int, t
     means = []
     for level in levels:
         n = chips if device.is_random(level) else 1
-        values = [
-            rig.measure(rig.program(device, chip_generator("validation chip", c), level, time_s))[0] for c in range(n)
-        ]
+        made = (rig.program(device, chip_generator("validation chip", c), level, time_s) for c in range(n))
+        values = [rig.measure(chip, probabilities=False)[0] for chip in made]
         means.append(sum(values) / n)
     return means

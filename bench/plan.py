@@ -131,6 +131,7 @@ class Request:
     test_samples: int | None = None
     chips: int | None = None
     half_width: float | None = None
+    samples_per_chip: str | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -215,6 +216,8 @@ def _check_numbers(request: Request) -> None:
             continue
         if not (math.isfinite(value) and value > 0):
             raise BenchError(f"{name.replace('_', '-')} {value:g}: must be above 0")
+        if name in ("batch_size", "train_samples") and value < 2:
+            raise BenchError(f"{name.replace('_', '-')} {value:g}: must be at least 2, for the statistics of a batch")
 
 
 def _policy(request: Request, preset: presets.Preset) -> ChipPolicy:
@@ -224,12 +227,16 @@ def _policy(request: Request, preset: presets.Preset) -> ChipPolicy:
     if request.half_width is not None:
         maximum = max(policy.maximum, 200) if request.chips is None else request.chips
         policy = ChipPolicy(minimum=min(10, maximum), maximum=maximum, half_width=request.half_width)
+    given = request.samples_per_chip
+    if given is not None:
+        samples = int(given) if given.isdecimal() else given
+        policy = dataclasses.replace(policy, samples=None if samples == "all" else samples)
     return policy
 
 
 def _untouched(request: Request) -> bool:
     """Does the preset still say what was done? If not, its name gets a star on every table."""
-    touched = (*_BUDGET, "width", "network", "test_samples", "chips", "half_width")
+    touched = (*_BUDGET, "width", "network", "test_samples", "chips", "half_width", "samples_per_chip")
     return all(getattr(request, name) is None for name in touched)
 
 

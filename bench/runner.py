@@ -4,21 +4,23 @@ import json
 import platform
 import subprocess
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import Timeout
 from torch import nn
 
 from bench import __version__, plan
 from bench.context import TrainingContext, build_network, new_cost
 from bench.errors import BenchError
-from bench.fast import hardware
+from bench.fast import hardware, peak_memory_mib
 from bench.files import write_text
-from bench.montecarlo import Rig, sweep_level
+from bench.montecarlo import PILOT_SAMPLES, Rig, best_samples, sweep_level, validate
 from bench.progress import Monitor
 from bench.spec import Evaluation, Training
 from bench.store import RECORD_SCHEMA, Checkpoints, Records, misfit
@@ -79,9 +81,27 @@ class Runner:
         network, _ = self._trained(training)
         return network
 
+    def validate(
+        self,
+        training: Training,
+        device: Device,
+        levels: tuple[float, ...] | None,
+        time_s: float | None,
+        chips: int,
+    ) -> dict[float, float]:
+        """Level -> mean metric over validation chips and the whole validation split."""
+        levels = device.axis.levels if levels is None else levels
+        time_s = device.default_time_s if time_s is None else time_s
+        for level in levels:
+            device.check(level, time_s)
+        network, about = self._trained(training)
+        task, splits = self.task(training)
+        rig = Rig(network, tuple(about["analog"]), task, splits.val, training.precision)
+        return dict(zip(levels, validate(rig, device, levels, chips=chips, time_s=time_s), strict=True))
+
     def _trained(self, training: Training) -> tuple[nn.Module, dict[str, Any]]:
         task, _ = self.task(training)
-        with self.checkpoints.lock(training.key):
+        with self._alone(training):
             found = self.checkpoints.load(training.key)
             if found is None:
                 self._fit(training)
@@ -94,6 +114,20 @@ class Runner:
         except RuntimeError as error:
             raise misfit(self.checkpoints.path(training.key), error) from None
         return network, about
+
+    @contextmanager
+    def _alone(self, training: Training) -> Iterator[None]:
+        """No other process trains this meanwhile; if one does, say so and wait."""
+        lock = self.checkpoints.lock(training.key)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            self.monitor.say(f"{title(training)}: another process trains it; waiting")
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _fit(self, training: Training) -> None:
         """Train and store. The costs of all trainings that this one rests on are kept beside its own."""
@@ -136,11 +170,11 @@ class Runner:
     def _measure(self, evaluation: Evaluation) -> dict[str, Any]:
         """Train or load, then sweep the test set. Levels that an interrupted sweep finished are kept."""
         training = evaluation.training
-        network, about = self._trained(training)
         task, splits = self.task(training)
+        test = splits.test.head(evaluation.test_samples, "test-samples")
+        network, about = self._trained(training)
         device = self._device(evaluation.device)
         began = time.perf_counter()
-        test = splits.test.head(evaluation.test_samples)
         rig = Rig(network, tuple(about["analog"]), task, test, training.precision)
         clean, _ = rig.measure()
         born = about["environment"]["created"]
@@ -149,9 +183,16 @@ class Runner:
         with self.monitor.work(f"sweep {title(training, evaluation.device)}", len(evaluation.levels) * chips) as work:
             work.advance(len(levels) * chips)
             for level in evaluation.levels[len(levels) :]:
+                samples = self._samples(evaluation, network, about, level)
                 seen = _follow(work.advance, lambda extra: work.total(work.steps + extra), chips)  # noqa: B023
                 done = sweep_level(
-                    rig, device, level=level, time_s=evaluation.time_s, policy=evaluation.chips, on_chip=seen
+                    rig,
+                    device,
+                    level=level,
+                    time_s=evaluation.time_s,
+                    policy=evaluation.chips,
+                    samples=samples,
+                    on_chip=seen,
                 )
                 levels.append(done)
                 work.note(level=level, mean=sum(done["chips"]) / len(done["chips"]))
@@ -165,6 +206,16 @@ class Runner:
             "training_environment": about["environment"],
             "sweep_seconds": before_s + time.perf_counter() - began,
         }
+
+    def _samples(self, evaluation: Evaluation, network: nn.Module, about: dict[str, Any], level: float) -> int | None:
+        """Test samples a chip: all (None), as many as the user says, or chosen on the validation split."""
+        wanted = evaluation.chips.samples
+        if not isinstance(wanted, str):
+            return wanted
+        task, splits = self.task(evaluation.training)
+        val = splits.val.head(min(PILOT_SAMPLES, len(splits.val)))
+        rig = Rig(network, tuple(about["analog"]), task, val, evaluation.training.precision)
+        return best_samples(rig, self._device(evaluation.device), level=level, time_s=evaluation.time_s)
 
     def _partial_sweep(self, key: str) -> Path:
         return self.home / "sweeps" / f"{key}.json"
@@ -241,14 +292,16 @@ def _with_teachers(about: dict[str, Any]) -> dict[str, Any]:
 
 
 def environment(processor: torch.device) -> dict[str, Any]:
-    """Versions, commit and hardware."""
+    """Versions, commit, hardware, and the most memory that this process has held so far."""
     return {
         "bench": __version__,
         "commit": _commit(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "torch": torch.__version__,
+        "timm": version("timm"),
         "hardware": hardware(processor),
+        "peak_memory_mib": peak_memory_mib(processor),
     }
 
 

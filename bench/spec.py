@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.errors import BenchError
-from methods._base import Budget
+from methods._base import RECIPE, Budget
 
 
 def canonical(value: Any) -> str:
@@ -36,6 +36,7 @@ class Training:
 
     `settings` holds only what differs from the method's defaults. `level` is in units of the
     device's axis, `time_s` in seconds since programming (None where the device has no time).
+    `recipe`: version of what all methods share (methods/_base.py).
     """
 
     task: str
@@ -52,6 +53,7 @@ class Training:
     budget: Budget
     precision: str
     seed: int
+    recipe: str = RECIPE
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -70,17 +72,24 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True)
 class ChipPolicy:
-    """How many chips a level gets.
+    """How many chips a level gets, and how many test samples a chip.
 
     `minimum` chips first; with a `half_width` (in the metric's unit) as many more as Stein's
-    two-stage rule asks for, up to `maximum`; without one, exactly `minimum`.
+    two-stage rule asks for, up to `maximum`; without one, exactly `minimum`. Each chip meets the
+    whole test set, or `samples` of it, drawn at random for each chip; 'auto': as many as shorten the
+    interval fastest.
     """
 
     minimum: int
     maximum: int
     half_width: float | None
+    samples: int | str | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.samples, str) and self.samples != "auto":
+            raise BenchError(f"samples-per-chip {self.samples}: must be a whole number or auto")
+        if isinstance(self.samples, int) and self.samples < 1:
+            raise BenchError(f"samples-per-chip {self.samples}: must be at least 1")
         if self.minimum < 1 or self.maximum < self.minimum:
             raise BenchError(f"chips {self.minimum} to {self.maximum}: need 1 <= minimum <= maximum")
         if self.half_width is not None and (self.half_width <= 0 or self.minimum < 2):

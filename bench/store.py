@@ -78,6 +78,18 @@ class Checkpoints:
         """(tensors, about) of a finished training, None if there is none. BenchError if broken."""
         return _load(self.path(key), ("training", "cost", "lineage", "analog", "environment"))
 
+    def find(self, start: str) -> dict[str, Any]:
+        """What is known about the one finished training whose key starts so. BenchError if there isn't one."""
+        keys = [p.stem for p in sorted(self.folder.glob("*.safetensors")) if p.stem.startswith(start)]
+        keys = [key for key in keys if not key.endswith(".partial")]
+        loaded = self.load(keys[0]) if len(keys) == 1 else None
+        if loaded is None:
+            raise BenchError(
+                f"{len(keys)} trained networks in {self.folder} have a key that starts with '{start}', must be one; "
+                "`bench show` prints a record's training_key"
+            )
+        return loaded[1]
+
     def save_partial(self, key: str, state: Any) -> None:
         """Write the resume point: any nesting of dicts, lists, numbers, strings and tensors."""
         tensors: dict[str, Tensor] = {}

@@ -1,12 +1,16 @@
 """The device interface: signed weights go in, the weights that one chip shows come out."""
 
+import functools
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
+
+CHUNK = 2**19  # random numbers of one stream; part of what a chip is
 
 Weights = Mapping[str, Tensor]
 
@@ -36,7 +40,7 @@ class Device(ABC):
     A chip is a set of tensors: `program` returns the analog weights as one programmed chip
     shows them. All randomness comes from `generator`, drawn in the order of `weights` and in
     amounts that do not depend on `level`, so that one generator state is one physical chip
-    at every level and for every network of that shape.
+    at every level and for every network of that shape and memory format.
     """
 
     name: ClassVar[str] = ""
@@ -117,16 +121,57 @@ class _StraightThrough(torch.autograd.Function):
 
 
 def flatten(weights: Weights) -> Tensor:
-    """All weights as one vector, in the order of the mapping (one random call serves a whole chip)."""
-    return torch.cat([w.reshape(-1) for w in weights.values()])
+    """All weights as one vector, in the order of the mapping (one random call serves a whole chip).
+
+    Within a tensor in the order of memory, so that nothing is transposed: a network in channels-last
+    format has other chips than one that is not.
+    """
+    return torch.cat([w.permute(_memory_order(w)).reshape(-1) for w in weights.values()])
 
 
 def unflatten(flat: Tensor, like: Weights) -> dict[str, Tensor]:
-    """Inverse of `flatten`: views of `flat` with the shapes of `like`."""
-    parts = flat.split([w.numel() for w in like.values()])
-    return {name: part.view(w.shape) for (name, w), part in zip(like.items(), parts, strict=True)}
+    """Inverse of `flatten`: views of `flat` with the shapes and memory formats of `like`."""
+    result = {}
+    for (name, w), part in zip(like.items(), flat.split([w.numel() for w in like.values()]), strict=True):
+        order = _memory_order(w)
+        back = sorted(range(w.dim()), key=order.__getitem__)
+        result[name] = part.view([w.shape[d] for d in order]).permute(back)
+    return result
+
+
+def _memory_order(w: Tensor) -> list[int]:
+    """Dimensions of a tensor, the one with the longest stride first."""
+    return sorted(range(w.dim()), key=w.stride().__getitem__, reverse=True)
 
 
 def draw_normal(n: int, generator: torch.Generator, like: Tensor) -> Tensor:
     """n standard normal float32 numbers, drawn where the generator lives, moved to where `like` is."""
-    return torch.randn(n, generator=generator, device=generator.device).to(like.device)
+    return _draw(torch.empty(n, device=generator.device), generator, Tensor.normal_).to(like.device)
+
+
+def draw_bits(n: int, generator: torch.Generator, like: Tensor) -> Tensor:
+    """n random int32, 31 random bits each, drawn where the generator lives, moved to where `like` is."""
+    return _draw(torch.empty(n, dtype=torch.int32, device=generator.device), generator, Tensor.random_).to(like.device)
+
+
+def _draw(out: Tensor, generator: torch.Generator, fill: Callable[..., Tensor]) -> Tensor:
+    """Fill a vector, on the CPU by several threads: a stream of its own for each CHUNK, however many threads."""
+    if out.device.type != "cpu":
+        return fill(out, generator=generator)
+    chunks = out.split(CHUNK)
+    seeds = torch.randint(2**62, (len(chunks),), generator=generator).tolist()
+
+    def one(chunk: Tensor, seed: int) -> None:
+        fill(chunk, generator=torch.Generator().manual_seed(seed))
+
+    if len(chunks) == 1 or torch.get_num_threads() == 1:
+        for chunk, seed in zip(chunks, seeds, strict=True):
+            one(chunk, seed)
+    else:
+        list(_threads().map(one, chunks, seeds))
+    return out
+
+
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(min(torch.get_num_threads(), 8))

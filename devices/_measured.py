@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from devices._base import Axis, Device, DeviceError, Weights, flatten, unflatten
+from devices._base import Axis, Device, DeviceError, Weights, draw_bits, flatten, unflatten
 
 # Regular grid on which Q is looked up. 128 conductances are 0.3 uS apart for g_max = 40 uS, a tenth of the
 # measured spread; 2048 equally likely u let one random int32 serve both cells of a pair.
@@ -80,8 +80,7 @@ class Measured(Device):
         peaks = {name: w.abs().max() for name, w in parts.items()}
         for name, w in parts.items():
             w.div_(peaks[name].clamp(min=1e-30))  # now -1 to 1; a tensor of zeros has no scale and stays zero
-        bits = torch.empty(flat.shape, dtype=torch.int32, device=generator.device)
-        bits = bits.random_(generator=generator).to(flat.device)
+        bits = draw_bits(flat.numel(), generator, flat)
         deviation = self._grid(self.default_time_s if time_s is None else time_s, flat.device) * level
         used = flat.abs()
         # Clamped, so that a diverged network's NaN gives NaN and not an index out of range

@@ -4,7 +4,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -49,11 +49,17 @@ class Deployable:
     analog: tuple[str, ...]
 
 
+# Part of every Training's key. Raise it when the training loop, a score inside training or a shared
+# network changes what a run yields: old checkpoints and records are then no longer this recipe's.
+RECIPE = "1"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """How long and how a run trains. One-cycle SGD with momentum in both phases.
+    """How long and how a run trains. One-cycle SGD with Nesterov momentum in both phases.
 
     `epochs` train from scratch without noise; `finetune_epochs` continue with noise, or distil.
+    `anneal`: how the rate falls from its peak, 'cos' or 'linear'.
     `train_samples`: size of the training subset, None for all.
     """
 
@@ -64,6 +70,7 @@ class Budget:
     finetune_lr: float = 0.05
     weight_decay: float = 5e-4
     momentum: float = 0.9
+    anneal: Literal["cos", "linear"] = "cos"
     train_samples: int | None = None
 
 

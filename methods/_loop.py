@@ -19,7 +19,7 @@ def sgd(
     lr: float,
     state: Mapping[str, Any] | None = None,
     after_step: Callable[[], None] | None = None,
-    after_epoch: Callable[[], None] | None = None,
+    between_epochs: Callable[[], None] | None = None,
 ) -> None:
     """Train `network` in place: SGD with Nesterov momentum, one-cycle learning rate with peak `lr`.
 
@@ -37,7 +37,7 @@ def sgd(
         max_lr=lr,
         total_steps=max(steps, 10),
         pct_start=0.15,
-        anneal_strategy="linear",
+        anneal_strategy=budget.anneal,
         cycle_momentum=False,
     )
     resumable = {"network": network, "optimizer": optimizer, "schedule": schedule, **(state or {})}
@@ -58,5 +58,5 @@ def sgd(
         if not math.isfinite(mean):
             raise MethodError(f"training diverged in epoch {epoch + 1} (loss {mean}); try a smaller --lr")
         context.report(loss=mean)
-        if after_epoch is not None:
-            after_epoch()
+        if between_epochs is not None and epoch + 1 < epochs:
+            between_epochs()

@@ -74,7 +74,7 @@ class Mtrd(Method):
             epochs=budget.finetune_epochs,
             lr=budget.finetune_lr,
             state={"progress": progress},
-            after_epoch=reweigh if settings.weighting != "uniform" else None,
+            between_epochs=reweigh if settings.weighting != "uniform" else None,
         )
         return Deployable(student, names)
 

@@ -35,8 +35,10 @@ class Split:
     def to(self, device: torch.device) -> "Split":
         return Split(self.inputs.to(device), self.targets.to(device))
 
-    def head(self, n: int | None) -> "Split":
-        """The first n samples (splits are stored in a fixed shuffled order); all if None."""
+    def head(self, n: int | None, what: str = "samples") -> "Split":
+        """The first n samples (splits are stored in a fixed shuffled order); all if None. TaskError if too few."""
+        if n is not None and n > len(self):
+            raise TaskError(f"{what} {n}: there are {len(self)}; leave it out for all")
         return self if n is None else Split(self.inputs[:n], self.targets[:n])
 
 

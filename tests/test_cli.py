@@ -4,6 +4,7 @@ import csv
 import errno
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -125,6 +126,23 @@ def test_show_prints_a_record(done, cli):
         assert word in ended.out
 
 
+def test_validate_sweeps_the_validation_split(done, cli):
+    (record,) = records(done / "results").values()
+    ended = cli("validate", record["training_key"][:8], "--device", "rram", "--levels", "0,.5", "--chips", "2")
+    assert ended.code == 0
+    clean, noisy = map(float, re.findall(r"\d+\.\d\d", ended.out))
+    assert 0 < clean < 100 and 0 < noisy < 100
+    assert clean not in (record["clean"], record["levels"][0]["chips"][0]), "not the test set"
+    assert (done / "results" / "records").is_dir() and len(records(done / "results")) == 1
+
+
+def test_validate_names_what_is_not_there(done, cli):
+    one_line(cli("validate", "ffff", "--device", "rram"), "0 trained networks", "ffff", "bench show")
+    (record,) = records(done / "results").values()
+    one_line(cli("validate", record["training_key"], "--device", "rramm"), "unknown device 'rramm'")
+    one_line(cli("validate", record["training_key"], "--device", "rram", "--levels", "0,3"), "3")
+
+
 def test_report_makes_the_tables_again(done, cli):
     results = done / "results"
     made = {path.name: path.read_bytes() for path in (results / "LEADERBOARD.md", results / "leaderboard.csv")}
@@ -181,6 +199,9 @@ def test_the_program_alone_shows_its_help(cli):
         ("--lr", "nan", "lr nan: must be above 0"),
         ("--width", "0", "width 0: must be above 0"),
         ("--test-samples", "-1", "test-samples -1: must be above 0"),
+        ("--batch-size", "1", "batch-size 1: must be at least 2"),
+        ("--samples-per-chip", "few", "samples-per-chip few: must be a whole number or auto"),
+        ("--samples-per-chip", "0", "samples-per-chip 0: must be at least 1"),
         ("--chips", "0", "need 1 <= minimum <= maximum"),
         ("--half-width", "0", "half-width 0: must be above 0"),
         ("--threads", "0", "threads 0: must be at least 1"),
@@ -196,6 +217,12 @@ def test_bad_options_are_one_line(cli, tmp_path, monkeypatch, option, value, wor
     one_line(ended, words)
     assert ended.out == ""
     assert list(tmp_path.iterdir()) == []  # refused before anything was written
+
+
+def test_more_samples_than_there_are_is_one_line(done, cli, tmp_path):
+    for option, n, words in (("test", 10001, "there are 10000"), ("train", 60000, "there are 55006")):
+        ended = cli(*with_option(f"--{option}-samples", n), "--results", tmp_path / "results")
+        one_line(ended, f"{option}-samples {n}: {words}", after="nominal")
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,7 @@ def record(method: str, drop: float = 10.0, **change) -> dict:
         "time_s": None,
         "budget": BUDGET,
         "precision": "bf16",
+        "recipe": "1",
         "seed": 0,
     }
     evaluation = {
@@ -191,11 +192,12 @@ def test_variants_are_separate_rows_with_different_names():
         record("ni", train={"level": 0.2}),
         record("ni", train={"device": "pcm"}),
         record("ni", budget=BUDGET | {"epochs": 50}),
+        record("ni", train={"recipe": "2"}),
     ]
     (group,) = summary(records)
     names = {row.label for row in group.rows}
-    assert len(names) == 5
-    assert {"ni clip_w=2", "ni (trained on pcm)", "ni train_level=0.2 epochs=5"} <= names
+    assert len(names) == 6
+    assert {"ni clip_w=2", "ni (trained on pcm)", "ni recipe=1 train_level=0.2 epochs=5"} <= names
     assert {row.trained_on for row in group.rows} == {"rram 0.1", "rram 0.2", "pcm 0.1"}
 
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.func import functional_call
 
-from bench import plan, registry
-from bench.montecarlo import Disagreement, Rig, chip_generator, sweep_level, validate
+from bench import montecarlo, plan, registry
+from bench.montecarlo import Disagreement, Rig, best_samples, chip_generator, sweep_level, validate
 from bench.spec import ChipPolicy
-from bench.stats import chips_needed
+from bench.stats import chips_needed, interval
 from tasks._base import Split
 
 FIXED = ChipPolicy(minimum=3, maximum=3, half_width=None)
@@ -26,7 +26,7 @@ def rig() -> Rig:
 
 def logits(rig: Rig, chip=None):
     with torch.no_grad():
-        return functional_call(rig.network, chip or {}, (rig.batches[0],))
+        return functional_call(rig.network, chip or {}, (rig.inputs,))
 
 
 def test_ideal_device_is_the_digital_network_bit_for_bit(rig):
@@ -111,3 +111,81 @@ def test_ekl_is_the_mean_divergence_from_the_mean_prediction():
         for k in range(4)
     )
     assert spread.value() == pytest.approx(expected, rel=1e-9)
+
+
+# A part of the samples for each chip
+
+
+def test_a_chip_on_chosen_samples(rig):
+    chip = rig.program(plan.device_of("rram"), chip_generator("test chip", 0), 0.3, None)
+    each = rig.per_sample(chip)
+    assert rig.measure(chip)[0] == each.mean().item()
+    chosen = torch.tensor([5, 3, 100])
+    assert rig.measure(chip, samples=chosen)[0] == each[chosen].mean().item()
+
+
+def test_samples_are_shared_between_methods_and_nested():
+    few, many = montecarlo._some(1000, 50, 3), montecarlo._some(1000, 200, 3)
+    assert torch.equal(few, many[:50]) and len(many.unique()) == 200
+    assert not torch.equal(few, montecarlo._some(1000, 50, 4))
+
+
+def test_a_level_without_randomness_meets_all_samples(rig):
+    done = sweep_level(rig, plan.device_of("rram"), level=0.0, time_s=None, policy=FIXED, samples=20)
+    assert done["chips"] == [rig.measure()[0]] and done["samples"] is None
+    part = sweep_level(rig, plan.device_of("rram"), level=0.3, time_s=None, policy=FIXED, samples=20)
+    assert part["samples"] == 20 and part["ekl"] is None and len(part["chips"]) == 3
+    assert all(value == pytest.approx(round(value / 5) * 5) for value in part["chips"]), "one of 20 is 5 points"
+    whole = sweep_level(rig, plan.device_of("rram"), level=0.3, time_s=None, policy=FIXED, samples=10_000)
+    assert whole == sweep_level(rig, plan.device_of("rram"), level=0.3, time_s=None, policy=FIXED)
+
+
+class Known:
+    """Stands for a rig whose variances are known: sample i on a chip is worth `worth[i]` + the chip's own luck."""
+
+    processor = torch.device("cpu")
+
+    def __init__(self, repeat: int, between: float, within: float, n: int = 1000) -> None:
+        self.luck = torch.Generator().manual_seed(repeat)
+        worth = torch.randn(n, generator=self.luck, dtype=torch.float64)
+        self.worth = 80 + within * (worth - worth.mean()) / worth.std()
+        self.targets = torch.zeros(n)
+        self.between, self.now = between, 0.0
+
+    def program(self, device, generator, level, time_s):
+        self.now += 0.004
+        return {"luck": self.between * torch.randn((), generator=self.luck, dtype=torch.float64)}
+
+    def per_sample(self, chip):
+        self.now += 1e-5 * len(self.targets)
+        return self.worth + chip["luck"]
+
+    def measure(self, chip, *, samples=None, probabilities=True):
+        return (self.worth if samples is None else self.worth[samples]).mean().item() + chip["luck"].item(), None
+
+
+@pytest.mark.parametrize("policy", [FIXED, ChipPolicy(minimum=5, maximum=60, half_width=2.0)])
+def test_intervals_hold_when_each_chip_meets_samples_of_its_own(policy):
+    """2000 repeats of a sweep whose truth is 80: between chips 1.5, between samples 40 over 64 samples, so 5."""
+    device, covered, repeats = plan.device_of("rram"), 0, 2000
+    for repeat in range(repeats):
+        known = Known(repeat, between=1.5, within=40.0)
+        done = sweep_level(known, device, level=0.3, time_s=None, policy=policy, samples=64)
+        _, low, high = interval(done["chips"], done["first_stage"])
+        covered += low <= 80 <= high
+    assert abs(covered / repeats - 0.95) <= 0.015
+
+
+def test_samples_a_chip_weigh_programming_against_measuring(monkeypatch):
+    """m = sqrt(V_s a / (V_c b)) with a = 4 ms and b = 10 us: sqrt(40^2 400 / 1.5^2) = 533, rounded to 512."""
+    known = Known(0, between=1.5, within=40.0, n=20_000)
+    monkeypatch.setattr(montecarlo.time, "perf_counter", lambda: known.now)
+    monkeypatch.setattr(montecarlo, "PILOT", 400)
+    assert best_samples(known, plan.device_of("rram"), level=0.3, time_s=None) == 512
+    assert best_samples(known, plan.device_of("rram"), level=0.0, time_s=None) is None
+    same = Known(0, between=0.0, within=40.0)
+    monkeypatch.setattr(montecarlo.time, "perf_counter", lambda: same.now)
+    assert best_samples(same, plan.device_of("rram"), level=0.3, time_s=None) is None
+    lucky = Known(0, between=50.0, within=1.0)
+    monkeypatch.setattr(montecarlo.time, "perf_counter", lambda: lucky.now)
+    assert best_samples(lucky, plan.device_of("rram"), level=0.3, time_s=None) == montecarlo.MINIMUM_SAMPLES

@@ -6,12 +6,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from bench import plan
+from bench import fast, plan
 from bench.progress import Monitor
 from bench.runner import Runner
 from bench.store import Checkpoints
@@ -122,3 +123,58 @@ def test_a_sweep_goes_on_after_the_levels_it_has(home, tmp_path, one_thread, mon
     runner().run(cell, "")
     assert calls == [0.0, 0.1, 0.2, 0.2, 0.3, 0.4, 0.5]
     assert not list((home / "sweeps").glob("*"))
+
+
+def test_a_student_stopped_between_epochs_ends_with_the_weights_of_one_that_was_not(home, cache, tmp_path, monkeypatch):
+    """MTRD carries teacher weights and scores from epoch to epoch, its network running statistics."""
+    request = plan.Request(
+        methods=("mtrd",),
+        devices=("rram",),
+        tasks=("cifar10",),
+        seeds=(0,),
+        preset="smoke",
+        precision=fast.precision_for(torch.device("cpu")),
+        network="vgg8_mtrd",
+        width=0.0625,
+        finetune_epochs=3,
+        batch_size=32,
+        train_samples=96,
+        test_samples=100,
+        chips=2,
+    )
+    (cell,) = plan.cells(request)
+    training = cell.evaluation.training
+
+    def runner(folder: Path) -> Runner:
+        return Runner(
+            home=folder,
+            results=folder / "results",
+            data_dir=None,
+            processor=torch.device("cpu"),
+            monitor=Monitor(quiet=True),
+        )
+
+    undisturbed = tmp_path / "undisturbed"
+    undisturbed.mkdir()
+    (undisturbed / "data").symlink_to(cache)
+    expected = runner(undisturbed).train(training).state_dict()
+
+    real = Checkpoints.save_partial
+
+    def saved_and_stopped(self: Checkpoints, key: str, state: Any) -> None:
+        real(self, key, state)
+        if key == training.key:
+            raise KeyboardInterrupt
+
+    stops = 0
+    while True:
+        try:
+            with monkeypatch.context() as patch:
+                patch.setattr(Checkpoints, "save_partial", saved_and_stopped)
+                found = runner(home).train(training).state_dict()
+            break
+        except KeyboardInterrupt:
+            stops += 1
+    assert stops == 2
+    for name, tensor in expected.items():
+        assert torch.equal(found[name], tensor), name

@@ -1,0 +1,78 @@
+"""BatchNorm folded into the layer before it, after programming: one pass over the activations less.
+
+W' = W s, b' = (b - mean) s + beta with s = gamma / sqrt(var + eps) (Jacob et al. 2018, eq. 14). The
+chip is drawn from the trained weights and folded afterwards, so that what varies is what sits on the crossbar.
+"""
+
+import copy
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.fx
+from torch import Tensor, nn
+
+LAYERS = (nn.Conv1d, nn.Conv2d, nn.Linear)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+
+
+class Folded:
+    """A network in evaluation mode with what could be folded folded; all, some or none of its BatchNorms."""
+
+    def __init__(self, network: nn.Module, example: Tensor) -> None:
+        """`example`: a few inputs, on which folding is tried; where outputs differ, nothing is folded."""
+        self.network = copy.deepcopy(network).eval()
+        self.scales: dict[str, Tensor] = {}  # weight name -> factor of each output channel
+        found = _pairs(self.network)
+        with torch.no_grad():
+            before = self.network(example)
+            for layer, norm in found.items():
+                self._fold(layer, norm)
+            if found:
+                own = dict(self.network.named_parameters())
+                after = torch.func.functional_call(self.network, self.state(own, torch.float32), (example,))
+                if not torch.allclose(before, after, rtol=1e-3, atol=1e-3 * before.abs().max().item()):
+                    self.network, self.scales = copy.deepcopy(network).eval(), {}
+
+    def _fold(self, layer_name: str, norm_name: str) -> None:
+        layer: Any = self.network.get_submodule(layer_name)
+        norm: Any = self.network.get_submodule(norm_name)
+        gamma = torch.ones_like(norm.running_var) if norm.weight is None else norm.weight
+        beta = torch.zeros_like(norm.running_var) if norm.bias is None else norm.bias
+        scale = gamma / torch.sqrt(norm.running_var + norm.eps)
+        bias = 0.0 if layer.bias is None else layer.bias
+        layer.bias = nn.Parameter((bias - norm.running_mean) * scale + beta)
+        self.scales[f"{layer_name}.weight"] = scale
+        parent, _, leaf = norm_name.rpartition(".")
+        setattr(self.network.get_submodule(parent), leaf, nn.Identity())
+
+    def state(self, weights: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+        """What to run `network` with: a chip's weights, folded and cast once instead of once a batch."""
+        own = dict(self.network.named_parameters())
+        state = dict(weights)
+        for name, scale in self.scales.items():
+            weight = weights.get(name, own[name])
+            state[name] = weight * scale.view(-1, *[1] * (weight.ndim - 1))
+        return {name: tensor.to(dtype) for name, tensor in state.items()}
+
+
+def _pairs(network: nn.Module) -> dict[str, str]:
+    """Layer -> BatchNorm that takes its output and that alone; {} if the network can't be traced."""
+    try:
+        nodes = torch.fx.symbolic_trace(network).graph.nodes
+    except Exception:  # control flow on data, untraceable code: whatever it is, such a network isn't folded
+        return {}
+    modules = dict(network.named_modules())
+    uses = Counter(node.target for node in nodes if node.op == "call_module")
+    shared = Counter(id(p) for m in modules.values() for p in m.parameters(recurse=False))
+    found = {}
+    for node in nodes:
+        source = node.args[0] if node.op == "call_module" and node.args else None
+        if not isinstance(source, torch.fx.Node) or source.op != "call_module" or len(source.users) > 1:
+            continue
+        layer, norm = modules[str(source.target)], modules[str(node.target)]
+        known = isinstance(layer, LAYERS) and isinstance(norm, NORMS) and norm.running_var is not None
+        if known and uses[source.target] == uses[node.target] == 1 and shared[id(layer.weight)] == 1:
+            found[str(source.target)] = str(node.target)
+    return found
