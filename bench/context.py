@@ -51,6 +51,9 @@ class TrainingContext:
         self._val = splits.val.head(min(SCORE_SAMPLES, len(splits.val)))
         self.generator = torch.Generator(device=processor)  # noise
         self._order = torch.Generator()  # order and augmentation, on the CPU
+        turns = torch.Generator().manual_seed(seed_of(training.key, "turns"))
+        self._turns = torch.randint(2, (len(self._train),), generator=turns).to(processor)
+        self._epoch = 0
         self.cost = new_cost()
         self.batch_size = min(self.budget.batch_size, len(self._train))
 
@@ -110,6 +113,7 @@ class TrainingContext:
             torch.manual_seed(seed)  # for dropout inside networks
             self.generator.manual_seed(seed_of(seed, "noise"))
             self._order.manual_seed(seed_of(seed, "order"))
+            self._epoch = epoch
             began = time.perf_counter()
             yield epoch
             self.cost["seconds"] += time.perf_counter() - began
@@ -138,7 +142,8 @@ class TrainingContext:
         """One epoch of shuffled, augmented, prepared batches."""
         order = torch.randperm(len(self._train), generator=self._order).to(self.processor)
         for chosen in order.split(self.batch_size)[: self.steps_per_epoch()]:
-            inputs = self.task.augment(self._train.inputs[chosen], self._order)
+            turns = (self._turns[chosen] + self._epoch) % 2
+            inputs = self.task.augment(self._train.inputs[chosen], turns, self._order)
             yield self.task.prepare(inputs), self._train.targets[chosen]
             self.cost["samples"] += len(chosen)
             self.work.advance()

@@ -73,8 +73,12 @@ class Task(ABC):
     def prepare(self, inputs: Tensor) -> Tensor:
         """Stored inputs (n, ...) -> what the network takes, float32 and normalised."""
 
-    def augment(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
-        """Random augmentation of stored inputs (n, ...), before `prepare`. Default: none."""
+    def augment(self, inputs: Tensor, turns: Tensor, generator: torch.Generator) -> Tensor:
+        """Random augmentation of stored inputs (n, ...), before `prepare`. Default: none.
+
+        `turns`: (n,) 0 or 1, a sample's first at random, the other one in its next epoch, and so on:
+        for choices of two that are better taken in turns than drawn.
+        """
         return inputs
 
     @abstractmethod

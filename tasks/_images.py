@@ -24,7 +24,7 @@ class ImageClassification(Task, ABC):
     std: ClassVar[tuple[float, ...]]
     validation: ClassVar[int] = 5_000
     shift_px: ClassVar[int] = 0  # largest random shift in each direction
-    flip: ClassVar[bool] = False  # mirror left and right at random
+    flip: ClassVar[bool] = False  # mirror left and right every other epoch
 
     def splits(self, cache: Path, data_dir: Path | None = None) -> Splits:
         """uint8 images (n, *in_shape), int64 labels (n,), in a fixed shuffled order; validation by class.
@@ -58,23 +58,23 @@ class ImageClassification(Task, ABC):
         x = inputs.to(torch.float32, copy=True, memory_format=torch.channels_last)
         return x.sub_(constant(self.mean)).div_(constant(self.std))
 
-    def augment(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
-        """uint8 (n, c, h, w), each image shifted by up to `shift_px` (black moves in) and perhaps mirrored.
+    def augment(self, inputs: Tensor, turns: Tensor, generator: torch.Generator) -> Tensor:
+        """uint8 (n, c, h, w), shifted by up to `shift_px` at random, mirrored in the epochs whose turn is 1.
 
-        One number is drawn for each image, on the generator's device.
+        What moves in is the image's own edge, reflected. Taking mirror images in turns instead of
+        drawing them shows each image both ways in any two epochs (Jordan 2024, "94% on CIFAR-10 in 3.29
+        seconds", alternating flip). One number is drawn for each image, on the generator's device.
         """
         n, channels, height, width = inputs.shape
         side = 2 * self.shift_px + 1
-        outcomes = side * side * (2 if self.flip else 1)
-        draw = torch.randint(outcomes, (n,), generator=generator, device=generator.device).to(inputs.device)
-        top, left, mirror = draw % side, draw // side % side, draw // (side * side)
-        rows = torch.arange(height, device=inputs.device) + top[:, None]
-        columns = torch.arange(width, device=inputs.device).expand(n, width)
-        columns = torch.where(mirror[:, None] == 1, width - 1 - columns, columns) + left[:, None]
-        padded = F.pad(inputs, [self.shift_px] * 4)
-        index = rows[:, :, None] * padded.shape[3] + columns[:, None, :]
-        flat = index.view(n, 1, height * width).expand(n, channels, height * width)
-        return padded.flatten(2).gather(2, flat).view_as(inputs)
+        draw = torch.randint(side * side, (n,), generator=generator, device=generator.device).to(inputs.device)
+        down, right = draw % side - self.shift_px, draw // side - self.shift_px
+        rows = _reflect(torch.arange(height, device=inputs.device) + down[:, None], height)
+        columns = _reflect(torch.arange(width, device=inputs.device) + right[:, None], width)
+        if self.flip:
+            columns = torch.where(turns[:, None] == 1, width - 1 - columns, columns)
+        index = (rows[:, :, None] * width + columns[:, None, :]).view(n, 1, height * width)
+        return inputs.flatten(2).gather(2, index.expand(n, channels, height * width)).view_as(inputs)
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Cross-entropy in nats, mean over the batch. `output`: (n, classes) logits; `target`: (n,)."""
@@ -93,3 +93,9 @@ class ImageClassification(Task, ABC):
     def probabilities(self, output: Tensor) -> Tensor:
         """(n, classes): softmax of the logits, in float32."""
         return F.softmax(output.float(), dim=1)
+
+
+def _reflect(index: Tensor, n: int) -> Tensor:
+    """Indices from -n + 1 to 2 n - 2 brought into 0 to n - 1, as in a mirror on the first and the last."""
+    index = index.abs()
+    return torch.where(index < n, index, 2 * (n - 1) - index)

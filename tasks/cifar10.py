@@ -2,7 +2,7 @@
 
 Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009; 50,000 training
 and 10,000 test images, here the Python version. 5,000 training images, drawn by class, are kept for
-validation. Augmentation: crop after zero padding, horizontal flip.
+validation. Augmentation: crop after reflected padding, horizontal flip in turns.
 Deviations: the papers train on all 50,000 and pick checkpoints on the test set. They pad by 4, we by
 2: runs of ten epochs underfit, and the wider crop costs them a point (docs/log.md).
 """

@@ -96,7 +96,7 @@ def test_a_pool_before_the_relu_is_the_same() -> None:
     assert torch.equal(pool(relu(x)), relu(pool(x)))
 
 
-@pytest.mark.parametrize("name", ["vgg8_mtrd", "vgg8", "resnet18"])
+@pytest.mark.parametrize("name", ["vgg8", "resnet18"])
 def test_convolutions_start_from_kaiming(name: str) -> None:
     """Standard deviation sqrt(2 / fan out), so that signals keep their size backwards."""
     torch.manual_seed(0)
@@ -105,6 +105,15 @@ def test_convolutions_start_from_kaiming(name: str) -> None:
             fan_out = module.out_channels * prod(module.kernel_size)
             assert module.bias is None
             assert module.weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.05)
+
+
+def test_vgg8_mtrd_starts_by_passing_its_inputs_through() -> None:
+    """Filter i of each convolution but the first shows channel i; filters beyond the channels are random."""
+    network = Cifar10().network("vgg8_mtrd")
+    x = torch.randn(2, 64, 8, 8)
+    y = network.get_submodule("conv2")(x)
+    assert torch.allclose(y[:, :64], x) and not torch.allclose(y[:, 64:], x)
+    assert not torch.allclose(network.get_submodule("conv1")(x[:, :3])[:, :3], x[:, :3])
 
 
 def test_the_global_seed_decides_the_network() -> None:

@@ -1,0 +1,60 @@
+"""The same code on a GPU; skipped where there is none (CI proves the CPU path)."""
+
+import pytest
+import torch
+
+from bench import fast, plan, registry
+from bench.montecarlo import Rig, chip_generator
+from bench.progress import Monitor
+from bench.runner import Runner
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+
+
+@pytest.mark.parametrize("name", sorted(registry.entries("devices")))
+def test_a_chip_is_the_same_chip_on_both(name):
+    device, weights = plan.device_of(name), {"w": torch.randn(64, 32)}
+    level = device.axis.levels[-1]
+    made = [
+        device.program(
+            {"w": weights["w"].to(where)}, chip_generator("test chip", 0), level=level, time_s=device.default_time_s
+        )["w"].cpu()
+        for where in ("cpu", "cuda")
+    ]
+    assert torch.allclose(*made, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", sorted(registry.entries("methods")))
+def test_a_cell_runs_and_its_sweep_agrees_with_the_cpu(home, tmp_path, method):
+    gpu = fast.processor("cuda")
+    request = plan.Request(
+        methods=(method,),
+        devices=("rram",),
+        tasks=("cifar10",),
+        seeds=(0,),
+        preset="smoke",
+        precision="fp32",
+        network="vgg8_mtrd",
+        test_samples=200,
+        chips=2,
+    )
+    (cell,) = plan.cells(request)
+    runner = Runner(home=home, results=tmp_path, data_dir=None, processor=gpu, monitor=Monitor(quiet=True))
+    record = runner.run(cell, "gpu")
+    assert record["environment"]["peak_memory_mib"] > 0
+    task, splits = runner.task(cell.evaluation.training)
+    network = runner.train(cell.evaluation.training).cpu()
+    rig = Rig(network, task.analog(network), task, splits.test.head(200), "fp32")
+    device = plan.device_of("rram")
+    for level in record["levels"][1:]:
+        for c, metric in enumerate(level["chips"]):
+            chip = rig.program(device, chip_generator("test chip", c), level["level"], None)
+            assert rig.measure(chip)[0] == pytest.approx(metric, abs=1.0)
+
+
+def test_a_training_step_does_not_wait_for_the_gpu():
+    """Noise drawn for training lives where the network lives."""
+    network = torch.nn.Linear(10, 10).to("cuda")
+    generator = torch.Generator(device="cuda").manual_seed(0)
+    chip = plan.device_of("rram").training_chip({"weight": network.weight}, generator, level=0.3)
+    assert chip["weight"].device.type == "cuda"
