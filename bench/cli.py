@@ -119,20 +119,18 @@ def validate(
 
 @app.command()
 def speed(
-    method: Annotated[str, typer.Option(help="Methods, with commas, or 'all'.")] = "nominal,noise_injection,mtrd",
-    device: Annotated[str, typer.Option(help="Device to train on.")] = "rram",
-    task: Annotated[str, typer.Option(help="Task to train.")] = "cifar10",
-    preset: Annotated[str, typer.Option(help="Preset that gives network, width and batch size.")] = "standard",
-    rounds: Annotated[int, typer.Option(help="Turns of each method.", min=1)] = 3,
+    rounds: Annotated[int, typer.Option(help="Turns of each contender.", min=1)] = 3,
+    network: Annotated[str | None, typer.Option(help="Only the networks whose name begins so.")] = None,
+    plain_chips: Annotated[int, typer.Option(help="Independent chips that a decision is held against.", min=10)] = 1000,
     on: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
-    data: Annotated[Path | None, typer.Option(help="Folder that holds the data set already.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder that holds the data sets already.")] = None,
     results: Results = Path("results"),
     debug: Debug = False,
 ) -> None:
-    """Time a training step of each method, taking turns in one run."""
+    """Time training steps, chips and decisions, ours and the published way, taking turns in one run."""
     from bench import commands
 
-    commands.speed(method, device, task, preset, rounds, on, data, results)
+    commands.speed(rounds, network, plain_chips, on, data, results)
 
 
 @device_app.command(name="fit")

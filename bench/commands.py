@@ -53,11 +53,11 @@ def run(
             log.debug("", exc_info=True)
             continue
         console.print(leaderboard.sweep_table(record))
-    records, warnings = leaderboard.load(results)
-    for warning in warnings:
-        log.warning("%s", warning)
+    records: list[dict[str, Any]] = []
     with suppress(BenchError) if errors else nullcontext():  # the first error is the one to tell
-        leaderboard.write(results, records)
+        records, warnings, _ = leaderboard.remake(results)
+        for warning in warnings:
+            log.warning("%s", warning)
     if errors and len(cells) == 1:
         raise errors[0]
     leaderboard.render(_alike(records, {cell.evaluation.key for cell in cells}), console)
@@ -160,8 +160,7 @@ def report(results: Path) -> int:
     if not (results / "records").is_dir():
         raise BenchError(f"no records in {results}: run `bench run` first, or name another folder with --results")
     check_writable(results)
-    records, warnings = leaderboard.load(results)
-    written = leaderboard.write(results, records)
+    records, warnings, written = leaderboard.remake(results)
     leaderboard.render(records, console)
     console.print("written: " + ", ".join(map(str, written)), highlight=False, soft_wrap=True)
     for warning in warnings:
@@ -204,23 +203,17 @@ def validate(
     Console().print(table)
 
 
-def speed(
-    method: str, device: str, task: str, preset: str, rounds: int, on: str, data: Path | None, results: Path
-) -> None:
-    """Measure step times, show them, keep them in results/speed.json."""
+def speed(rounds: int, network: str | None, plain_chips: int, on: str, data: Path | None, results: Path) -> None:
+    """Measure, show, and keep in results/speed.json."""
     from bench import speed
 
     check_writable(results)
-    processor = fast.processor(on)
-    request = plan.Request(
-        methods=plan.names(method, "methods"),
-        devices=plan.names(device, "devices")[:1],
-        tasks=plan.names(task, "tasks")[:1],
-        seeds=(0,),
-        preset=preset,
-        precision=fast.precision_for(processor),
+    cases = tuple(case for case in speed.CASES if case.network.startswith(network or ""))
+    if not cases:
+        raise BenchError(f"network '{network}': must begin like one of {', '.join(c.network for c in speed.CASES)}")
+    figures = speed.measure(
+        fast.processor(on), data, rounds=rounds, cases=cases, plain_chips=plain_chips, monitor=Monitor()
     )
-    figures = speed.measure(request, processor, data, rounds)
     speed.write(figures, results / "speed.json")
     Console().print(speed.table(figures))
 

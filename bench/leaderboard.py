@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+
 from bench import stats
 from bench.errors import BenchError
 from bench.files import write_text, write_with
@@ -24,7 +26,7 @@ COLUMNS = (
     "seed", "level", "metric", "mean", "ci_low", "ci_high", "std", "p5", "worst", "yield", "chips", "key",
     # Beyond the columns that were agreed on, after them.
     "status", "unit", "clean", "ekl", "time_s", "test_samples", "tail_chips", "task_version", "device_version",
-    "method_version", "training_key",
+    "method_version", "training_key", "precision", "recipe", "budget",
 )
 # fmt: on
 STATED = "95% intervals; Holm-corrected paired differences of the score; methods that they can't separate share a rank"
@@ -97,6 +99,9 @@ def _csv_rows(record: Record) -> Iterator[dict[str, Any]]:
         "device_version": e["device_version"],
         "method_version": t["method_version"],
         "training_key": record["training_key"],
+        "precision": t["precision"],
+        "recipe": t.get("recipe"),
+        "budget": json.dumps(t["budget"], sort_keys=True),
     }
     measured = {level["level"]: level for level in record["levels"]}
     for level in sorted({*measured, *e["levels"]}):
@@ -267,6 +272,19 @@ def _markdown_table(columns: Sequence[Column], rows: Sequence[Row]) -> list[str]
     rule = [":--" if name in ("method", "trained on") else "--:" for name, _ in columns]
     cells = [[escape(show(row)) for _, show in columns] for row in rows]
     return [f"| {' | '.join(line)} |" for line in (heads, rule, *cells)]
+
+
+def remake(results_dir: Path) -> tuple[list[dict[str, Any]], list[str], list[Path]]:
+    """Load all records, write all tables and plots; (records, warnings, files written). BenchError if it can't.
+
+    One process at a time, so that a slow one does not write over a newer table.
+    """
+    try:
+        with FileLock(results_dir / ".leaderboard.lock"):
+            records, warnings = load(results_dir)
+            return records, warnings, write(results_dir, records)
+    except OSError as error:
+        raise BenchError(f"can't write to {results_dir}: {error.strerror or error}; choose another folder") from None
 
 
 def write(results_dir: Path, records: Sequence[Record] | None = None) -> list[Path]:

@@ -45,9 +45,9 @@ class Sample(NamedTuple):
     first_stage: int
 
 
-def t_quantile(dof: int) -> float:
-    """Two-sided 95% quantile of Student's t: P(|T| <= t) = .95. Infinite for no degrees of freedom."""
-    return float(stdtrit(dof, 1 - ALPHA / 2)) if dof > 0 else math.inf
+def t_quantile(dof: int, alpha: float = ALPHA) -> float:
+    """Two-sided quantile of Student's t: P(|T| <= t) = 1 - alpha. Infinite for no degrees of freedom."""
+    return float(stdtrit(dof, 1 - alpha / 2)) if dof > 0 else math.inf
 
 
 def chips_needed(first_stage: Sequence[float], half_width: float, maximum: int) -> int:

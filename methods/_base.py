@@ -66,7 +66,7 @@ class Budget:
     epochs: int
     finetune_epochs: int
     batch_size: int = 128
-    lr: float = 0.2
+    lr: float = 0.1
     finetune_lr: float = 0.05
     weight_decay: float = 5e-4
     momentum: float = 0.9

@@ -1,0 +1,193 @@
+"""Training steps and chips of one network: ours, the published way (plain.py), toolkits (toolkits.py).
+
+Contenders take turns, so that a machine that drifts drifts for all; figures are medians.
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench import plan
+from bench.context import TrainingContext, build_network
+from bench.fast import precision_for
+from bench.montecarlo import Rig, chip_generator
+from bench.progress import Monitor
+from bench.spec import Training
+from bench.store import Checkpoints
+from bench.timing.plain import Sweeper, Trainer
+from bench.timing.toolkits import Toolkit
+from bench.timing.turns import METHODS, SIGMA, Turn, seconds, wait
+from tasks._base import Split, Splits, Task
+
+STEPS = 4  # a turn; the first, which warms caches, is not counted
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network to time. `images`: what a chip of the sweep meets in one turn."""
+
+    task: str
+    network: str
+    width: float
+    batch_size: int
+    images: int
+
+    @property
+    def title(self) -> str:
+        return f"{self.network} x{self.width:g}, {self.task}"
+
+
+CASES = (
+    Case("cifar10", "vgg8_mtrd", 1.0, 256, 2000),
+    Case("cifar10", "vgg8", 0.25, 256, 2000),
+    Case("cifar10", "vgg8", 1.0, 256, 500),
+    Case("cifar10", "resnet18", 0.25, 256, 1000),
+    Case("mnist", "mlp", 1.0, 1024, 10_000),
+)
+
+
+class _TimedContext(TrainingContext):
+    """A real training context that times steps, and starts from untrained networks."""
+
+    def __init__(self, training: Training, **services: Any) -> None:
+        super().__init__(training, **services)
+        self.step_s: list[float] = []
+
+    def train(self, method: str, *, level: float | None = None, **settings: Any) -> nn.Module:
+        return build_network(self.task, self.training, self.processor)
+
+    def score(self, network: nn.Module, levels: tuple[float, ...]) -> list[float]:
+        return [0.0] * len(levels)  # once an epoch, not part of a step
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        wait(self.processor)
+        began = time.perf_counter()
+        for batch in super().batches():  # so that making the batch is part of the step
+            yield batch
+            wait(self.processor)
+            now = time.perf_counter()
+            self.step_s.append(now - began)
+            began = now
+
+
+def network_figures(
+    case: Case,
+    task: Task,
+    splits: Splits,
+    processor: torch.device,
+    rounds: int,
+    toolkits: list[Toolkit],
+) -> dict[str, Any]:
+    """Training and sweep rates of one network, all contenders taking turns."""
+    torch.manual_seed(0)
+    network = task.network(case.network, case.width).to(processor)
+    with FlopCounterMode(display=False) as counter:
+        network.eval()(task.prepare(splits.test.inputs[:1].to(processor)))
+    flops = counter.get_total_flops()
+
+    ours = {method: _our_steps(method, case, task, splits, processor) for method in METHODS}
+    part = splits.train.head(case.batch_size).to(processor)
+    theirs: dict[str, Turn] = {
+        "plain nominal": Trainer(network, task, part, case.batch_size, 0.0).step,
+        "plain noise_injection": Trainer(network, task, part, case.batch_size, SIGMA).step,
+    }
+    for kit in toolkits:
+        theirs[f"{kit.name} noise_injection"] = kit.trainer(network, task, part)
+    train: dict[str, list[float]] = {name: [] for name in (*ours, *theirs)}
+    for _ in range(rounds):
+        for name, steps in ours.items():
+            train[name] += steps()
+        for name, step in theirs.items():
+            step()
+            train[name] += [seconds(step, processor) for _ in range(2)]
+
+    test = splits.test.head(min(case.images, len(splits.test)))
+    sweeps = _sweeps(network, task, test, processor, toolkits)
+    sweep: dict[str, list[float]] = {name: [] for name in sweeps}
+    for _ in range(rounds):
+        for name, chip in sweeps.items():
+            if not sweep[name]:
+                chip()
+            sweep[name].append(seconds(chip, processor))
+    return {
+        "task": case.task,
+        "network": case.network,
+        "width": case.width,
+        "batch_size": case.batch_size,
+        "forward_mflop": flops / 1e6,
+        "train_img_s": {n: case.batch_size / statistics.median(s) for n, s in train.items()},
+        "epoch_s": {n: statistics.median(s) * len(splits.train) / case.batch_size for n, s in train.items()},
+        "sweep_img_chips_s": {n: len(test) / statistics.median(s) for n, s in sweep.items()},
+    }
+
+
+def _our_steps(
+    method: str, case: Case, task: Task, splits: Splits, processor: torch.device
+) -> Callable[[], list[float]]:
+    """One turn of our own training loop: the seconds of its steps, batches and augmentation included."""
+    request = plan.Request(
+        methods=(method,),
+        devices=("rram",),
+        tasks=(case.task,),
+        seeds=(0,),
+        preset="standard",
+        precision=precision_for(processor),
+        network=case.network,
+        width=case.width,
+        level=SIGMA,
+        epochs=1,
+        finetune_epochs=1,
+        batch_size=case.batch_size,
+        train_samples=STEPS * case.batch_size,
+    )
+    (cell,) = plan.cells(request)
+    training = cell.evaluation.training
+
+    def turn() -> list[float]:
+        with tempfile.TemporaryDirectory() as scratch:
+            context = _TimedContext(
+                training,
+                task=task,
+                device=plan.device_of(training.device),
+                splits=splits,
+                processor=processor,
+                checkpoints=Checkpoints(Path(scratch)),
+                work=Monitor(quiet=True).work("", 1),
+                train_other=lambda other: nn.Identity(),
+                variant=plan.variant,
+            )
+            plan.method_of(method).fit(context)
+        return context.step_s[1:]
+
+    return turn
+
+
+def _sweeps(
+    network: nn.Module, task: Task, test: Split, processor: torch.device, toolkits: list[Toolkit]
+) -> dict[str, Turn]:
+    """One chip over the test samples, by contender; '+ loading' also makes the samples ready."""
+    device, names, precision = plan.device_of("rram"), task.analog(network), precision_for(processor)
+    network = network.to(memory_format=torch.channels_last)
+    rig = Rig(network, names, task, test, precision)
+    plain = Sweeper(network, task, test.to(processor), SIGMA)
+
+    def ours(rig: Rig) -> None:
+        rig.measure(rig.program(device, chip_generator("speed chip", 0), SIGMA, None), probabilities=False)
+
+    turns: dict[str, Turn] = {
+        "ours": lambda: ours(rig),
+        "ours + loading": lambda: ours(Rig(network, names, task, test, precision)),
+        "plain": lambda: plain.chip(loading=False),
+        "plain + loading": lambda: plain.chip(loading=True),
+    }
+    for kit in toolkits:
+        turns[kit.name] = kit.sweeper(network, task, test)
+    return turns

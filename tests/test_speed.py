@@ -1,0 +1,81 @@
+"""`bench speed`: contenders do the same work, decisions are right, and every figure gets into the table."""
+
+import json
+
+import pytest
+import torch
+from rich.console import Console
+
+from bench import plan, speed
+from bench.montecarlo import Rig
+from bench.timing import decision, growth, networks
+from bench.timing.plain import Sweeper, Trainer, noisy
+
+CPU = torch.device("cpu")
+
+
+def test_every_figure_is_measured_and_shown(home, capsys):
+    case = networks.Case("mnist", "mlp", 0.25, 64, 200)
+    figures = speed.measure(CPU, None, rounds=1, cases=(case,), plain_chips=10, preset="smoke")
+    figures = json.loads(json.dumps(figures))
+    (row,) = figures["networks"]
+    assert row["forward_mflop"] == pytest.approx(2 * (784 * 32 + 32 * 10) / 1e6)
+    assert set(row["train_img_s"]) >= {"nominal", "noise_injection", "mtrd", "plain nominal", "plain noise_injection"}
+    assert set(row["sweep_img_chips_s"]) >= {"ours", "ours + loading", "plain", "plain + loading"}
+    for rates in (row["train_img_s"], row["sweep_img_chips_s"], row["epoch_s"], figures["ceiling_gflops"]):
+        assert all(rate > 0 for rate in rates.values())
+    assert len(figures["decision"]["ours"]) == len(figures["decision"]["plain_means"]) == 5
+    Console(width=200).print(speed.table(figures))
+    text = capsys.readouterr().out
+    for word in ("plain + loading", "independent chips", "R2", "peak memory", "GFLOP/s"):
+        assert word in text
+
+
+def test_a_network_that_is_not_timed_is_one_line(cli, tmp_path):
+    ended = cli("speed", "--network", "alexnet", "--results", tmp_path)
+    assert ended.code == 2 and "network 'alexnet': must begin like one of vgg8_mtrd" in ended.err
+
+
+def mlp_and_data(cache):
+    task = plan.task_of("mnist")
+    return task.network("mlp"), task, task.splits(cache)
+
+
+def test_plain_layers_without_noise_are_the_network_and_with_it_are_not(cache):
+    network, task, splits = mlp_and_data(cache)
+    x = task.prepare(splits.test.inputs[:8])
+    assert torch.equal(noisy(network, 0.0)(x), network(x))
+    loud = noisy(network, 0.3)
+    assert not torch.allclose(loud(x), network(x)) and not torch.allclose(loud(x), loud(x))
+
+
+def test_plain_training_learns(cache):
+    network, task, splits = mlp_and_data(cache)
+    trainer = Trainer(network, task, splits.train, 64, 0.1)
+    before = task.loss(trainer.network(trainer.inputs), trainer.targets).item()
+    for _ in range(30):
+        trainer.step()
+    assert task.loss(trainer.network(trainer.inputs), trainer.targets).item() < 0.7 * before
+
+
+@pytest.mark.parametrize("loading", [False, True])
+def test_a_plain_chip_without_noise_scores_as_ours(cache, loading):
+    network, task, splits = mlp_and_data(cache)
+    test = splits.test.head(300)
+    expected = Rig(network, task.analog(network), task, test, "fp32").measure()[0]
+    assert Sweeper(network, task, test, 0.0).chip(loading) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "shift, spread, settled", [(1.0, 0.5, True), (0.0, 0.01, True), (0.0, 2.0, False), (0.5, 2.0, False)]
+)
+def test_a_pair_is_settled_when_apart_or_surely_equal(shift, spread, settled):
+    luck = torch.randn(20, generator=torch.Generator().manual_seed(1)).mul(5)
+    own = torch.randn(20, generator=torch.Generator().manual_seed(2)).mul(spread)
+    a, b = (luck + shift + own).tolist(), luck.tolist()
+    assert decision._settled(a, b, 0.05 / 24) is settled
+
+
+def test_a_straight_line_is_found():
+    found = growth._line([1, 2, 3, 4], [5.0, 7.0, 9.0, 11.0])
+    assert (found["slope"], found["intercept"], found["r2"]) == pytest.approx((2, 3, 1))
