@@ -3,9 +3,8 @@
 Source: Wu et al., "Robust distillation for compute-in-memory" (MTRD), the CIFAR-10 network.
 64-128-256-512-512, each with BatchNorm and ReLU, max-pool after the first four; then 512-256-128-C
 with BatchNorm and ReLU between. 68 M multiply-adds at 3 x 32 x 32.
-Deviations: layers before a BatchNorm have no bias (BatchNorm would cancel it). Layers
-start from torch's default, but the first filters of a convolution pass its inputs through (Dirac; Jordan 2024):
-part of a recipe that is a point better after ten epochs, and sturdier, than Kaiming (docs/log.md).
+Deviations: layers before a BatchNorm have no bias (BatchNorm would cancel it). All layers
+start from torch's default, not from Kaiming: its smaller weights learn faster (docs/log.md).
 """
 
 from torch import nn
@@ -35,7 +34,4 @@ def build(in_shape: tuple[int, int, int], classes: int, width: float = 1.0) -> n
         layers.add_module(f"relu{i}", nn.ReLU())
         before = after
     layers.add_module("fc8", nn.Linear(before, classes))
-    for layer in layers:
-        if isinstance(layer, nn.Conv2d) and layer.in_channels > in_shape[0]:
-            nn.init.dirac_(layer.weight.detach()[: layer.in_channels])
     return layers
