@@ -188,15 +188,14 @@ def validate(
     processor, monitor = fast.processor(on), Monitor()
     runner = Runner(home=home(), results=Path(), data_dir=data, processor=processor, monitor=monitor)
     training = Training.from_dict(runner.checkpoints.find(key)["training"])
-    (name,) = plan.names(device, "devices")[:1]
     means = runner.validate(
         training,
-        plan.device_of(name),
+        plan.device_of(device),
         None if levels is None else plan.parse_numbers(levels, "levels"),
         time_s,
         chips,
     )
-    table = Table(title=f"{title(training)}: validation on {name}, {chips} chips a level", title_justify="left")
+    table = Table(title=f"{title(training)}: validation on {device}, {chips} chips a level", title_justify="left")
     for level in means:
         table.add_column(f"{level:g}", justify="right")
     table.add_row(*(f"{mean:.2f}" for mean in means.values()))
@@ -236,8 +235,6 @@ def device_show(name: str, time_s: float | None, out: Path | None) -> None:
 
     from bench import device_show
 
-    if not name.endswith(".json"):
-        plan.names(name, "devices")
     device = plan.device_of(name)
     device.check(0.0, time_s)
     frame = device_show.describe(device, time_s)

@@ -1,7 +1,5 @@
 """Where the processor's speed is: precision probed at run time, small convolutions as matrix products."""
 
-import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -41,30 +39,10 @@ def precision_for(device: torch.device) -> str:
     return "fp32"
 
 
-def hardware(device: torch.device) -> str:
-    """What the figures were measured on, for people."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as info:
-            model = next(line.partition(":")[2].strip() for line in info if line.startswith("model name"))
-    except (OSError, StopIteration):
-        import platform
-
-        model = platform.processor() or platform.machine()
-    return f"{model}, {torch.get_num_threads()} threads of {os.cpu_count()} cores"
-
-
-def peak_memory_mib(device: torch.device) -> int:
-    """Most memory held so far: of the accelerator, else of this process (its resident set). 0 where unknown."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) >> 20
-    try:
-        import resource
-    except ImportError:  # not a Unix
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak >> 20 if sys.platform == "darwin" else peak >> 10  # bytes there, KiB elsewhere
+def wait(device: torch.device) -> None:
+    """Until all that was handed to the processor is done: what a clock must do before it is read."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize()
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from bench.fast import compute
+from bench.fast import compute, wait
 from bench.folding import Folded
 from bench.spec import ChipPolicy, seed_of
 from bench.stats import chips_needed
@@ -137,7 +137,7 @@ def sweep_level(
     while len(chips) < planned:
         chip = rig.program(device, chip_generator("test chip", len(chips)), level, time_s)
         # EKL over the first stage alone: it grows with the number of chips, and that number must not differ.
-        chosen = None if samples is None else _some(len(rig.targets), samples, len(chips)).to(rig.processor)
+        chosen = None if samples is None else samples_of_chip(len(rig.targets), samples, len(chips)).to(rig.processor)
         wanted = samples is None and len(chips) < first_stage
         metric, predictive = rig.measure(chip, samples=chosen, probabilities=wanted)
         chips.append(metric)
@@ -149,7 +149,7 @@ def sweep_level(
     return {"level": level, "chips": chips, "first_stage": first_stage, "ekl": spread.value(), "samples": samples}
 
 
-def _some(n: int, samples: int, chip: int) -> Tensor:
+def samples_of_chip(n: int, samples: int, chip: int) -> Tensor:
     """The random samples that chip number `chip` meets."""
     return torch.randperm(n, generator=chip_generator("test samples", chip))[:samples]
 
@@ -168,8 +168,7 @@ def best_samples(rig: Rig, device: Device, *, level: float, time_s: float | None
     for c in range(PILOT):
         began = time.perf_counter()
         chip = rig.program(device, chip_generator("pilot chip", c), level, time_s)
-        if rig.processor.type != "cpu":
-            torch.accelerator.synchronize()
+        wait(rig.processor)
         programmed = time.perf_counter()
         each.append(rig.per_sample(chip))
         program_s.append(programmed - began)

@@ -16,7 +16,7 @@ from bench.errors import BenchError
 from bench.registry import suggestion
 from bench.spec import ChipPolicy, Evaluation, Training
 from devices._base import Device
-from methods._base import Method
+from methods._base import RECIPE, Method
 
 
 def method_of(name: str, settings: Mapping[str, Any] | None = None) -> Method:
@@ -181,6 +181,7 @@ def _evaluation(request: Request, task_name: str, seed: int, device_name: str, m
         budget=_budget(request, preset),
         precision=request.precision,
         seed=seed,
+        recipe=RECIPE,
     )
     return Evaluation(
         training=normalise(training),

@@ -1,13 +1,9 @@
 """One cell: train (or load), sweep, record. A failed cell is recorded and the rest go on."""
 
 import json
-import platform
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +11,17 @@ import torch
 from filelock import Timeout
 from torch import nn
 
-from bench import __version__, plan
+from bench import plan
 from bench.context import TrainingContext, build_network, new_cost
+from bench.environment import environment
 from bench.errors import BenchError
-from bench.fast import hardware, peak_memory_mib
 from bench.files import write_text
 from bench.montecarlo import PILOT_SAMPLES, Rig, best_samples, sweep_level, validate
 from bench.progress import Monitor
 from bench.spec import Evaluation, Training
 from bench.store import RECORD_SCHEMA, Checkpoints, Records, misfit
 from devices._base import Device
-from tasks._base import Splits, Task
+from tasks._base import Split, Splits, Task
 
 
 class Runner:
@@ -96,7 +92,7 @@ class Runner:
             device.check(level, time_s)
         network, about = self._trained(training)
         task, splits = self.task(training)
-        rig = Rig(network, tuple(about["analog"]), task, splits.val, training.precision)
+        rig = _rig(network, about, task, splits.val)
         return dict(zip(levels, validate(rig, device, levels, chips=chips, time_s=time_s), strict=True))
 
     def _trained(self, training: Training) -> tuple[nn.Module, dict[str, Any]]:
@@ -175,7 +171,11 @@ class Runner:
         network, about = self._trained(training)
         device = self._device(evaluation.device)
         began = time.perf_counter()
-        rig = Rig(network, tuple(about["analog"]), task, test, training.precision)
+        rig = _rig(network, about, task, test)
+        wanted, pilot = evaluation.chips.samples, None
+        if isinstance(wanted, str):  # auto: chosen on the validation split, level by level
+            val = splits.val.head(min(PILOT_SAMPLES, len(splits.val)))
+            wanted, pilot = None, _rig(network, about, task, val)
         clean, _ = rig.measure()
         born = about["environment"]["created"]
         levels, before_s = self._finished_levels(evaluation.key, born)
@@ -183,7 +183,8 @@ class Runner:
         with self.monitor.work(f"sweep {title(training, evaluation.device)}", len(evaluation.levels) * chips) as work:
             work.advance(len(levels) * chips)
             for level in evaluation.levels[len(levels) :]:
-                samples = self._samples(evaluation, network, about, level)
+                if pilot is not None:
+                    wanted = best_samples(pilot, device, level=level, time_s=evaluation.time_s)
                 seen = _follow(work.advance, lambda extra: work.total(work.steps + extra), chips)  # noqa: B023
                 done = sweep_level(
                     rig,
@@ -191,7 +192,7 @@ class Runner:
                     level=level,
                     time_s=evaluation.time_s,
                     policy=evaluation.chips,
-                    samples=samples,
+                    samples=wanted,
                     on_chip=seen,
                 )
                 levels.append(done)
@@ -206,16 +207,6 @@ class Runner:
             "training_environment": about["environment"],
             "sweep_seconds": before_s + time.perf_counter() - began,
         }
-
-    def _samples(self, evaluation: Evaluation, network: nn.Module, about: dict[str, Any], level: float) -> int | None:
-        """Test samples a chip: all (None), as many as the user says, or chosen on the validation split."""
-        wanted = evaluation.chips.samples
-        if not isinstance(wanted, str):
-            return wanted
-        task, splits = self.task(evaluation.training)
-        val = splits.val.head(min(PILOT_SAMPLES, len(splits.val)))
-        rig = Rig(network, tuple(about["analog"]), task, val, evaluation.training.precision)
-        return best_samples(rig, self._device(evaluation.device), level=level, time_s=evaluation.time_s)
 
     def _partial_sweep(self, key: str) -> Path:
         return self.home / "sweeps" / f"{key}.json"
@@ -259,6 +250,11 @@ class Runner:
         }
 
 
+def _rig(network: nn.Module, about: dict[str, Any], task: Task, split: Split) -> Rig:
+    """A trained network, as its checkpoint says it was trained, on a split."""
+    return Rig(network, tuple(about["analog"]), task, split, about["training"]["precision"])
+
+
 def title(training: Training, test_device: str | None = None) -> str:
     """A training, or a cell, in a few words."""
     where = test_device or training.device
@@ -289,27 +285,3 @@ def _with_teachers(about: dict[str, Any]) -> dict[str, Any]:
         "teacher_forward_passes": sum(o["forward_passes"] for o in others),
         "teacher_seconds": sum(o["seconds"] for o in others),
     }
-
-
-def environment(processor: torch.device) -> dict[str, Any]:
-    """Versions, commit, hardware, and the most memory that this process has held so far."""
-    return {
-        "bench": __version__,
-        "commit": _commit(),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "timm": version("timm"),
-        "hardware": hardware(processor),
-        "peak_memory_mib": peak_memory_mib(processor),
-    }
-
-
-def _commit() -> str | None:
-    """The checkout's commit, with a + if files differ from it; None outside a checkout."""
-    here = Path(__file__).parent
-    try:
-        run = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=12", "--match", ""]
-        return subprocess.run(run, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.errors import BenchError
-from methods._base import RECIPE, Budget
+from methods._base import Budget
 
 
 def canonical(value: Any) -> str:
@@ -53,7 +53,7 @@ class Training:
     budget: Budget
     precision: str
     seed: int
-    recipe: str = RECIPE
+    recipe: str
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON types."""

@@ -10,7 +10,8 @@ from rich.console import Group
 from rich.table import Table
 
 from bench import plan
-from bench.fast import hardware, peak_memory_mib, precision_for
+from bench.environment import hardware, peak_memory_mib
+from bench.fast import precision_for
 from bench.files import write_text
 from bench.progress import Monitor
 from bench.store import home

@@ -65,8 +65,8 @@ def chips_needed(first_stage: Sequence[float], half_width: float, maximum: int) 
     return max(n0, min(maximum, math.ceil(wanted - 1e-9)))
 
 
-def interval(values: Sequence[float], first_stage: int | None = None) -> Interval:
-    """Mean and 95% interval over chips: mean_N +- t_{n0-1} s0 / sqrt(N).
+def interval(values: Sequence[float], first_stage: int | None = None, alpha: float = ALPHA) -> Interval:
+    """Mean and interval over chips, 95% unless told otherwise: mean_N +- t_{n0-1} s0 / sqrt(N).
 
     s0: standard deviation of the first n0 = `first_stage` chips, N: all chips. For normal chips
     mean_n0 and s0 are independent and the later chips are independent of both; N is a function of
@@ -77,15 +77,15 @@ def interval(values: Sequence[float], first_stage: int | None = None) -> Interva
     A single value has zero width: it is a level where chips can't differ.
     """
     mean = float(np.mean(values))
-    half = _half_width(values, first_stage)
+    half = _half_width(values, first_stage, alpha)
     return Interval(mean, mean - half, mean + half)
 
 
-def _half_width(values: Sequence[float], first_stage: int | None) -> float:
+def _half_width(values: Sequence[float], first_stage: int | None, alpha: float = ALPHA) -> float:
     if len(values) == 1:
         return 0.0
     n0 = len(values) if first_stage is None else max(2, min(first_stage, len(values)))
-    return t_quantile(n0 - 1) * float(np.std(values[:n0], ddof=1)) / math.sqrt(len(values))
+    return t_quantile(n0 - 1, alpha) * float(np.std(values[:n0], ddof=1)) / math.sqrt(len(values))
 
 
 def seeds_interval(per_seed_values: Sequence[Sequence[float]], first_stage: int | None = None) -> Interval:

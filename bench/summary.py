@@ -183,24 +183,19 @@ def _row(label: str, records: Sequence[Record], scored: Sequence[float], tail: i
     if not done:
         return Row(**common, levels={}, cost={})
     by_level = {level: _at(done, level) for level in sorted({lv for r in done for lv in _levels(r)})}
-    top = [found for _, found in by_level.get(scored[-1], [])]
-    whole = [found for found in top if found.get("samples") is None]  # else a value has its samples' luck too
+    top = by_level.get(scored[-1], [])
+    # Of chips that met all samples: the others' values have their samples' luck too.
+    whole = [(r, found) for r, found in top if found.get("samples") is None]
     sizes = [len(found["chips"]) for level in by_level.values() for _, found in level if len(found["chips"]) > 1]
     return Row(
         **common,
         levels={level: _over_seeds(found) for level, found in by_level.items()},
         clean=_mean([r["clean"] for r in done]),
         score=_score(done, scored),
-        p5=_mean([stats.fifth_percentile(f["chips"][:tail], higher) for f in whole]),
-        worst=_mean([stats.worst(f["chips"][:tail], higher) for f in whole]),
-        yield_share=_mean(
-            [
-                stats.yield_share(f["chips"], r["clean"], stats.YIELD_LOSS, higher)
-                for r, f in _at(done, scored[-1])
-                if f.get("samples") is None
-            ]
-        ),
-        ekl=_mean([f["ekl"] for f in top if f.get("ekl") is not None]),
+        p5=_mean([stats.fifth_percentile(f["chips"][:tail], higher) for _, f in whole]),
+        worst=_mean([stats.worst(f["chips"][:tail], higher) for _, f in whole]),
+        yield_share=_mean([stats.yield_share(f["chips"], r["clean"], stats.YIELD_LOSS, higher) for r, f in whole]),
+        ekl=_mean([f["ekl"] for _, f in top if f.get("ekl") is not None]),
         chips=(min(sizes, default=1), max(sizes, default=1)),
         cost={name: _mean([r["cost"].get(name) or 0 for r in done]) or 0 for name in COSTS},
     )

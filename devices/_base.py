@@ -164,11 +164,8 @@ def _draw(out: Tensor, generator: torch.Generator, fill: Callable[..., Tensor]) 
     def one(chunk: Tensor, seed: int) -> None:
         fill(chunk, generator=torch.Generator().manual_seed(seed))
 
-    if len(chunks) == 1 or torch.get_num_threads() == 1:
-        for chunk, seed in zip(chunks, seeds, strict=True):
-            one(chunk, seed)
-    else:
-        list(_threads().map(one, chunks, seeds))
+    alone = len(chunks) == 1 or torch.get_num_threads() == 1
+    list((map if alone else _threads().map)(one, chunks, seeds))
     return out
 
 

@@ -3,13 +3,15 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 
-from bench import store
+from bench import plan, store
 from bench.cli import main
+from bench.progress import Monitor
+from bench.runner import Runner
 
 
 class Ended(NamedTuple):
@@ -47,6 +49,38 @@ def home(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     (folder / "data").symlink_to(cache)
     monkeypatch.setenv("BENCH_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def cpu_runner() -> Callable[[Path, Path], Runner]:
+    """A quiet runner on the CPU with a BENCH_HOME and a results folder."""
+
+    def make(home: Path, results: Path) -> Runner:
+        cpu = torch.device("cpu")
+        return Runner(home=home, results=results, data_dir=None, processor=cpu, monitor=Monitor(quiet=True))
+
+    return make
+
+
+@pytest.fixture
+def one_cell() -> Callable[..., plan.Cell]:
+    """The cell of a smoke run in fp32, and whatever else is asked for."""
+
+    def make(method: str, device: str, task: str, **asked: Any) -> plan.Cell:
+        names: dict[str, Any] = {"methods": (method,), "devices": (device,), "tasks": (task,), "seeds": (0,)}
+        (cell,) = plan.cells(plan.Request(**names, **{"preset": "smoke", "precision": "fp32"} | asked))
+        return cell
+
+    return make
+
+
+@pytest.fixture
+def other_home(tmp_path: Path, cache: Path) -> Path:
+    """A second fresh BENCH_HOME with the data at hand, for what `home` is held against."""
+    folder = tmp_path / "undisturbed"
+    folder.mkdir()
+    (folder / "data").symlink_to(cache)
     return folder
 
 

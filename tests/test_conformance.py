@@ -9,11 +9,8 @@ import math
 from collections.abc import Iterable
 
 import pytest
-import torch
 
 from bench import plan, registry
-from bench.progress import Monitor
-from bench.runner import Runner
 
 KINDS = ("methods", "devices", "tasks")
 Triple = tuple[str, str, str]
@@ -44,25 +41,16 @@ def test_covering_array_covers():
     assert len(covering()) < len(every())
 
 
-def run_cells(home, results, triples: Iterable[Triple]) -> list[dict]:
-    cpu = torch.device("cpu")
-    runner = Runner(home=home, results=results, data_dir=None, processor=cpu, monitor=Monitor(quiet=True))
-    records = []
-    for method, device, task in triples:
-        request = plan.Request(
-            methods=(method,),
-            devices=(device,),
-            tasks=(task,),
-            seeds=(0,),
-            preset="smoke",
-            precision="fp32",
-            network="lenet",
-            train_samples=256,
-            test_samples=100,
-            chips=2,
-        )
-        records += [runner.run(cell, "conformance") for cell in plan.cells(request)]
-    return records
+@pytest.fixture
+def run_cells(home, tmp_path, cpu_runner, one_cell):
+    """Records of triples."""
+    runner = cpu_runner(home, tmp_path / "results")
+    small = {"network": "lenet", "train_samples": 256, "test_samples": 100, "chips": 2}
+
+    def run(triples: Iterable[Triple]) -> list[dict]:
+        return [runner.run(one_cell(*triple, **small), "conformance") for triple in triples]
+
+    return run
 
 
 def check(record: dict) -> None:
@@ -77,14 +65,14 @@ def check(record: dict) -> None:
     assert record["levels"][0]["chips"][0] == pytest.approx(record["clean"], abs=1.0)
 
 
-def test_every_pair_of_method_device_and_task(home, tmp_path):
-    records = run_cells(home, tmp_path / "results", covering())
+def test_every_pair_of_method_device_and_task(run_cells):
+    records = run_cells(covering())
     assert len(records) == len(covering())
     for record in records:
         check(record)
 
 
 @pytest.mark.full
-def test_full_cross(home, tmp_path):
-    for record in run_cells(home, tmp_path / "results", every()):
+def test_full_cross(run_cells):
+    for record in run_cells(every()):
         check(record)

@@ -1,14 +1,9 @@
 """What a method is offered while it trains."""
 
-import torch
-
-from bench import plan
-from bench.progress import Monitor
-from bench.runner import Runner
 from tasks.cifar10 import Cifar10
 
 
-def test_turns_alternate_from_epoch_to_epoch(home, tmp_path, monkeypatch):
+def test_turns_alternate_from_epoch_to_epoch(home, tmp_path, monkeypatch, cpu_runner, one_cell):
     """Each sample's turn is the other one in its next epoch, and the first is fair."""
     seen: dict[bytes, list[int]] = {}
     real = Cifar10.augment
@@ -19,22 +14,9 @@ def test_turns_alternate_from_epoch_to_epoch(home, tmp_path, monkeypatch):
         return real(self, inputs, turns, generator)
 
     monkeypatch.setattr(Cifar10, "augment", watched)
-    request = plan.Request(
-        methods=("nominal",),
-        devices=("ideal",),
-        tasks=("cifar10",),
-        seeds=(0,),
-        preset="smoke",
-        precision="fp32",
-        network="lenet",
-        epochs=3,
-        train_samples=512,
-        batch_size=64,
-    )
-    (cell,) = plan.cells(request)
-    cpu = torch.device("cpu")
-    runner = Runner(home=home, results=tmp_path, data_dir=None, processor=cpu, monitor=Monitor(quiet=True))
-    runner.train(cell.evaluation.training)
+    small = {"network": "lenet", "epochs": 3, "train_samples": 512, "batch_size": 64}
+    cell = one_cell("nominal", "ideal", "cifar10", **small)
+    cpu_runner(home, tmp_path).train(cell.evaluation.training)
     assert len(seen) == 512
     assert all(turns in ([0, 1, 0], [1, 0, 1]) for turns in seen.values())
     first = sum(turns[0] for turns in seen.values())

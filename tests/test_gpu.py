@@ -25,20 +25,9 @@ def test_a_chip_is_the_same_chip_on_both(name):
 
 
 @pytest.mark.parametrize("method", sorted(registry.entries("methods")))
-def test_a_cell_runs_and_its_sweep_agrees_with_the_cpu(home, tmp_path, method):
+def test_a_cell_runs_and_its_sweep_agrees_with_the_cpu(home, tmp_path, one_cell, method):
     gpu = fast.processor("cuda")
-    request = plan.Request(
-        methods=(method,),
-        devices=("rram",),
-        tasks=("cifar10",),
-        seeds=(0,),
-        preset="smoke",
-        precision="fp32",
-        network="vgg8_mtrd",
-        test_samples=200,
-        chips=2,
-    )
-    (cell,) = plan.cells(request)
+    cell = one_cell(method, "rram", "cifar10", network="vgg8_mtrd", test_samples=200, chips=2)
     runner = Runner(home=home, results=tmp_path, data_dir=None, processor=gpu, monitor=Monitor(quiet=True))
     record = runner.run(cell, "gpu")
     assert record["environment"]["peak_memory_mib"] > 0

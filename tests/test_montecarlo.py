@@ -125,9 +125,9 @@ def test_a_chip_on_chosen_samples(rig):
 
 
 def test_samples_are_shared_between_methods_and_nested():
-    few, many = montecarlo._some(1000, 50, 3), montecarlo._some(1000, 200, 3)
+    few, many = montecarlo.samples_of_chip(1000, 50, 3), montecarlo.samples_of_chip(1000, 200, 3)
     assert torch.equal(few, many[:50]) and len(many.unique()) == 200
-    assert not torch.equal(few, montecarlo._some(1000, 50, 4))
+    assert not torch.equal(few, montecarlo.samples_of_chip(1000, 50, 4))
 
 
 def test_a_level_without_randomness_meets_all_samples(rig):

@@ -13,8 +13,6 @@ import torch
 from safetensors.torch import load_file
 
 from bench import fast, plan
-from bench.progress import Monitor
-from bench.runner import Runner
 from bench.store import Checkpoints
 
 ARGUMENTS = (
@@ -23,22 +21,11 @@ ARGUMENTS = (
 ).split()
 
 
-def request() -> plan.Request:
-    return plan.Request(
-        methods=("noise_injection",),
-        devices=("rram",),
-        tasks=("mnist",),
-        seeds=(0,),
-        preset="smoke",
-        precision="fp32",
-        network="mlp",
-        epochs=1,
-        finetune_epochs=4,
-        train_samples=8000,
-        batch_size=10,
-        test_samples=200,
-        chips=2,
-    )
+@pytest.fixture
+def cell(one_cell) -> plan.Cell:
+    """The cell of ARGUMENTS."""
+    small = {"network": "mlp", "epochs": 1, "finetune_epochs": 4, "train_samples": 8000, "batch_size": 10}
+    return one_cell("noise_injection", "rram", "mnist", **small, test_samples=200, chips=2)
 
 
 def bench(home: Path, results: Path) -> subprocess.Popen:
@@ -63,16 +50,9 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def test_sigkill_in_mid_training_then_resume(home, cache, tmp_path, one_thread):
-    (cell,) = plan.cells(request())
+def test_sigkill_in_mid_training_then_resume(home, other_home, tmp_path, one_thread, cpu_runner, cell):
     key = cell.evaluation.training.key
-    undisturbed = tmp_path / "undisturbed"
-    undisturbed.mkdir()
-    (undisturbed / "data").symlink_to(cache)
-    cpu = torch.device("cpu")
-    runner = Runner(
-        home=undisturbed, results=undisturbed / "results", data_dir=None, processor=cpu, monitor=Monitor(quiet=True)
-    )
+    runner = cpu_runner(other_home, other_home / "results")
     expected = runner.run(cell, "undisturbed")
 
     results = tmp_path / "results"
@@ -92,21 +72,13 @@ def test_sigkill_in_mid_training_then_resume(home, cache, tmp_path, one_thread):
     for name, tensor in ours.items():
         assert torch.equal(tensor, theirs[name]), name
     assert not checkpoints.partial_path(key).exists()
-    found = Runner(home=home, results=results, data_dir=None, processor=cpu, monitor=Monitor(quiet=True)).run(
-        cell, "again"
-    )
+    found = cpu_runner(home, results).run(cell, "again")
     assert found["levels"] == expected["levels"] and found["clean"] == expected["clean"]
     assert found["cost"]["samples"] == expected["cost"]["samples"], "work is counted once"
 
 
-def test_a_sweep_goes_on_after_the_levels_it_has(home, tmp_path, one_thread, monkeypatch):
+def test_a_sweep_goes_on_after_the_levels_it_has(home, tmp_path, one_thread, monkeypatch, cpu_runner, cell):
     import bench.runner
-
-    (cell,) = plan.cells(request())
-    cpu = torch.device("cpu")
-
-    def runner() -> Runner:
-        return Runner(home=home, results=tmp_path, data_dir=None, processor=cpu, monitor=Monitor(quiet=True))
 
     real, calls = bench.runner.sweep_level, []
 
@@ -118,46 +90,22 @@ def test_a_sweep_goes_on_after_the_levels_it_has(home, tmp_path, one_thread, mon
 
     monkeypatch.setattr(bench.runner, "sweep_level", third_call_dies)
     with pytest.raises(KeyboardInterrupt):
-        runner().run(cell, "")
+        cpu_runner(home, tmp_path).run(cell, "")
     assert not list(tmp_path.glob("records/*")), "an interrupted cell is neither done nor failed"
-    runner().run(cell, "")
+    cpu_runner(home, tmp_path).run(cell, "")
     assert calls == [0.0, 0.1, 0.2, 0.2, 0.3, 0.4, 0.5]
     assert not list((home / "sweeps").glob("*"))
 
 
-def test_a_student_stopped_between_epochs_ends_with_the_weights_of_one_that_was_not(home, cache, tmp_path, monkeypatch):
+def test_a_student_stopped_between_epochs_ends_with_the_weights_of_one_that_was_not(
+    home, other_home, monkeypatch, cpu_runner, one_cell
+):
     """MTRD carries teacher weights and scores from epoch to epoch, its network running statistics."""
-    request = plan.Request(
-        methods=("mtrd",),
-        devices=("rram",),
-        tasks=("cifar10",),
-        seeds=(0,),
-        preset="smoke",
-        precision=fast.precision_for(torch.device("cpu")),
-        network="vgg8_mtrd",
-        width=0.0625,
-        finetune_epochs=3,
-        batch_size=32,
-        train_samples=96,
-        test_samples=100,
-        chips=2,
-    )
-    (cell,) = plan.cells(request)
+    small = {"width": 0.0625, "finetune_epochs": 3, "batch_size": 32, "train_samples": 96}
+    precision = fast.precision_for(torch.device("cpu"))
+    cell = one_cell("mtrd", "rram", "cifar10", network="vgg8_mtrd", precision=precision, **small)
     training = cell.evaluation.training
-
-    def runner(folder: Path) -> Runner:
-        return Runner(
-            home=folder,
-            results=folder / "results",
-            data_dir=None,
-            processor=torch.device("cpu"),
-            monitor=Monitor(quiet=True),
-        )
-
-    undisturbed = tmp_path / "undisturbed"
-    undisturbed.mkdir()
-    (undisturbed / "data").symlink_to(cache)
-    expected = runner(undisturbed).train(training).state_dict()
+    expected = cpu_runner(other_home, other_home).train(training).state_dict()
 
     real = Checkpoints.save_partial
 
@@ -171,7 +119,7 @@ def test_a_student_stopped_between_epochs_ends_with_the_weights_of_one_that_was_
         try:
             with monkeypatch.context() as patch:
                 patch.setattr(Checkpoints, "save_partial", saved_and_stopped)
-                found = runner(home).train(training).state_dict()
+                found = cpu_runner(home, home).train(training).state_dict()
             break
         except KeyboardInterrupt:
             stops += 1

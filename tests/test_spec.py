@@ -37,6 +37,7 @@ TRAINING = Training(
     ),
     precision="fp32",
     seed=0,
+    recipe="1",
 )
 EVALUATION = Evaluation(
     training=TRAINING,
@@ -116,7 +117,7 @@ def test_unknown_and_missing_fields_are_refused(cls, value):
     whole = value.as_dict()
     with pytest.raises(BenchError, match="colour"):
         cls.from_dict(whole | {"colour": "red"})
-    for name in ("seed",) if cls is Training else ("preset", "training"):
+    for name in ("seed", "recipe") if cls is Training else ("preset", "training"):
         with pytest.raises(BenchError):
             cls.from_dict({k: v for k, v in whole.items() if k != name})
 

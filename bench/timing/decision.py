@@ -1,6 +1,5 @@
 """Seconds to a decision: which of three networks is best at each level, by shared chips and by independent ones."""
 
-import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ import torch
 
 from bench import plan, stats
 from bench.fast import precision_for
-from bench.montecarlo import Rig, best_samples, chip_generator
+from bench.montecarlo import PILOT_SAMPLES, Rig, best_samples, chip_generator, samples_of_chip
 from bench.progress import Monitor
 from bench.runner import Runner
 from bench.store import home
@@ -36,12 +35,13 @@ def decision(processor: torch.device, data: Path | None, plain_chips: int, prese
         width=1.0,
     )
     runner = Runner(home=home(), results=Path(), data_dir=data, processor=processor, monitor=Monitor(quiet=True))
-    task, found = runner.task(plan.cells(request)[0].evaluation.training)
-    networks = {cell.evaluation.training.method: runner.train(cell.evaluation.training) for cell in plan.cells(request)}
+    trainings = [cell.evaluation.training for cell in plan.cells(request)]
+    task, found = runner.task(trainings[0])
+    networks = {training.method: runner.train(training) for training in trainings}
     device = plan.device_of("rram")
     precision = request.precision
     rigs = {m: Rig(n, task.analog(n), task, found.test, precision) for m, n in networks.items()}
-    pilots = {m: Rig(n, task.analog(n), task, found.val.head(1000), precision) for m, n in networks.items()}
+    pilots = {m: Rig(n, task.analog(n), task, found.val.head(PILOT_SAMPLES), precision) for m, n in networks.items()}
     levels = [level for level in device.axis.levels if device.is_random(level)]
     looks = [look for look in LOOKS if look <= plain_chips]  # never more than the other way
     ours = [decide(rigs, pilots, device, level, looks) for level in levels]
@@ -89,7 +89,7 @@ def decide(
     open_pairs = pairs
     for look in looks:
         for c in range(len(values[names[0]]), look):
-            chosen = torch.randperm(n, generator=chip_generator("test samples", c))[:samples]
+            chosen = samples_of_chip(n, samples, c)
             for name, rig in rigs.items():
                 chip = rig.program(device, chip_generator("test chip", c), level, None)
                 index = None if samples == n else chosen.to(rig.processor)
@@ -112,6 +112,5 @@ def decide(
 def _settled(a: list[float], b: list[float], alpha: float) -> bool:
     """Is the interval of the paired difference on one side of 0, or within EQUAL of it?"""
     differences = [x - y for x, y in zip(a, b, strict=True)]
-    mean, spread = statistics.fmean(differences), statistics.stdev(differences)
-    half = stats.t_quantile(len(differences) - 1, alpha) * spread / math.sqrt(len(differences))
-    return abs(mean) > half or abs(mean) + half < EQUAL
+    _, low, high = stats.interval(differences, alpha=alpha)
+    return low > 0 or high < 0 or -EQUAL < low <= high < EQUAL

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 
 from bench import plan
-from bench.fast import peak_memory_mib, precision_for
-from bench.montecarlo import Rig, chip_generator
+from bench.environment import peak_memory_mib
+from bench.fast import precision_for
+from bench.montecarlo import Rig
 from bench.store import home
-from bench.timing.turns import SIGMA, seconds
+from bench.timing.turns import seconds, speed_chip
 
 
 def growth(processor: torch.device, data: Path | None) -> dict[str, Any]:
@@ -23,7 +24,7 @@ def growth(processor: torch.device, data: Path | None) -> dict[str, Any]:
 
     def sweep(rig: Rig, chips: int) -> None:
         for c in range(chips):
-            rig.measure(rig.program(device, chip_generator("speed chip", c), SIGMA, None), probabilities=False)
+            speed_chip(rig, device, c)
 
     rig = Rig(network, names, task, test, precision)
     sweep(rig, 2)
@@ -43,8 +44,5 @@ def growth(processor: torch.device, data: Path | None) -> dict[str, Any]:
 
 def _line(x: list[int], y: list[float]) -> dict[str, float]:
     """Least squares y = intercept + slope x, and R^2."""
-    mean_x, mean_y = statistics.fmean(x), statistics.fmean(y)
-    slope = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True)) / sum((a - mean_x) ** 2 for a in x)
-    intercept = mean_y - slope * mean_x
-    off = sum((b - intercept - slope * a) ** 2 for a, b in zip(x, y, strict=True))
-    return {"slope": slope, "intercept": intercept, "r2": 1 - off / sum((b - mean_y) ** 2 for b in y)}
+    slope, intercept = statistics.linear_regression(x, y)
+    return {"slope": slope, "intercept": intercept, "r2": statistics.correlation(x, y) ** 2}

@@ -17,14 +17,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench import plan
 from bench.context import TrainingContext, build_network
-from bench.fast import precision_for
-from bench.montecarlo import Rig, chip_generator
+from bench.fast import precision_for, wait
+from bench.montecarlo import Rig
 from bench.progress import Monitor
 from bench.spec import Training
 from bench.store import Checkpoints
 from bench.timing.plain import Sweeper, Trainer
 from bench.timing.toolkits import Toolkit
-from bench.timing.turns import METHODS, SIGMA, Turn, seconds, wait
+from bench.timing.turns import METHODS, SIGMA, Turn, seconds, speed_chip
 from tasks._base import Split, Splits, Task
 
 STEPS = 4  # a turn; the first, which warms caches, is not counted
@@ -96,8 +96,8 @@ def network_figures(
     ours = {method: _our_steps(method, case, task, splits, processor) for method in METHODS}
     part = splits.train.head(case.batch_size).to(processor)
     theirs: dict[str, Turn] = {
-        "plain nominal": Trainer(network, task, part, case.batch_size, 0.0).step,
-        "plain noise_injection": Trainer(network, task, part, case.batch_size, SIGMA).step,
+        "plain nominal": Trainer(network, task, part, 0.0).step,
+        "plain noise_injection": Trainer(network, task, part, SIGMA).step,
     }
     for kit in toolkits:
         theirs[f"{kit.name} noise_injection"] = kit.trainer(network, task, part)
@@ -179,12 +179,9 @@ def _sweeps(
     rig = Rig(network, names, task, test, precision)
     plain = Sweeper(network, task, test.to(processor), SIGMA)
 
-    def ours(rig: Rig) -> None:
-        rig.measure(rig.program(device, chip_generator("speed chip", 0), SIGMA, None), probabilities=False)
-
     turns: dict[str, Turn] = {
-        "ours": lambda: ours(rig),
-        "ours + loading": lambda: ours(Rig(network, names, task, test, precision)),
+        "ours": lambda: speed_chip(rig, device),
+        "ours + loading": lambda: speed_chip(Rig(network, names, task, test, precision), device),
         "plain": lambda: plain.chip(loading=False),
         "plain + loading": lambda: plain.chip(loading=True),
     }

@@ -52,11 +52,11 @@ def noisy(network: nn.Module, sigma: float) -> nn.Module:
 class Trainer:
     """SGD steps on ready-made fp32 batches (so without the cost of loading and augmenting them)."""
 
-    def __init__(self, network: nn.Module, task: Task, split: Split, batch_size: int, sigma: float) -> None:
+    def __init__(self, network: nn.Module, task: Task, split: Split, sigma: float) -> None:
+        """`split`: the one batch that every step sees."""
         self.network, self.task = noisy(network, sigma).train(), task
         self.optimizer = torch.optim.SGD(self.network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
-        some = split.head(batch_size)
-        self.inputs, self.targets = task.prepare(some.inputs).contiguous(), some.targets
+        self.inputs, self.targets = task.prepare(split.inputs).contiguous(), split.targets
 
     def step(self) -> None:
         """One step."""

@@ -5,6 +5,10 @@ from collections.abc import Callable
 
 import torch
 
+from bench.fast import wait
+from bench.montecarlo import Rig, chip_generator
+from devices._base import Device
+
 SIGMA = 0.3  # of rram, in every figure
 METHODS = ("nominal", "noise_injection", "mtrd")
 Turn = Callable[[], object]
@@ -19,7 +23,6 @@ def seconds(turn: Turn, processor: torch.device) -> float:
     return time.perf_counter() - began
 
 
-def wait(processor: torch.device) -> None:
-    """Until all that was handed to the processor is done."""
-    if processor.type != "cpu":
-        torch.accelerator.synchronize()
+def speed_chip(rig: Rig, device: Device, index: int = 0) -> None:
+    """Program one chip and measure it."""
+    rig.measure(rig.program(device, chip_generator("speed chip", index), SIGMA, None), probabilities=False)
