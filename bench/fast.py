@@ -1,4 +1,4 @@
-"""Where the processor's speed is: precision probed at run time, small convolutions as matrix products."""
+"""Where the processor's speed is: precision probed at run time, faster forms of slow operators."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +13,7 @@ from bench.errors import BenchError
 # A 3x3 convolution on a map of at most this many pixels is faster as one matrix product than in
 # oneDNN's bf16 kernels, forward and backward (docs/log.md has the figures).
 SMALL_MAP = 16
+POOLS = (torch.max_pool2d, torch.nn.functional.max_pool2d)  # one calls the other, but only one meets the mode
 
 
 def processor(name: str = "auto") -> torch.device:
@@ -53,14 +54,14 @@ def compute(device: torch.device, precision: str, small_map: int = SMALL_MAP) ->
         return
     with torch.autocast(device.type, torch.bfloat16):
         if device.type == "cpu":
-            with _SmallConvolutions(small_map):
+            with _FastOperators(small_map):
                 yield
         else:
             yield
 
 
-class _SmallConvolutions(TorchFunctionMode):
-    """Replaces conv2d on small maps, for any network, by unfold and matrix product in bf16."""
+class _FastOperators(TorchFunctionMode):
+    """Replaces, for any network, conv2d on small maps by one bf16 matrix product, and max-pooling without gradient."""
 
     def __init__(self, small_map: int = SMALL_MAP) -> None:
         super().__init__()
@@ -68,12 +69,37 @@ class _SmallConvolutions(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if func in POOLS and _halves(*args, **kwargs):
+            return _halved(kwargs["input"] if "input" in kwargs else args[0])
         plan = _plan(*args, **kwargs) if func is torch.conv2d else None
         if plan is not None and plan[0].shape[2] * plan[0].shape[3] <= self.small_map:
             x, w, bias = plan
             y = _MatmulConvolution.apply(x.bfloat16(), w.bfloat16())
             return y if bias is None else y + bias.to(y.dtype)[:, None, None]
         return func(*args, **kwargs)
+
+
+def _halves(
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> bool:
+    """Is this pooling 2 x 2 to 1, with no gradient to come? Arguments named as max_pool2d's."""
+    twos, ones, zeros = (2, (2, 2), [2, 2]), (1, (1, 1), [1, 1]), (0, (0, 0), [0, 0])
+    plain = kernel_size in twos and stride in (None, [], *twos) and padding in zeros and dilation in ones
+    even = input.ndim == 4 and input.shape[2] % 2 == input.shape[3] % 2 == 0  # so that ceil_mode changes nothing
+    backward = torch.is_grad_enabled() and input.requires_grad
+    return plain and even and not (return_indices or backward)
+
+
+def _halved(x: Tensor) -> Tensor:
+    """(n, c, h, w) -> (n, c, h / 2, w / 2), the maximum of each 2 x 2: torch's kernel also writes int64 indices."""
+    rows = torch.maximum(x[:, :, ::2], x[:, :, 1::2])
+    return torch.maximum(rows[..., ::2], rows[..., 1::2])
 
 
 def _plan(

@@ -18,7 +18,7 @@ def test_small_convolution_equals_conv2d(size, bias):
     x = torch.randn(5, 32, size, size, requires_grad=True)
     expected = conv(x)
     grads = torch.autograd.grad(expected.square().sum(), [x, conv.weight])
-    with fast._SmallConvolutions():
+    with fast._FastOperators():
         found = conv(x)
     assert found.dtype == torch.bfloat16, "the fast path was not taken"
     assert (found.float() - expected).abs().max() < 0.02 * expected.abs().max()
@@ -41,14 +41,39 @@ def test_small_convolution_equals_conv2d(size, bias):
 )
 def test_other_convolutions_are_left_alone(conv):
     x = torch.randn(2, conv.in_channels, 4, 4)
-    with fast._SmallConvolutions():
+    with fast._FastOperators():
         assert torch.equal(conv(x), conv(x.clone())) and conv(x).dtype == torch.float32
 
 
 def test_large_maps_are_left_alone():
     conv = nn.Conv2d(32, 32, 3, padding=1)
-    with fast._SmallConvolutions():
+    with fast._FastOperators():
         assert conv(torch.randn(1, 32, 8, 8)).dtype == torch.float32
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 6), (1, 5, 2, 2), (2, 3, 5, 4)])
+@pytest.mark.parametrize(
+    "pool", [nn.MaxPool2d(2), nn.MaxPool2d(2, stride=1), nn.MaxPool2d(3, padding=1), nn.MaxPool2d(2, ceil_mode=True)]
+)
+def test_pooling_equals_max_pool2d(shape, pool):
+    x = torch.randn(shape).to(memory_format=torch.channels_last)
+    x[0, 0, 0, 0] = float("nan")
+    with fast._FastOperators():
+        found = pool(x)
+    assert torch.equal(found.nan_to_num(7), pool(x).nan_to_num(7))
+    assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_pooling_without_gradient_takes_the_fast_path(monkeypatch):
+    taken = []
+    monkeypatch.setattr(fast, "_halved", lambda x: taken.append(x) or x[:, :, ::2, ::2])
+    x, pool = torch.randn(1, 2, 4, 4), nn.MaxPool2d(2)
+    with fast._FastOperators():
+        pool(x)
+        pool(x.requires_grad_())
+        with torch.no_grad():
+            pool(x)
+    assert len(taken) == 2
 
 
 @needs_bf16

@@ -95,10 +95,10 @@ def _aihwkit_sweeper(network: nn.Module, task: Task, split: Split) -> Turn:
 def _lightning_network(network: nn.Module) -> nn.Module:
     from aihwkit_lightning.nn.conversion import convert_to_analog  # type: ignore[import-not-found]
     from aihwkit_lightning.simulator.configs import TorchInferenceRPUConfig  # type: ignore[import-not-found]
-    from aihwkit_lightning.simulator.parameters import WeightModifierType  # type: ignore[import-not-found]
+    from aihwkit_lightning.simulator.parameters import WeightNoiseInjectionType  # type: ignore[import-not-found]
 
     config = TorchInferenceRPUConfig()
-    config.modifier.type = WeightModifierType.ADD_NORMAL
+    config.modifier.noise_type = WeightNoiseInjectionType.ADD_NORMAL
     config.modifier.std_dev = STD
     return convert_to_analog(copy.deepcopy(network).to(memory_format=torch.contiguous_format), config)
 
