@@ -51,7 +51,7 @@ class Deployable:
 
 # Part of every Training's key. Raise it when the training loop, a score inside training or a shared
 # network changes what a run yields: old checkpoints and records are then no longer this recipe's.
-RECIPE = "1"
+RECIPE = "2"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,10 @@
 Source: Wu et al., "Robust distillation for compute-in-memory" (MTRD), the CIFAR-10 network.
 64-128-256-512-512, each with BatchNorm and ReLU, max-pool after the first four; then 512-256-128-C
 with BatchNorm and ReLU between. 68 M multiply-adds at 3 x 32 x 32.
-Deviations: layers before a BatchNorm have no bias (BatchNorm would cancel it). All layers
-start from torch's default, not from Kaiming: its smaller weights learn faster (docs/log.md).
+Deviations: layers before a BatchNorm have no bias (BatchNorm would cancel it). Layers start from
+torch's default, but the first filters of a convolution pass their inputs through (Dirac filters; Jordan
+2024), which learns faster (docs/log.md): by 2 / sqrt(channels) instead of 1, about what the largest weights
+grow to, since a 1 would become the range of devices whose deviation is relative to max|w|.
 """
 
 from torch import nn
@@ -34,4 +36,9 @@ def build(in_shape: tuple[int, int, int], classes: int, width: float = 1.0) -> n
         layers.add_module(f"relu{i}", nn.ReLU())
         before = after
     layers.add_module("fc8", nn.Linear(before, classes))
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d) and layer.in_channels > in_shape[0]:
+            first = layer.weight.detach()[: layer.in_channels]
+            nn.init.dirac_(first)
+            first.mul_(2 / layer.in_channels**0.5)
     return layers
