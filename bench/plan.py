@@ -16,7 +16,7 @@ from bench.errors import BenchError
 from bench.registry import suggestion
 from bench.spec import ChipPolicy, Evaluation, Training
 from devices._base import Device
-from methods._base import RECIPE, Method
+from methods._base import RECIPE, Method, MethodError
 
 
 def method_of(name: str, settings: Mapping[str, Any] | None = None) -> Method:
@@ -94,14 +94,32 @@ def normalise(training: Training) -> Training:
     return training
 
 
+def version_of(cls: type[Method]) -> str:
+    """A method's version, and those of all that it rests on: '1', or '1+nominal=1'."""
+    return "+".join([cls.version, *(f"{name}={registry.get('methods', name).version}" for name in _rests_on(cls))])
+
+
+def _rests_on(cls: type[Method]) -> list[str]:
+    """Names of the methods whose runs a method asks for, theirs included, sorted."""
+    found: set[str] = set()
+    waiting = list(cls.rests_on)
+    while waiting:
+        if (name := waiting.pop()) not in found:
+            found.add(name)
+            waiting.extend(registry.get("methods", name).rests_on)
+    return sorted(found)
+
+
 def variant(training: Training, method: str, level: float | None, settings: Mapping[str, Any]) -> Training:
     """The same task, network, device, seed and budget with another method, level or settings."""
+    if method not in _rests_on(registry.get("methods", training.method)):
+        raise MethodError(f"method {training.method} asks for a run of {method}, which its rests_on does not name")
     cls: type[Method] = registry.get("methods", method)
     return normalise(
         dataclasses.replace(
             training,
             method=method,
-            method_version=cls.version,
+            method_version=version_of(cls),
             settings=dict(settings),
             level=training.level if level is None else level,
         )
@@ -166,32 +184,37 @@ def _evaluation(request: Request, task_name: str, seed: int, device_name: str, m
     if network.startswith("timm:") and request.width is None:
         width = 1.0  # timm's networks carry their width in their name
     _check_network(task_name, network, width)
+    budget, policy = _budget(request, preset), _policy(request, preset)
+    test_samples = preset.test_samples if request.test_samples is None else request.test_samples
     training = Training(
         task=task.name,
         task_version=task.version,
         network=network,
         width=width,
         method=cls.name,
-        method_version=cls.version,
+        method_version=version_of(cls),
         settings=settings,
         device=device.name,
         device_version=device.version,
         level=level,
         time_s=time_s,
-        budget=_budget(request, preset),
+        budget=budget,
         precision=request.precision,
         seed=seed,
         recipe=RECIPE,
     )
+    # Does the preset still say what was done? If not, its name gets a star on every table.
+    usual = (preset.network or task.networks[0], preset.width, preset.budget, preset.chips, preset.test_samples)
+    as_preset = (network, width, budget, policy, test_samples) == usual and set(levels) == set(device.axis.levels)
     return Evaluation(
         training=normalise(training),
         device=device.name,
         device_version=device.version,
         time_s=time_s,
         levels=tuple(sorted(set(levels))),
-        chips=_policy(request, preset),
-        preset=request.preset if _untouched(request) else f"{request.preset}*",
-        test_samples=preset.test_samples if request.test_samples is None else request.test_samples,
+        chips=policy,
+        preset=preset.name if as_preset else f"{preset.name}*",
+        test_samples=test_samples,
     )
 
 
@@ -233,12 +256,6 @@ def _policy(request: Request, preset: presets.Preset) -> ChipPolicy:
         samples = int(given) if given.isdecimal() else given
         policy = dataclasses.replace(policy, samples=None if samples == "all" else samples)
     return policy
-
-
-def _untouched(request: Request) -> bool:
-    """Does the preset still say what was done? If not, its name gets a star on every table."""
-    touched = (*_BUDGET, "width", "network", "test_samples", "chips", "half_width", "samples_per_chip")
-    return all(getattr(request, name) is None for name in touched)
 
 
 def parse_numbers(text: str, what: str, kind: type = float) -> tuple[Any, ...]:

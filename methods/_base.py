@@ -132,7 +132,10 @@ class Context(Protocol):
         ...
 
     def train(self, method: str, *, level: float | None = None, **settings: Any) -> nn.Module:
-        """The network of another run of this task, seed and budget, from the store or trained now."""
+        """The network of another run of this task, seed and budget, from the store or trained now.
+
+        MethodError if the method does not name `method` in its `rests_on`.
+        """
         ...
 
 
@@ -146,6 +149,8 @@ class Method(ABC):
     uses_device: ClassVar[bool] = True
     # False: the run makes no use of finetune_epochs (its budget is normalised, so that it is shared).
     finetunes: ClassVar[bool] = True
+    # Methods whose runs `fit` asks for: their versions are part of this method's, so that none is corrected unseen.
+    rests_on: ClassVar[tuple[str, ...]] = ()
     Settings: ClassVar[type[Settings]] = Settings
 
     def __init__(self, settings: Any = None) -> None:

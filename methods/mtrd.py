@@ -34,6 +34,7 @@ class Mtrd(Method):
 
     name = "mtrd"
     source = "Wu et al., MTRD"
+    rests_on = ("nominal", "noise_injection")
     Settings = MtrdSettings
 
     def fit(self, context: Context) -> Deployable:

@@ -29,6 +29,7 @@ class NoiseInjection(Method):
 
     name = "noise_injection"
     source = "Joshi et al. 2020; Moro et al. (MAT); Wu et al. (MTRD)"
+    rests_on = ("nominal",)
     Settings = NoiseInjectionSettings
 
     def fit(self, context: Context) -> Deployable:

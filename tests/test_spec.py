@@ -6,7 +6,7 @@ from typing import Any, Optional
 
 import pytest
 
-from bench import plan, presets
+from bench import plan, presets, registry
 from bench.errors import BenchError
 from bench.spec import ChipPolicy, Evaluation, Training, canonical, key_of, seed_of
 from devices._base import DeviceError
@@ -200,6 +200,37 @@ def test_a_preset_that_was_touched_carries_a_star(touched):
     assert only(network=None).preset == "smoke"
     assert only(network=None, **touched).preset == "smoke*"
     assert only(network="lenet").preset == "smoke*"
+    assert only(network=None, levels=(0.0, 0.1)).preset == "smoke*", "its score is over other levels"
+
+
+def test_saying_what_the_preset_says_is_no_change():
+    smoke, usual = presets.get("smoke"), only(network=None)
+    said = {
+        "width": smoke.width,
+        "epochs": smoke.budget.epochs,
+        "lr": smoke.budget.lr,
+        "chips": smoke.chips.minimum,
+        "levels": plan.device_of("rram").axis.levels,
+    }
+    assert only(network="mlp", **said) == usual
+
+
+def test_versions_of_the_methods_that_a_method_rests_on_are_in_its_key(monkeypatch):
+    before = {name: only(methods=(name,)).training.key for name in ("nominal", "noise_injection", "mtrd")}
+    assert only(methods=("mtrd",)).training.method_version == "1+noise_injection=1+nominal=1"
+    monkeypatch.setattr(registry.get("methods", "noise_injection"), "version", "2")
+    after = {name: only(methods=(name,)).training.key for name in before}
+    assert {name for name in before if before[name] != after[name]} == {"noise_injection", "mtrd"}
+    monkeypatch.setattr(registry.get("methods", "nominal"), "version", "2")
+    last = {name: only(methods=(name,)).training.key for name in before}
+    assert all(last[name] != after[name] for name in before)
+
+
+def test_a_method_may_only_ask_for_methods_that_it_names():
+    mtrd = only(methods=("mtrd",)).training
+    assert plan.variant(mtrd, "noise_injection", 0.1, {}).method_version == "1+nominal=1"
+    with pytest.raises(MethodError, match="nominal asks for a run of mtrd, which its rests_on does not name"):
+        plan.variant(only(methods=("nominal",)).training, "mtrd", None, {})
 
 
 def test_what_a_preset_says_reaches_the_cell():
