@@ -1,16 +1,15 @@
 """Chips over a sweep: each chip holds for the whole split, and is the same chip at every level."""
 
 import math
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.utils.flop_counter import FlopCounterMode
 
-from bench.fast import compute, wait
+from bench.fast import compute
 from bench.folding import Folded
 from bench.spec import ChipPolicy, seed_of
 from bench.stats import chips_needed
@@ -20,6 +19,7 @@ from tasks._base import Split, Task
 BATCH = 500
 PILOT, PILOT_SAMPLES = 8, 1000  # validation chips and samples from which samples a chip are chosen
 MINIMUM_SAMPLES = 128  # so that a chip's metric is near normal
+FLOPS_A_WEIGHT = 2000  # of a forward pass, in the time that programming a weight takes (docs/statistics.md)
 
 
 def chip_generator(purpose: str, index: int) -> torch.Generator:
@@ -61,6 +61,13 @@ class Rig:
         correct, predictive = self._run(chip, samples, probabilities)
         known = [p.cpu() for p in predictive if p is not None]
         return correct.mean().item(), torch.cat(known) if known else None
+
+    def program_cost(self) -> float:
+        """What a chip costs before its first sample, in samples: by counting, so that it is the same every time."""
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            self.network(self.inputs[:1].float() if self.inputs.is_floating_point() else self.inputs[:1])
+        weights = sum(w.numel() for w in self.weights.values())
+        return weights * FLOPS_A_WEIGHT / max(counter.get_total_flops(), 1)
 
     def per_sample(self, chip: dict[str, Tensor]) -> Tensor:
         """Each sample's share in the metric on one chip, (n,) float64 on the CPU."""
@@ -158,27 +165,18 @@ def best_samples(rig: Rig, device: Device, *, level: float, time_s: float | None
     """Samples a chip that shorten the interval of the mean fastest; None: all. `rig`: on validation data.
 
     With variance V_c between chips and V_s between samples on a chip, m samples a chip and k chips give
-    the mean a variance of (V_c + V_s / m) / k at a cost of k (a + b m): best at m = sqrt(V_s a / (V_c b)).
-    Variances and seconds come from a pilot of PILOT chips; m is rounded to a power of two, so that a
-    slightly different second gives the same m.
+    the mean a variance of (V_c + V_s / m) / k at a cost of k (a + m), a in samples: best at
+    m = sqrt(V_s a / V_c). Variances come from a pilot of PILOT chips; m is rounded to a power of two.
     """
     if not device.is_random(level):
         return None
-    each, program_s, sample_s = [], [], []
-    for c in range(PILOT):
-        began = time.perf_counter()
-        chip = rig.program(device, chip_generator("pilot chip", c), level, time_s)
-        wait(rig.processor)
-        programmed = time.perf_counter()
-        each.append(rig.per_sample(chip))
-        program_s.append(programmed - began)
-        sample_s.append((time.perf_counter() - programmed) / len(rig.targets))
-    values = torch.stack(each)  # (chips, samples)
+    chips = (rig.program(device, chip_generator("pilot chip", c), level, time_s) for c in range(PILOT))
+    values = torch.stack([rig.per_sample(chip) for chip in chips])  # (chips, samples)
     within = values.var(1).mean().item()
     between = values.mean(1).var().item() - within / values.shape[1]
     if between <= 0:
         return None
-    m = math.sqrt(within * statistics.median(program_s) / (between * statistics.median(sample_s)))
+    m = math.sqrt(within * rig.program_cost() / between)
     return max(2 ** round(math.log2(m)), MINIMUM_SAMPLES) if m > 0 else MINIMUM_SAMPLES
 
 

@@ -150,14 +150,15 @@ class Known:
         worth = torch.randn(n, generator=self.luck, dtype=torch.float64)
         self.worth = 80 + within * (worth - worth.mean()) / worth.std()
         self.targets = torch.zeros(n)
-        self.between, self.now = between, 0.0
+        self.between = between
+
+    def program_cost(self):
+        return 400.0
 
     def program(self, device, generator, level, time_s):
-        self.now += 0.004
         return {"luck": self.between * torch.randn((), generator=self.luck, dtype=torch.float64)}
 
     def per_sample(self, chip):
-        self.now += 1e-5 * len(self.targets)
         return self.worth + chip["luck"]
 
     def measure(self, chip, *, samples=None, probabilities=True):
@@ -176,16 +177,20 @@ def test_intervals_hold_when_each_chip_meets_samples_of_its_own(policy):
     assert abs(covered / repeats - 0.95) <= 0.015
 
 
+def test_the_cost_of_a_chip_is_counted_and_not_timed(rig):
+    """LeNet on 3 x 32 x 32: weights on the crossbar and multiply-adds by hand."""
+    weights = 3 * 25 * 6 + 6 * 25 * 16 + 400 * 120 + 120 * 84 + 84 * 10
+    macs = 3 * 25 * 6 * 28**2 + 6 * 25 * 16 * 10**2 + 400 * 120 + 120 * 84 + 84 * 10
+    assert rig.program_cost() == pytest.approx(weights * montecarlo.FLOPS_A_WEIGHT / (2 * macs))
+
+
 def test_samples_a_chip_weigh_programming_against_measuring(monkeypatch):
-    """m = sqrt(V_s a / (V_c b)) with a = 4 ms and b = 10 us: sqrt(40^2 400 / 1.5^2) = 533, rounded to 512."""
+    """m = sqrt(V_s a / V_c) with a chip as dear as 400 samples: sqrt(40^2 400 / 1.5^2) = 533, rounded to 512."""
     known = Known(0, between=1.5, within=40.0, n=20_000)
-    monkeypatch.setattr(montecarlo.time, "perf_counter", lambda: known.now)
     monkeypatch.setattr(montecarlo, "PILOT", 400)
     assert best_samples(known, plan.device_of("rram"), level=0.3, time_s=None) == 512
     assert best_samples(known, plan.device_of("rram"), level=0.0, time_s=None) is None
     same = Known(0, between=0.0, within=40.0)
-    monkeypatch.setattr(montecarlo.time, "perf_counter", lambda: same.now)
     assert best_samples(same, plan.device_of("rram"), level=0.3, time_s=None) is None
     lucky = Known(0, between=50.0, within=1.0)
-    monkeypatch.setattr(montecarlo.time, "perf_counter", lambda: lucky.now)
     assert best_samples(lucky, plan.device_of("rram"), level=0.3, time_s=None) == montecarlo.MINIMUM_SAMPLES
