@@ -1,7 +1,7 @@
 """MNIST: handwritten digits, 28 x 28 grey pixels.
 
 Source: LeCun, Cortes and Burges, "The MNIST database of handwritten digits"; 60,000 training and
-10,000 test images. 5,000 training images, drawn by class, are kept for validation. Augmentation:
+10,000 test images. 4,994 training images, a twelfth of each class, are kept for validation. Augmentation:
 shifts of up to 2 pixels, no mirroring (a mirrored digit is none).
 Deviations: the papers train on all 60,000 and pick checkpoints on the test set.
 """
