@@ -11,7 +11,7 @@ from filelock import FileLock
 from bench import stats
 from bench.errors import BenchError
 from bench.files import write_text, write_with
-from bench.labels import MISSING, Record, code, escape, number, plain, spread
+from bench.labels import MISSING, Record, code, escape, number, percent, plain, spread
 from bench.store import read_record
 from bench.summary import COSTS, Group, Row, level_interval, order, summary
 
@@ -168,7 +168,7 @@ def _columns(group: Group, joint: str) -> list[list[Column]]:
         ("chips", lambda r: "-".join(map(str, sorted(set(r.chips)))) if r.chips else MISSING),
         (f"p5{top}", lambda r: number(r.p5)),
         (f"worst{top}", lambda r: number(r.worst)),
-        (f"yield{top}", lambda r: MISSING if r.yield_share is None else f"{100 * r.yield_share:.0f}%"),
+        (f"yield{top}", lambda r: percent(r.yield_share)),
         (f"EKL{top}", lambda r: number(r.ekl, 4)),
     ]
     return [scores, tails, [method, *map(cost, COSTS)]]
@@ -241,8 +241,8 @@ def sweep_table(record: Record) -> "Table":
         m = _measured(record, level)
         half = m["ci_high"] - m["mean"]
         values = [m["mean"], half, m["std"], m["p5"], m["worst"]]
-        yielded, ekl = f"{100 * m['yield']:.0f}%", number(m["ekl"], 4)
-        rows.append([f"{level['level']:g}", *map(number, values), yielded, str(m["chips"]), ekl])
+        tail = [percent(m["yield"]), str(m["chips"]), number(m["ekl"], 4)]
+        rows.append([f"{level['level']:g}", *map(number, values), *tail])
     e, task = record["evaluation"], record["task"]
     t = e["training"]
     parts = [t["method"], t["task"], e["device"], e["preset"], f"{task['metric']} in {task['unit']}"]

@@ -118,6 +118,18 @@ def test_the_command_in_a_record_makes_it_again(done, cli, tmp_path):
     assert second["levels"] == first["levels"]
 
 
+def test_part_of_the_test_set_for_each_chip_leaves_out_the_tails(done, cli):
+    results = done / "part"
+    ended = cli(*CELL, "--samples-per-chip", "64", "--results", results)
+    assert (ended.code, records(results)["nominal"]["levels"][1]["samples"]) == (0, 64)
+    shown = cli("show", records(results)["nominal"]["key"], "--results", results)
+    assert shown.code == 0
+    for table in (ended.out, shown.out):
+        (row,) = re.findall(r"^ *0\.1 .*$", table, re.MULTILINE)
+        _, _, _, _, *tails, chips, ekl = row.split()
+        assert (tails, chips, ekl) == (["—", "—", "—"], "2", "—")
+
+
 def test_show_prints_a_record(done, cli):
     (record,) = records(done / "results").values()
     ended = cli("show", record["key"][:6], "--results", done / "results")
