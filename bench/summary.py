@@ -1,6 +1,6 @@
 """What the leaderboard says: records gathered into groups that may be compared, ranked within each.
 
-Numbers only; bench/leaderboard.py and bench/plots.py show them. Imports neither torch nor pandas.
+Numbers only; columns.py, frame.py and plots.py show them. Imports neither torch nor pandas.
 """
 
 import math

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bench import leaderboard
+from bench import columns, leaderboard, markdown, terminal
+from bench.errors import BenchError
+from bench.frame import table
 from bench.plots import metric_versus_level, save
 from bench.summary import summary
 
@@ -112,17 +114,17 @@ def store(folder: Path, records: list[dict]) -> Path:
 
 
 def rank_of(group) -> dict[str, str]:
-    return {row.label: leaderboard._rank(row) for row in group.rows}
+    return {row.label: columns.rank(row) for row in group.rows}
 
 
 def printed(records: list[dict], width: int = 200) -> str:
     out = io.StringIO()
-    leaderboard.render(records, Console(file=out, width=width))
+    terminal.render(records, Console(file=out, width=width))
     return out.getvalue()
 
 
 def test_csv_has_the_agreed_columns_and_a_row_a_level():
-    frame = leaderboard.table([record("nominal", settings={"lr": 0.1, "a": True})])
+    frame = table([record("nominal", settings={"lr": 0.1, "a": True})])
     assert list(frame.columns[: len(COLUMNS)]) == COLUMNS
     assert list(frame["level"]) == list(LEVELS)
     top = frame.iloc[2]
@@ -154,7 +156,7 @@ def test_ranks_are_by_score_and_equal_methods_share_one():
 
 
 def test_lower_is_better_turns_everything_round():
-    frame = leaderboard.table([record("nominal", higher_is_better=False)])
+    frame = table([record("nominal", higher_is_better=False)])
     chips = record("nominal", higher_is_better=False)["levels"][2]["chips"]
     assert frame.iloc[2]["worst"] == max(chips[:10])
     assert frame.iloc[2]["p5"] == pytest.approx(np.percentile(chips[:10], 95))
@@ -212,7 +214,7 @@ def test_a_failed_cell_is_shown_and_counts_for_nothing():
     assert group.rows[-1].label == "b"
     text = printed(records)
     assert "b, seed 0: failed: disk full" in text
-    frame = leaderboard.table(records)
+    frame = table(records)
     lost = frame[frame["status"] == "failed"]
     assert len(lost) == 6
     assert lost["mean"].isna().all()
@@ -230,7 +232,7 @@ def test_a_missing_level_is_a_dash_and_has_no_score():
     c = next(row for row in group.rows if row.label == "c")
     assert c.score is None and c.rank is None
     assert rank_of(group) == {"b": "1†", "a": "2†", "c": "—"}
-    text = leaderboard.markdown([record("a"), record("b"), record("c", levels=[0.0, 0.1])])
+    text = markdown.leaderboard([record("a"), record("b"), record("c", levels=[0.0, 0.1])])
     line = next(line for line in text.splitlines() if "| c |" in line)
     assert line.startswith("| — | c | — | 90.50 | 90.00 | ") and line.endswith("| — |")
 
@@ -249,8 +251,8 @@ def test_one_chip_by_wish_has_no_interval_and_no_rank():
     single["levels"] = [lv | {"chips": lv["chips"][:1], "first_stage": 1} for lv in single["levels"]]
     (group,) = summary([single])
     assert group.rows[0].rank is None
-    assert "± ?" in leaderboard.markdown([single])
-    assert leaderboard.table([single])["ci_low"].isna().tolist() == [False, True, True]
+    assert "± ?" in markdown.leaderboard([single])
+    assert table([single])["ci_low"].isna().tolist() == [False, True, True]
 
 
 def broken(field: str, value) -> str:
@@ -307,7 +309,7 @@ def test_other_files_and_newer_records(tmp_path):
 def test_names_cannot_break_the_markdown():
     evil = record("a|b\n<script>\x1b[31m`x`", settings={"k": "v|w"}, error=None)
     evil["command"] = "bench run --method 'a|b' ``` \n# heading"
-    text = leaderboard.markdown([evil, failed("c|d", "boom\n## no <b>")])
+    text = markdown.leaderboard([evil, failed("c|d", "boom\n## no <b>")])
     assert "<script>" not in text and "<b>" not in text and "\x1b" not in text
     assert [line for line in text.splitlines() if line.startswith("#")] == [
         "# Leaderboard",
@@ -321,7 +323,7 @@ def test_names_cannot_break_the_markdown():
 def test_same_records_in_any_order_give_the_same_bytes(tmp_path):
     records = [record(m, d, seed=s) for m, d in (("a", 5.0), ("b", 9.0)) for s in (0, 1)] + [failed("c")]
     first, second = store(tmp_path / "1", records), store(tmp_path / "2", records[::-1])
-    paths = leaderboard.write(first)
+    paths = leaderboard.write(first, leaderboard.load(first)[0])
     names = {str(path.relative_to(first)) for path in paths}
     plot = "plots/quick-cifar10-vgg8_x0.5-rram"
     assert names == {"LEADERBOARD.md", "PUBLISHED.md", "leaderboard.csv", f"{plot}.png", f"{plot}.pdf"}
@@ -333,12 +335,12 @@ def test_same_records_in_any_order_give_the_same_bytes(tmp_path):
 
 def test_an_unwritable_folder_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(leaderboard.BenchError, match="can't write to"):
-        leaderboard.write(tmp_path / "file", [])
+    with pytest.raises(BenchError, match="can't write to"):
+        leaderboard.remake(tmp_path / "file")
 
 
 def test_an_empty_leaderboard_is_no_error(tmp_path):
-    paths = leaderboard.write(tmp_path)
+    _, _, paths = leaderboard.remake(tmp_path)
     assert "No records yet" in (tmp_path / "LEADERBOARD.md").read_text()
     assert [p.name for p in paths] == ["LEADERBOARD.md", "leaderboard.csv", "PUBLISHED.md"]
     assert "no records yet" in printed([])
@@ -349,13 +351,13 @@ def test_the_terminal_shows_ranks_commands_and_the_sweep():
     assert "conditional on seed 0" in text
     assert "bench run --method mtrd --device rram --task cifar10 --seed 0" in text
     out = io.StringIO()
-    Console(file=out, width=100).print(leaderboard.sweep_table(record("mtrd", 2.0)))
+    Console(file=out, width=100).print(terminal.sweep_table(record("mtrd", 2.0)))
     assert "clean 90.50" in out.getvalue()
     assert len([line for line in out.getvalue().splitlines() if re.match(r"^\s*0(\.\d)?\s", line)]) == 3
 
 
 def test_importing_the_tables_imports_no_torch():
-    code = "import sys, bench.leaderboard; print(*[m for m in ('torch', 'pandas', 'matplotlib') if m in sys.modules])"
+    code = "import sys, bench.leaderboard, bench.terminal; print(*{'torch', 'pandas', 'matplotlib'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
 
