@@ -45,14 +45,13 @@ def run(
     for cell in cells:
         try:
             record = runner.run(cell, _command(cell, request, settings), force)
+            console.print(terminal.sweep_table(record))
         except Exception as error:
             errors.append(error)
             if len(cells) > 1:
                 reason = " ".join(str(error).split()) or type(error).__name__
                 monitor.say(f"FAILED {title(cell.evaluation.training, cell.evaluation.device)}: {reason}")
             log.debug("", exc_info=True)
-            continue
-        console.print(terminal.sweep_table(record))
     records: list[dict[str, Any]] = []
     with suppress(BenchError) if errors else nullcontext():  # the first error is the one to tell
         records, warnings, _ = leaderboard.remake(results)

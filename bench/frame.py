@@ -58,7 +58,7 @@ def rows(record: Record) -> Iterator[dict[str, Any]]:
         "method_version": t["method_version"],
         "training_key": record["training_key"],
         "precision": t["precision"],
-        "recipe": t.get("recipe"),
+        "recipe": t["recipe"],
         "budget": json.dumps(t["budget"], sort_keys=True),
     }
     found = {level["level"]: level for level in record["levels"]}
@@ -71,7 +71,7 @@ def measured(record: Record, level: Record) -> dict[str, Any]:
     """All statistics of one level of one record."""
     higher, chips, first = record["task"]["higher_is_better"], level["chips"], level["first_stage"]
     mean, low, high = level_interval(record, level)
-    whole = level.get("samples") is None  # else a chip's value also spreads by the luck of its samples
+    whole = level["samples"] is None  # else a chip's value also spreads by the luck of its samples
     return {
         "mean": mean,
         "ci_low": low,
@@ -81,7 +81,7 @@ def measured(record: Record, level: Record) -> dict[str, Any]:
         "worst": stats.worst(chips[:first], higher) if whole else None,
         "yield": stats.yield_share(chips, record["clean"], stats.YIELD_LOSS, higher) if whole else None,
         "chips": len(chips),
-        "ekl": level.get("ekl"),
+        "ekl": level["ekl"],
         "tail_chips": min(first, len(chips)),
     }
 

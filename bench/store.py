@@ -16,18 +16,13 @@ from filelock import FileLock
 
 from bench.errors import BenchError
 from bench.files import write_bytes
+from bench.labels import plain
+from bench.shape import check_record
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 RECORD_SCHEMA = 1
-# What every reader of a record relies on: part of the record -> fields in it.
-NEEDED = {
-    "": "key status clean levels cost environment command",
-    "task": "dataset metric unit higher_is_better",
-    "evaluation": "device levels preset time_s",
-    "evaluation.training": "task network width method settings device level seed",
-}
 
 
 def home() -> Path:
@@ -195,6 +190,16 @@ class Records:
         path = self.find(key)
         return None if path is None else read_record(path)
 
+    def load_all(self) -> tuple[list[dict[str, Any]], list[str]]:
+        """(records, one-line warnings): a file that can't be used is a warning, and the others go on."""
+        records, warnings = [], []
+        for path in sorted(self.folder.glob("[!.]*.json")):  # a dot file is one that is being written
+            try:
+                records.append(read_record(path))
+            except BenchError as error:
+                warnings.append(plain(error))
+        return records, warnings
+
     def save(self, record: Mapping[str, Any]) -> Path:
         """Write a record atomically. A failure never replaces a finished record."""
         path = self.path(record)
@@ -208,22 +213,16 @@ def read_record(path: Path) -> dict[str, Any]:
     """Parse and check one record file. BenchError names the file and what to do."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        if (schema := record["schema"]) > RECORD_SCHEMA:
+        json.dumps(record, allow_nan=False, ensure_ascii=False).encode()  # no NaN, no half characters
+        schema = record.get("schema") if isinstance(record, dict) else None
+        if isinstance(schema, int) and schema > RECORD_SCHEMA:
             raise BenchError(f"record {path} has schema {schema}, newer than {RECORD_SCHEMA}: update cim-bench")
-        for part, names in NEEDED.items():
-            found = record
-            for step in part.split("."):
-                found = found[step] if step else found
-            for name in names.split():
-                found[name]
-        for level in record["levels"]:
-            if not level["chips"] or not all(isinstance(v, int | float) for v in level["chips"]):
-                raise ValueError("a level without chips")
+        check_record(record)
         return record
     except BenchError:
         raise
     except OSError as error:
         raise BenchError(f"can't read record {path}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
+    except (ValueError, RecursionError) as error:
+        reason = str(error).partition("\n")[0]
         raise BenchError(f"record {path} is broken ({reason}); delete it and run the cell again") from None

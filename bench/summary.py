@@ -117,7 +117,7 @@ def _group_key(record: Record) -> tuple:
 
 
 def _group(records: Sequence[Record]) -> Group:
-    e, task = records[0]["evaluation"], records[0]["task"]
+    e, task, axis = (records[0][name] for name in ("evaluation", "task", "axis"))
     t = e["training"]
     done = [r for r in records if r["status"] == "done"]
     level_sets = Counter(_levels(r) for r in done or records)
@@ -133,7 +133,6 @@ def _group(records: Sequence[Record]) -> Group:
     samples = [_samples(m, scored) for m in members]
     rows = _ranked(rows, samples, task["higher_is_better"])
 
-    axis = next((r["axis"] for r in records if r.get("axis")), None)
     return Group(
         preset=plain(e["preset"]),
         task=plain(t["task"]) + version_label(t["task_version"]),
@@ -143,7 +142,7 @@ def _group(records: Sequence[Record]) -> Group:
         metric=plain(task["metric"]),
         unit=plain(task["unit"]),
         higher_is_better=task["higher_is_better"],
-        axis=f"{plain(axis['name'])} ({plain(axis['unit'])})" if axis else "level of device variation",
+        axis=f"{plain(axis['name'])} ({plain(axis['unit'])})",
         levels=tuple(sorted({level for r in done or records for level in _levels(r)})),
         scored=scored,
         tail_chips=tail,
@@ -185,7 +184,7 @@ def _row(label: str, records: Sequence[Record], scored: Sequence[float], tail: i
     by_level = {level: _at(done, level) for level in sorted({lv for r in done for lv in _levels(r)})}
     top = by_level.get(scored[-1], [])
     # Of chips that met all samples: the others' values have their samples' luck too.
-    whole = [(r, found) for r, found in top if found.get("samples") is None]
+    whole = [(r, found) for r, found in top if found["samples"] is None]
     sizes = [len(found["chips"]) for level in by_level.values() for _, found in level if len(found["chips"]) > 1]
     return Row(
         **common,
@@ -195,9 +194,9 @@ def _row(label: str, records: Sequence[Record], scored: Sequence[float], tail: i
         p5=_mean([stats.fifth_percentile(f["chips"][:tail], higher) for _, f in whole]),
         worst=_mean([stats.worst(f["chips"][:tail], higher) for _, f in whole]),
         yield_share=_mean([stats.yield_share(f["chips"], r["clean"], stats.YIELD_LOSS, higher) for r, f in whole]),
-        ekl=_mean([f["ekl"] for _, f in top if f.get("ekl") is not None]),
+        ekl=_mean([f["ekl"] for _, f in top if f["ekl"] is not None]),
         chips=(min(sizes, default=1), max(sizes, default=1)),
-        cost={name: _mean([r["cost"].get(name) or 0 for r in done]) or 0 for name in COSTS},
+        cost={name: _mean([r["cost"][name] for r in done]) or 0 for name in COSTS},
     )
 
 

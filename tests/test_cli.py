@@ -311,6 +311,31 @@ def test_a_broken_record_is_named_and_left_alone(cli, done):
     assert records(done / "results")["nominal"]["levels"] == record["levels"]
 
 
+@pytest.mark.parametrize("spoil", ["levels.1.first_stage", "evaluation.training.seed", "clean"])
+def test_a_field_of_another_type_stops_no_other_cell(cli, done, caplog, spoil):
+    results = done / "results"
+    (path,) = (results / "records").glob("*.json")
+    record = json.loads(path.read_text())
+    *folder, last = spoil.split(".")
+    part = record
+    for step in folder:
+        part = part[int(step) if step.isdecimal() else step]
+    part[last] = "0"
+    path.write_text(json.dumps(record))
+    broken = f"record {path} is broken ({spoil} is '0', must be "
+    one_line(cli("show", record["key"], "--results", results), broken)
+
+    ended = cli(*CELL, "--seed", "0,1", "--results", results)
+    assert (ended.code, "Traceback" in ended.err) == (2, False)
+    assert f"FAILED nominal on rram, mnist, seed 0: {broken}" in ended.err
+    board = (results / "LEADERBOARD.md").read_text()
+    assert "--seed 1" in board and "--seed 0" not in board
+    caplog.clear()
+    ended = cli("report", "--results", results)
+    assert (ended.code, [r.getMessage().startswith(broken) for r in caplog.records]) == (2, [True])
+    assert (results / "LEADERBOARD.md").read_text() == board
+
+
 def test_a_report_leaves_out_a_broken_record_and_says_so(cli, done, caplog):
     (path,) = (done / "results" / "records").glob("*.json")
     broken = path.with_name("mnist-rram-mtrd-s0-0123456789abcdef.json")
