@@ -37,6 +37,15 @@ RECORD: Shape = (
     ("levels.*", int | None, "samples"),
     ("cost", NUMBER, "epochs samples seconds teacher_samples teacher_seconds"),
 )
+SPENT = "epochs samples forward_passes seconds"
+CHECKPOINT: Shape = (
+    ("", dict, "training cost lineage environment"),
+    ("", list, "analog"),
+    ("analog", str, "*"),
+    ("cost", NUMBER, SPENT),
+    ("lineage.*", NUMBER, SPENT),
+    ("environment", str, "created"),
+)
 
 
 def check_record(record: Any) -> None:

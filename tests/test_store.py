@@ -14,13 +14,15 @@ from torch import Tensor, nn
 from bench import frame, markdown, published, terminal
 from bench.errors import BenchError
 from bench.files import write_bytes, write_text, write_with
+from bench.spec import key_of
 from bench.store import RECORD_SCHEMA, Checkpoints, Records, check_writable, home, read_record
 from bench.summary import summary
 
+TRAINED = key_of({"seed": 0})
 ABOUT: dict[str, Any] = {
     "training": {"seed": 0},
-    "cost": {"epochs": 1},
-    "lineage": {},
+    "cost": {"epochs": 1, "samples": 2000, "forward_passes": 2000, "seconds": 1.5},
+    "lineage": {"0123456789abcdef": {"epochs": 1, "samples": 2000, "forward_passes": 2000, "seconds": 1.5}},
     "analog": ["weight"],
     "environment": {"created": "2026-01-01T00:00:00+00:00"},
 }
@@ -166,12 +168,13 @@ def test_an_unwritable_folder_is_told_before_anything_runs(tmp_path):
 def test_a_finished_checkpoint_comes_back_as_it_was(tmp_path):
     store = Checkpoints(tmp_path)
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).to(memory_format=torch.channels_last)
-    store.save_partial("k", {"epoch": 1})
-    store.save("k", network.state_dict(), ABOUT)
-    tensors, about = store.load("k")
+    store.save_partial(TRAINED, {"epoch": 1})
+    about = ABOUT | {"analog": ["0.weight"]}
+    store.save(TRAINED, network.state_dict(), about)
+    tensors, found = store.load(TRAINED)
     assert same(dict(network.state_dict()), tensors)
-    assert about == ABOUT
-    assert store.load_partial("k") is None  # the resume point goes when the training is done
+    assert found == about
+    assert store.load_partial(TRAINED) is None  # the resume point goes when the training is done
     assert store.load("other") is None
     assert store.load_partial("other") is None
 
@@ -231,17 +234,56 @@ def test_a_file_of_another_kind_is_no_checkpoint(tmp_path):
                 load("k")
 
 
+@pytest.mark.parametrize(
+    "field, junk, words",
+    [
+        ("environment", {}, "no 'environment.created'"),
+        ("environment", None, "environment is None, must be dict"),
+        ("cost", None, "cost is None, must be dict"),
+        ("cost", {"epochs": 1}, "no 'cost.samples'"),
+        ("lineage", [], "lineage is [], must be dict"),
+        ("lineage", {"0123456789abcdef": 3}, "no 'lineage.0123456789abcdef.epochs'"),
+        ("analog", 3, "analog is 3, must be list"),
+        ("analog", [3], "analog.0 is 3, must be str"),
+        ("analog", ["weight", "nope"], "analog 'nope' is none of its tensors"),
+        ("training", None, "training is None, must be dict"),
+        ("training", {}, f"it holds training {key_of({})}"),
+        ("training", {"seed": 1}, f"it holds training {key_of({'seed': 1})}"),
+    ],
+)
+def test_a_checkpoint_with_junk_in_a_field_is_broken(tmp_path, field, junk, words):
+    store = Checkpoints(tmp_path)
+    store.save(TRAINED, {"weight": torch.ones(3)}, ABOUT | {field: junk})
+    said = f"checkpoint {store.path(TRAINED)} is broken ({words}); delete it to train again"
+    for load in (store.load, store.find):
+        with pytest.raises(BenchError, match=re.escape(said)):
+            load(TRAINED)
+
+
+@pytest.mark.parametrize("state", [{"tensor": "t9"}, {"list": 3}, {"pairs": [3]}, {"pairs": [[[1], 2]]}, {}])
+def test_a_resume_point_with_junk_is_broken(tmp_path, state):
+    from safetensors.torch import save_file
+
+    store = Checkpoints(tmp_path)
+    save_file({"x": torch.zeros(1)}, store.partial_path("k"), metadata={"about": json.dumps({"state": state})})
+    with pytest.raises(BenchError, match="is broken"):
+        store.load_partial("k")
+
+
 def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     store = Checkpoints(tmp_path)
-    store.save("k", {"x": torch.ones(3)}, ABOUT)
-    store.save_partial("k", {"epoch": 1})
+    store.save(TRAINED, {"weight": torch.ones(3)}, ABOUT)
+    store.save_partial(TRAINED, {"epoch": 1})
     with monkeypatch.context() as patch:
         fill_disk(patch)
-        for save in (lambda: store.save("k", {"x": torch.zeros(3)}, ABOUT), lambda: store.save_partial("k", {})):
-            with pytest.raises(BenchError, match="can't write .*k.*safetensors: No space left on device"):
+        for save in (
+            lambda: store.save(TRAINED, {"weight": torch.zeros(3)}, ABOUT),
+            lambda: store.save_partial(TRAINED, {}),
+        ):
+            with pytest.raises(BenchError, match=f"can't write .*{TRAINED}.*safetensors: No space left on device"):
                 save()
-    assert torch.equal(store.load("k")[0]["x"], torch.ones(3))
-    assert store.load_partial("k") == {"epoch": 1}
+    assert torch.equal(store.load(TRAINED)[0]["weight"], torch.ones(3))
+    assert store.load_partial(TRAINED) == {"epoch": 1}
     assert len(list(tmp_path.iterdir())) == 2
 
 
