@@ -68,4 +68,6 @@ def notes(group: Group) -> list[str]:
 
 def failures(group: Group) -> list[str]:
     """A line a failed cell."""
-    return [f"{row.label}, seed {seed}: failed: {error}" for row in group.rows for seed, error in row.failed]
+    return [
+        f"{row.label}, seed {seed}: failed: {error} ({key})" for row in group.rows for seed, error, key in row.failed
+    ]

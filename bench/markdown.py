@@ -20,7 +20,8 @@ def leaderboard(records: Sequence[Record]) -> str:
         for table in tables(group, " "):
             lines += ["", *_table(table, group.rows)]
         lines += [f"\n{escape(line)}" for line in failures(group)]
-        lines += ["", "Commands:", "", *(f"- {escape(row.label)}: {code(row.command)}" for row in group.rows)]
+        lines += ["", "Commands, with the keys that `bench show` takes:", ""]
+        lines += [f"- {escape(row.label)}: {code(row.command)} ({escape(', '.join(row.keys))})" for row in group.rows]
     return "\n".join(lines) + "\n"
 
 

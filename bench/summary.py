@@ -24,14 +24,16 @@ class Row:
 
     `levels` and `score` hold only what was measured. `p5`, `worst` (first-stage chips), `yield_share`
     and `ekl` belong to the group's top level, each the mean over seeds; `cost` too.
+    `failed`: (seed, error, key); `keys`: of the records that `command` remakes.
     `rank` None: not ranked, since a level or a measure of spread is missing.
     """
 
     label: str
     trained_on: str
     seeds: tuple[int, ...]
-    failed: tuple[tuple[int, str], ...]
+    failed: tuple[tuple[int, str, str], ...]
     command: str
+    keys: tuple[str, ...]
     levels: Mapping[float, Interval]
     clean: float | None = None
     score: Interval | None = None
@@ -176,8 +178,9 @@ def _row(label: str, records: Sequence[Record], scored: Sequence[float], tail: i
         "label": label,
         "trained_on": "ideal" if t["device"] == "ideal" else f"{plain(t['device'])} {t['level']:g}",
         "seeds": tuple(_seed(r) for r in done),
-        "failed": tuple((_seed(r), plain(r["error"])) for r in records if r["status"] != "done"),
+        "failed": tuple((_seed(r), plain(r["error"]), plain(r["key"])) for r in records if r["status"] != "done"),
         "command": command(done or records),
+        "keys": tuple(plain(r["key"]) for r in done or records),
     }
     if not done:
         return Row(**common, levels={}, cost={})

@@ -26,12 +26,12 @@ def render(records: Sequence[Record], console: Console) -> None:
             console.print(Text(line, style="dim"))
         for row in group.rows:
             # Unwrapped, so that it can be copied.
-            console.print(Text(f"{row.label}: {row.command}"), soft_wrap=True)
+            console.print(Text(f"{row.label}: {row.command}  ({', '.join(row.keys)})"), soft_wrap=True)
         console.print()
 
 
 def sweep_table(record: Record) -> Table:
-    """One record's sweep, a row a level."""
+    """One record's sweep, a row a level; below it the key that `bench show` takes."""
     names = ("level", "mean", "± 95%", "std", "p5", "worst", "yield", "chips", "EKL")
     rows = []
     for level in sorted(record["levels"], key=lambda found: found["level"]):
@@ -44,7 +44,9 @@ def sweep_table(record: Record) -> Table:
     t = e["training"]
     parts = [t["method"], t["task"], e["device"], e["preset"], f"{task['metric']} in {task['unit']}"]
     clean = "failed" if record["status"] != "done" else f"clean {number(record['clean'])}"
-    return _rich(" · ".join(map(plain, [*parts, clean])), names, rows, ())
+    table = _rich(" · ".join(map(plain, [*parts, clean])), names, rows, ())
+    table.caption, table.caption_justify = Text(f"key {plain(record['key'])}"), "left"
+    return table
 
 
 def _rich(title: str | None, names: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[str]) -> Table:

@@ -138,6 +138,15 @@ def test_show_prints_a_record(done, cli):
         assert word in ended.out
 
 
+def test_the_key_that_show_takes_stands_beside_every_record(done, cli):
+    (record,) = records(done / "results").values()
+    ran, reported = cli(*CELL, "--results", done / "results"), cli("report", "--results", done / "results")
+    assert f"key {record['key']}\n" in re.sub(" +\n", "\n", ran.out)
+    line = f"{record['command']}  ({record['key']})\n"
+    assert line in ran.out and line in reported.out
+    assert f"`{record['command']}` ({record['key']})\n" in (done / "results" / "LEADERBOARD.md").read_text()
+
+
 def test_validate_sweeps_the_validation_split(done, cli):
     (record,) = records(done / "results").values()
     ended = cli("validate", record["training_key"][:8], "--device", "rram", "--levels", "0,.5", "--chips", "2")

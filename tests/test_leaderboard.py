@@ -210,11 +210,13 @@ def test_a_failed_cell_is_shown_and_counts_for_nothing():
     (alone,) = summary(records[:2])
     a = next(row for row in group.rows if row.label == "a")
     assert a.score == alone.rows[0].score
-    assert a.failed == ((2, "out of memory"),)
+    assert a.failed == ((2, "out of memory", records[2]["key"]),)
+    assert a.keys == (records[0]["key"], records[1]["key"])
     assert rank_of(group)["b"] == "failed"
     assert group.rows[-1].label == "b"
     text = printed(records)
-    assert "b, seed 0: failed: disk full" in text
+    assert f"b, seed 0: failed: disk full ({records[3]['key']})" in text
+    assert f"--seed 0,1  ({records[0]['key']}, {records[1]['key']})" in text
     frame = table(records)
     lost = frame[frame["status"] == "failed"]
     assert len(lost) == 6
@@ -324,6 +326,7 @@ def test_the_terminal_shows_ranks_commands_and_the_sweep():
     out = io.StringIO()
     Console(file=out, width=100).print(terminal.sweep_table(record("mtrd", 2.0)))
     assert "clean 90.50" in out.getvalue()
+    assert f"key {record('mtrd', 2.0)['key']}" in out.getvalue()
     assert len([line for line in out.getvalue().splitlines() if re.match(r"^\s*0(\.\d)?\s", line)]) == 3
 
 
