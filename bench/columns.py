@@ -54,15 +54,20 @@ def notes(group: Group) -> list[str]:
     better = "higher" if group.higher_is_better else "lower"
     levels = ", ".join(f"{level:g}" for level in group.scored)
     loss_unit = "points" if group.unit == "%" else group.unit
+    tail = "chip" if group.tail_chips == 1 else f"{group.tail_chips} chips"
     lines = [
         f"{group.metric} in {group.unit}, {better} is better; score: mean over {group.axis} at {levels}; {STATED}.",
-        f"p5 and worst: of the first {group.tail_chips} chips; yield: chips at most {stats.YIELD_LOSS:g} {loss_unit} "
-        "worse than the method's clean digital network.",
+        f"p5 and worst: of the first {tail}; yield: chips at most {stats.YIELD_LOSS:g} {loss_unit} worse than the "
+        "method's clean digital network.",
     ]
     conditional = sorted({seed for row in group.rows if row.conditional for seed in row.seeds})
     if conditional:
         seeds = f"seed {conditional[0]}" if len(conditional) == 1 else "the one seed that two methods share"
         lines.append(f"† conditional on {seeds}: training luck is not in the interval.")
+    if not group.random and any(row.tied and row.conditional for row in group.rows):
+        lines.append(
+            "Chips differ at no level: one seed leaves nothing to tell methods apart by, so they share a rank."
+        )
     return lines
 
 

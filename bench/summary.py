@@ -53,7 +53,8 @@ class Group:
     """Rows that may be compared: same preset, task, network, device, time and test samples.
 
     `levels`: all that any row has; `scored`: the levels that the score averages (the set that most
-    records have, normally the device's own). `tail_chips`: number of chips behind p5 and worst.
+    records have, normally the device's own). `random`: can chips differ
+    at any level? `tail_chips`: number of chips behind p5 and worst.
     """
 
     preset: str
@@ -67,6 +68,7 @@ class Group:
     axis: str
     levels: tuple[float, ...]
     scored: tuple[float, ...]
+    random: bool
     tail_chips: int
     rows: tuple[Row, ...]
 
@@ -144,9 +146,10 @@ def _group(records: Sequence[Record]) -> Group:
         metric=plain(task["metric"]),
         unit=plain(task["unit"]),
         higher_is_better=task["higher_is_better"],
-        axis=f"{plain(axis['name'])} ({plain(axis['unit'])})",
+        axis=plain(axis["name"]) + (f" ({plain(axis['unit'])})" if axis["unit"] else ""),
         levels=tuple(sorted({level for r in done or records for level in _levels(r)})),
         scored=scored,
+        random=any(len(level["chips"]) > 1 for r in done for level in r["levels"]),
         tail_chips=tail,
         rows=tuple(rows),
     )

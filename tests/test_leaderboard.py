@@ -166,6 +166,36 @@ def test_lower_is_better_turns_everything_round():
     assert rank_of(group) == {"b": "1†", "a": "2†"}
 
 
+def ideal(method: str, score: float, seed: int = 0) -> dict:
+    """A cell on a device whose chips can't differ."""
+    made = record(method, device="ideal", train={"device": "ideal"}, levels=[0.0], seed=seed)
+    made["axis"] = {"name": "none", "unit": ""}
+    made["levels"][0]["chips"] = [score]
+    return made
+
+
+def test_without_chips_that_differ_one_seed_ranks_nobody():
+    records = [ideal("a", 99.01), ideal("b", 99.0), ideal("c", 98.99)]
+    (group,) = summary(records)
+    assert rank_of(group) == {"a": "1=†", "b": "1=†", "c": "1=†"}
+    assert [row.label for row in group.rows] == ["a", "b", "c"]
+    first, tails, _, why = columns.notes(group)
+    assert "score: mean over none at 0;" in first
+    assert "of the first chip;" in tails
+    assert why.startswith("Chips differ at no level")
+    (group,) = summary([record("a"), record("b")])
+    assert len(columns.notes(group)) == 3
+
+
+def test_without_chips_that_differ_seeds_still_rank():
+    records = [ideal(m, score + 0.1 * s, s) for m, score in (("a", 90.0), ("b", 80.0)) for s in (0, 1, 2)]
+    for r in records[3:]:
+        r["levels"][0]["chips"][0] += 0.03 * r["evaluation"]["training"]["seed"]
+    (group,) = summary(records)
+    assert rank_of(group) == {"a": "1", "b": "2"}
+    assert not [note for note in columns.notes(group) if "differ at no level" in note]
+
+
 def test_several_seeds_are_one_row_and_not_conditional():
     records = [record(m, drop, seed=s) for m, drop in (("a", 5.0), ("b", 9.0)) for s in (0, 1, 2)]
     (group,) = summary(records)
