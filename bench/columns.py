@@ -27,7 +27,7 @@ def tables(group: Group, joint: str) -> list[list[Column]]:
     def cost(name: str) -> Column:
         return name.replace("_", joint), lambda r: f"{r.cost[name]:,.0f}" if r.cost else MISSING
 
-    top = f"{joint}at {group.scored[-1]:g}"
+    top = f"{joint}at {group.levels[-1]:g}"
     method: Column = ("method", lambda r: r.label)
     scores: list[Column] = [
         ("rank", rank),
@@ -52,7 +52,7 @@ def tables(group: Group, joint: str) -> list[list[Column]]:
 def notes(group: Group) -> list[str]:
     """What a reader must know to read the numbers."""
     better = "higher" if group.higher_is_better else "lower"
-    levels = ", ".join(f"{level:g}" for level in group.scored)
+    levels = ", ".join(f"{level:g}" for level in group.levels)
     loss_unit = "points" if group.unit == "%" else group.unit
     tail = "chip" if group.tail_chips == 1 else f"{group.tail_chips} chips"
     lines = [

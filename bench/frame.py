@@ -62,7 +62,7 @@ def rows(record: Record) -> Iterator[dict[str, Any]]:
         "budget": json.dumps(t["budget"], sort_keys=True),
     }
     found = {level["level"]: level for level in record["levels"]}
-    for level in sorted({*found, *e["levels"]}):
+    for level in sorted(e["levels"]):
         numbers = measured(record, found[level]) if level in found else {"chips": 0}
         yield common | {"level": level} | numbers
 

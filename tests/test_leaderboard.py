@@ -260,23 +260,18 @@ def test_a_failure_goes_away_when_the_seed_is_done():
     assert group.rows[0].seeds == (0,)
 
 
-def test_a_missing_level_is_a_dash_and_has_no_score():
-    (group,) = summary([record("a"), record("b", 5.0), record("c", 1.0, levels=[0.0, 0.1])])
-    c = next(row for row in group.rows if row.label == "c")
-    assert c.score is None and c.rank is None
-    assert rank_of(group) == {"b": "1†", "a": "2†", "c": "—"}
-    text = markdown.leaderboard([record("a"), record("b"), record("c", levels=[0.0, 0.1])])
-    line = next(line for line in text.splitlines() if "| c |" in line)
-    assert line.startswith("| — | c | — | 90.50 | 90.00 | ") and line.endswith("| — |")
-
-
-def test_an_extra_level_of_one_record_takes_no_score_from_the_others():
-    wide = record("wide", 1.0)
-    wide["levels"].append({"level": 0.3, "chips": [10.0] * 10, "first_stage": 10, "ekl": None, "samples": None})
-    (group,) = summary([record("a"), record("b"), wide])
-    assert group.levels == (0.0, 0.1, 0.2, 0.3)
-    assert group.scored == LEVELS
-    assert rank_of(group)["wide"] == "1†"
+def test_runs_over_other_levels_are_another_table():
+    """A score is a mean over levels: nobody else's record may change which, or be compared over others."""
+    own = [record("a", preset="quick*"), record("b", 5.0, preset="quick*")]
+    few = [record(m, 1.0, preset="quick*", levels=[0.0, 0.1]) for m in ("c", "d", "e")]
+    alone, both = summary(own), summary(few + own)
+    assert [g.levels for g in both] == [LEVELS[:2], LEVELS]
+    assert both[1] == alone[0]
+    assert rank_of(both[1]) == {"b": "1†", "a": "2†"}
+    assert [g.title.rpartition(" · ")[2] for g in both] == ["levels 0, 0.1", "levels 0, 0.1, 0.2"]
+    assert len({g.slug for g in both}) == 2 and max(len(g.slug) for g in both) < 60
+    frame = table(few)
+    assert sorted(set(frame["level"])) == [0.0, 0.1]
 
 
 def test_one_chip_by_wish_has_no_interval_and_no_rank():
@@ -367,14 +362,14 @@ def test_importing_the_tables_imports_no_torch():
 
 
 def test_the_plot_has_a_line_and_a_band_a_method_and_names_its_units():
-    (group,) = summary([record("a", 2.0), record("b", 9.0), failed("c"), record("part", levels=[0.0, 0.1])])
+    (group,) = summary([record("a", 2.0), record("b", 9.0), failed("c"), record("d", 5.0)])
     figure = metric_versus_level(group)
     (axes,) = figure.axes
     assert len(axes.lines) == 3
     assert len(axes.collections) == 3
     assert axes.get_xlabel() == "sigma (std of ln w)"
     assert axes.get_ylabel() == "accuracy (%)"
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b", "part"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "d", "b"]
     caption = figure.get_supxlabel()
     assert "20 chips" in caption and "seed 0" in caption and "quick" in caption
     drawn = sorted(tuple(line.get_ydata()) for line in axes.lines)
