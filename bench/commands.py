@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from bench import fast, leaderboard, plan
+from bench import fast, leaderboard, plan, terminal
 from bench.errors import BenchError
 from bench.progress import Monitor
 from bench.runner import Runner, title
@@ -45,14 +45,13 @@ def run(
     for cell in cells:
         try:
             record = runner.run(cell, _command(cell, request, settings), force)
+            console.print(terminal.sweep_table(record))
         except Exception as error:
             errors.append(error)
             if len(cells) > 1:
                 reason = " ".join(str(error).split()) or type(error).__name__
                 monitor.say(f"FAILED {title(cell.evaluation.training, cell.evaluation.device)}: {reason}")
             log.debug("", exc_info=True)
-            continue
-        console.print(leaderboard.sweep_table(record))
     records: list[dict[str, Any]] = []
     with suppress(BenchError) if errors else nullcontext():  # the first error is the one to tell
         records, warnings, _ = leaderboard.remake(results)
@@ -60,7 +59,7 @@ def run(
             log.warning("%s", warning)
     if errors and len(cells) == 1:
         raise errors[0]
-    leaderboard.render(_alike(records, {cell.evaluation.key for cell in cells}), console)
+    terminal.render(_alike(records, {cell.evaluation.key for cell in cells}), console)
     console.print(f"records, leaderboard and plots: {results}", highlight=False, soft_wrap=True)
     return 2 if errors else 0
 
@@ -161,7 +160,7 @@ def report(results: Path) -> int:
         raise BenchError(f"no records in {results}: run `bench run` first, or name another folder with --results")
     check_writable(results)
     records, warnings, written = leaderboard.remake(results)
-    leaderboard.render(records, console)
+    terminal.render(records, console)
     console.print("written: " + ", ".join(map(str, written)), highlight=False, soft_wrap=True)
     for warning in warnings:
         log.warning("%s", warning)
@@ -175,7 +174,7 @@ def show(key: str, results: Path) -> None:
         raise BenchError(f"no record {key} in {results}/records; `bench report` lists the keys")
     record = read_record(path)
     console = Console()
-    console.print(leaderboard.sweep_table(record))
+    console.print(terminal.sweep_table(record))
     console.print_json(data={k: v for k, v in record.items() if k not in ("levels",)})
 
 

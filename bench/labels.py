@@ -79,6 +79,11 @@ def number(value: float | None, digits: int = 2) -> str:
     return f"{value:.{digits}f}" if abs(value) < 10_000 else f"{value:.4g}"
 
 
+def percent(share: float | None) -> str:
+    """A share of 0 to 1; a dash for what is missing."""
+    return MISSING if share is None else f"{100 * share:.0f}%"
+
+
 def spread(found: Interval | None, joint: str = " ") -> str:
     """Mean ± half-width; the bare mean where chips can't differ, '± ?' where nobody knows how they do."""
     if found is None:

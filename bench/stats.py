@@ -156,12 +156,18 @@ def _difference(a: Sample, b: Sample) -> Sample:
 
 
 def _test(d: Sample) -> Difference:
-    """Two-sided test of mean 0, dual to `interval`: p < .05 exactly where the interval excludes 0."""
+    """Two-sided test of mean 0, dual to `interval`: p < .05 exactly where the interval excludes 0.
+
+    Equal differences show no spread to Student's t; what n of them say is the sign test's p = 2^(1 - n).
+    So a single difference says nothing.
+    """
     mean, low, high = interval(d.values, d.first_stage)
     half = high - mean
-    # Differences that rounding alone made are none.
     if half < 1e-9:
-        return Difference(mean, low, high, 1.0 if abs(mean) < 1e-9 else 0.0)
+        # Differences that rounding alone made are none.
+        p = 1.0 if abs(mean) < 1e-9 else 2.0 ** (1 - len(d.values))
+        half = 0.0 if p < ALPHA or abs(mean) < 1e-9 else math.inf
+        return Difference(mean, mean - half, mean + half, p)
     dof = max(2, min(d.first_stage, len(d.values))) - 1
     t = abs(mean) / half * t_quantile(dof)
     return Difference(mean, low, high, 2 * float(stdtr(dof, -t)))

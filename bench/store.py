@@ -7,7 +7,7 @@ records are JSON. Neither can carry code.
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,18 +16,13 @@ from filelock import FileLock
 
 from bench.errors import BenchError
 from bench.files import write_bytes
+from bench.labels import plain
+from bench.shape import CHECKPOINT, check, check_record
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 RECORD_SCHEMA = 1
-# What every reader of a record relies on: part of the record -> fields in it.
-NEEDED = {
-    "": "key status clean levels cost environment command",
-    "task": "dataset metric unit higher_is_better",
-    "evaluation": "device levels preset time_s",
-    "evaluation.training": "task network width method settings device level seed",
-}
 
 
 def home() -> Path:
@@ -76,7 +71,7 @@ class Checkpoints:
 
     def load(self, key: str) -> tuple[dict[str, "Tensor"], dict[str, Any]] | None:
         """(tensors, about) of a finished training, None if there is none. BenchError if broken."""
-        return _load(self.path(key), ("training", "cost", "lineage", "analog", "environment"))
+        return _load(self.path(key), lambda tensors, about: _finished(key, tensors, about))
 
     def find(self, start: str) -> dict[str, Any]:
         """What is known about the one finished training whose key starts so. BenchError if there isn't one."""
@@ -98,8 +93,7 @@ class Checkpoints:
 
     def load_partial(self, key: str) -> Any | None:
         """The resume point, or None. BenchError if broken."""
-        found = _load(self.partial_path(key), ("state",))
-        return None if found is None else _unpack(found[1]["state"], found[0])
+        return _load(self.partial_path(key), lambda tensors, about: _unpack(about["state"], tensors))
 
 
 def misfit(path: Path, error: Exception) -> BenchError:
@@ -124,7 +118,8 @@ def _write(path: Path, data: bytes) -> None:
         raise BenchError(f"can't write {path}: {reason}; make room or choose another folder, then go on") from None
 
 
-def _load(path: Path, needed: tuple[str, ...]) -> tuple[dict[str, "Tensor"], dict[str, Any]] | None:
+def _load(path: Path, read: Callable[[dict[str, "Tensor"], Any], Any]) -> Any | None:
+    """What `read` makes of (tensors, about), None if there is no file. BenchError if either is broken."""
     from safetensors import SafetensorError, safe_open
 
     if not path.exists():
@@ -132,12 +127,22 @@ def _load(path: Path, needed: tuple[str, ...]) -> tuple[dict[str, "Tensor"], dic
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {})["about"])
-            for name in needed:
-                about[name]
-            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118
-    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+            return read({name: file.get_tensor(name) for name in file.keys()}, about)  # noqa: SIM118
+    except (SafetensorError, KeyError, TypeError, ValueError, RecursionError, OSError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
         raise BenchError(f"checkpoint {path} is broken ({reason}); delete it to train again") from None
+
+
+def _finished(key: str, tensors: dict[str, "Tensor"], about: Any) -> tuple[dict[str, "Tensor"], dict[str, Any]]:
+    """Both, if they are of that training and whole."""
+    from bench.spec import key_of
+
+    check(about, CHECKPOINT)
+    if (other := key_of(about["training"])) != key:
+        raise ValueError(f"it holds training {other}")
+    if lacking := sorted(set(about["analog"]) - set(tensors)):
+        raise ValueError(f"analog {lacking[0]!r} is none of its tensors")
+    return tensors, about
 
 
 def _pack(value: Any, tensors: dict[str, "Tensor"]) -> Any:
@@ -195,6 +200,16 @@ class Records:
         path = self.find(key)
         return None if path is None else read_record(path)
 
+    def load_all(self) -> tuple[list[dict[str, Any]], list[str]]:
+        """(records, one-line warnings): a file that can't be used is a warning, and the others go on."""
+        records, warnings = [], []
+        for path in sorted(self.folder.glob("[!.]*.json")):  # a dot file is one that is being written
+            try:
+                records.append(read_record(path))
+            except BenchError as error:
+                warnings.append(plain(error))
+        return records, warnings
+
     def save(self, record: Mapping[str, Any]) -> Path:
         """Write a record atomically. A failure never replaces a finished record."""
         path = self.path(record)
@@ -208,22 +223,16 @@ def read_record(path: Path) -> dict[str, Any]:
     """Parse and check one record file. BenchError names the file and what to do."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        if (schema := record["schema"]) > RECORD_SCHEMA:
+        json.dumps(record, allow_nan=False, ensure_ascii=False).encode()  # no NaN, no half characters
+        schema = record.get("schema") if isinstance(record, dict) else None
+        if isinstance(schema, int) and schema > RECORD_SCHEMA:
             raise BenchError(f"record {path} has schema {schema}, newer than {RECORD_SCHEMA}: update cim-bench")
-        for part, names in NEEDED.items():
-            found = record
-            for step in part.split("."):
-                found = found[step] if step else found
-            for name in names.split():
-                found[name]
-        for level in record["levels"]:
-            if not level["chips"] or not all(isinstance(v, int | float) for v in level["chips"]):
-                raise ValueError("a level without chips")
+        check_record(record)
         return record
     except BenchError:
         raise
     except OSError as error:
         raise BenchError(f"can't read record {path}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
+    except (ValueError, RecursionError) as error:
+        reason = str(error).partition("\n")[0]
         raise BenchError(f"record {path} is broken ({reason}); delete it and run the cell again") from None

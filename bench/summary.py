@@ -1,8 +1,9 @@
 """What the leaderboard says: records gathered into groups that may be compared, ranked within each.
 
-Numbers only; bench/leaderboard.py and bench/plots.py show them. Imports neither torch nor pandas.
+Numbers only; columns.py, frame.py and plots.py show them. Imports neither torch nor pandas.
 """
 
+import hashlib
 import math
 import re
 from collections import Counter, defaultdict
@@ -22,16 +23,18 @@ COSTS = ("epochs", "samples", "seconds", "teacher_samples", "teacher_seconds")
 class Row:
     """One method variant in a group, over its seeds.
 
-    `levels` and `score` hold only what was measured. `p5`, `worst` (first-stage chips), `yield_share`
+    Without `levels` and `score` if all seeds failed. `p5`, `worst` (first-stage chips), `yield_share`
     and `ekl` belong to the group's top level, each the mean over seeds; `cost` too.
-    `rank` None: not ranked, since a level or a measure of spread is missing.
+    `failed`: (seed, error, key); `keys`: of the records that `command` remakes.
+    `rank` None: not ranked, since it failed or a measure of spread is missing.
     """
 
     label: str
     trained_on: str
     seeds: tuple[int, ...]
-    failed: tuple[tuple[int, str], ...]
+    failed: tuple[tuple[int, str, str], ...]
     command: str
+    keys: tuple[str, ...]
     levels: Mapping[float, Interval]
     clean: float | None = None
     score: Interval | None = None
@@ -48,10 +51,10 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Rows that may be compared: same preset, task, network, device, time and test samples.
+    """Rows that may be compared: same preset, task, network, device, time, test samples and levels.
 
-    `levels`: all that any row has; `scored`: the levels that the score averages (the set that most
-    records have, normally the device's own). `tail_chips`: number of chips behind p5 and worst.
+    The score averages the `levels`; runs of an untouched preset have the device's own. `random`: can
+    chips differ at any of them? `tail_chips`: number of chips behind p5 and worst.
     """
 
     preset: str
@@ -64,7 +67,7 @@ class Group:
     higher_is_better: bool
     axis: str
     levels: tuple[float, ...]
-    scored: tuple[float, ...]
+    random: bool
     tail_chips: int
     rows: tuple[Row, ...]
 
@@ -72,7 +75,8 @@ class Group:
     def title(self) -> str:
         """A heading."""
         subset = f" · {self.test_samples} test samples" if self.test_samples is not None else ""
-        return f"{self.preset} · {self.task} · {self.network} · {self.device}{subset}"
+        levels = f" · levels {', '.join(f'{level:g}' for level in self.levels)}" if self._touched else ""
+        return f"{self.preset} · {self.task} · {self.network} · {self.device}{subset}{levels}"
 
     @property
     def slug(self) -> str:
@@ -80,7 +84,15 @@ class Group:
         parts = [self.preset, self.task, self.network, self.device]
         if self.test_samples is not None:
             parts.append(f"n{self.test_samples}")
+        if self._touched:
+            # Short, however many levels there are.
+            parts.append(hashlib.sha256(repr(self.levels).encode()).hexdigest()[:8])
         return re.sub(r"[^A-Za-z0-9_.-]+", "_", "-".join(parts)).lstrip(".")
+
+    @property
+    def _touched(self) -> bool:
+        """Does the preset carry a star? Then groups may differ in nothing but their levels."""
+        return self.preset.endswith("*")
 
 
 def order(record: Record) -> tuple:
@@ -113,27 +125,23 @@ def _group_key(record: Record) -> tuple:
     place = PRESET_ORDER.index(e["preset"]) if e["preset"] in PRESET_ORDER else len(PRESET_ORDER)
     time_s, samples = (-1 if e[name] is None else e[name] for name in ("time_s", "test_samples"))
     task, network = (t["task"], t["task_version"]), (t["network"], t["width"])
-    return (place, e["preset"], task, network, (e["device"], e["device_version"], time_s), samples)
+    return (place, e["preset"], task, network, (e["device"], e["device_version"], time_s), samples, _levels(record))
 
 
 def _group(records: Sequence[Record]) -> Group:
-    e, task = records[0]["evaluation"], records[0]["task"]
+    e, task, axis = (records[0][name] for name in ("evaluation", "task", "axis"))
     t = e["training"]
     done = [r for r in records if r["status"] == "done"]
-    level_sets = Counter(_levels(r) for r in done or records)
-    scored = max(level_sets, key=lambda levels: (level_sets[levels], len(levels), levels))
     tail = min((level["first_stage"] for r in done for level in r["levels"] if len(level["chips"]) > 1), default=1)
 
     variants = defaultdict(list)
     for record in records:
         variants[variant_key(record)].append(record)
-    members = [_one_a_seed(rows, scored) for rows in variants.values()]
+    members = [_one_a_seed(rows) for rows in variants.values()]
     names = labels([rows[0] for rows in members])
-    rows = [_row(label, m, scored, tail, task["higher_is_better"]) for label, m in zip(names, members, strict=True)]
-    samples = [_samples(m, scored) for m in members]
-    rows = _ranked(rows, samples, task["higher_is_better"])
+    rows = [_row(label, m, tail, task["higher_is_better"]) for label, m in zip(names, members, strict=True)]
+    rows = _ranked(rows, [_samples(m) for m in members], task["higher_is_better"])
 
-    axis = next((r["axis"] for r in records if r.get("axis")), None)
     return Group(
         preset=plain(e["preset"]),
         task=plain(t["task"]) + version_label(t["task_version"]),
@@ -143,25 +151,23 @@ def _group(records: Sequence[Record]) -> Group:
         metric=plain(task["metric"]),
         unit=plain(task["unit"]),
         higher_is_better=task["higher_is_better"],
-        axis=f"{plain(axis['name'])} ({plain(axis['unit'])})" if axis else "level of device variation",
-        levels=tuple(sorted({level for r in done or records for level in _levels(r)})),
-        scored=scored,
+        axis=plain(axis["name"]) + (f" ({plain(axis['unit'])})" if axis["unit"] else ""),
+        levels=_levels(records[0]),
+        random=any(len(level["chips"]) > 1 for r in done for level in r["levels"]),
         tail_chips=tail,
         rows=tuple(rows),
     )
 
 
 def _levels(record: Record) -> tuple[float, ...]:
-    found = [level["level"] for level in record["levels"]] or record["evaluation"]["levels"]
-    return tuple(sorted(set(found)))
+    return tuple(sorted(map(float, record["evaluation"]["levels"])))
 
 
-def _one_a_seed(records: Sequence[Record], scored: Sequence[float]) -> list[Record]:
-    """Of several evaluations of the same weights the one that covers most: finished, levels, chips."""
+def _one_a_seed(records: Sequence[Record]) -> list[Record]:
+    """Of several evaluations of the same weights the one that tells most: finished, most chips."""
 
     def merit(record: Record) -> tuple:
-        covered = sum(level["level"] in scored for level in record["levels"])
-        return record["status"] == "done", covered, sum(len(lv["chips"]) for lv in record["levels"]), record["key"]
+        return record["status"] == "done", sum(len(level["chips"]) for level in record["levels"]), record["key"]
 
     seeds = defaultdict(list)
     for record in records:
@@ -169,7 +175,7 @@ def _one_a_seed(records: Sequence[Record], scored: Sequence[float]) -> list[Reco
     return [max(seeds[seed], key=merit) for seed in sorted(seeds)]
 
 
-def _row(label: str, records: Sequence[Record], scored: Sequence[float], tail: int, higher: bool) -> Row:
+def _row(label: str, records: Sequence[Record], tail: int, higher: bool) -> Row:
     """Everything but the rank. `records`: one a seed."""
     t = records[0]["evaluation"]["training"]
     done = [r for r in records if r["status"] == "done"]
@@ -177,27 +183,28 @@ def _row(label: str, records: Sequence[Record], scored: Sequence[float], tail: i
         "label": label,
         "trained_on": "ideal" if t["device"] == "ideal" else f"{plain(t['device'])} {t['level']:g}",
         "seeds": tuple(_seed(r) for r in done),
-        "failed": tuple((_seed(r), plain(r["error"])) for r in records if r["status"] != "done"),
+        "failed": tuple((_seed(r), plain(r["error"]), plain(r["key"])) for r in records if r["status"] != "done"),
         "command": command(done or records),
+        "keys": tuple(plain(r["key"]) for r in done or records),
     }
     if not done:
         return Row(**common, levels={}, cost={})
-    by_level = {level: _at(done, level) for level in sorted({lv for r in done for lv in _levels(r)})}
-    top = by_level.get(scored[-1], [])
+    by_level = {level: _at(done, level) for level in _levels(done[0])}
+    top = by_level[max(by_level)]
     # Of chips that met all samples: the others' values have their samples' luck too.
-    whole = [(r, found) for r, found in top if found.get("samples") is None]
+    whole = [(r, found) for r, found in top if found["samples"] is None]
     sizes = [len(found["chips"]) for level in by_level.values() for _, found in level if len(found["chips"]) > 1]
     return Row(
         **common,
         levels={level: _over_seeds(found) for level, found in by_level.items()},
         clean=_mean([r["clean"] for r in done]),
-        score=_score(done, scored),
+        score=_score(done),
         p5=_mean([stats.fifth_percentile(f["chips"][:tail], higher) for _, f in whole]),
         worst=_mean([stats.worst(f["chips"][:tail], higher) for _, f in whole]),
         yield_share=_mean([stats.yield_share(f["chips"], r["clean"], stats.YIELD_LOSS, higher) for r, f in whole]),
-        ekl=_mean([f["ekl"] for _, f in top if f.get("ekl") is not None]),
+        ekl=_mean([f["ekl"] for _, f in top if f["ekl"] is not None]),
         chips=(min(sizes, default=1), max(sizes, default=1)),
-        cost={name: _mean([r["cost"].get(name) or 0 for r in done]) or 0 for name in COSTS},
+        cost={name: _mean([r["cost"][name] for r in done]) or 0 for name in COSTS},
     )
 
 
@@ -210,7 +217,7 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def _at(records: Sequence[Record], level: float) -> list[tuple[Record, Record]]:
-    """(record, its entry for that level) of the records that have the level."""
+    """(record, its entry for that level)."""
     return [(r, found) for r in records for found in r["levels"] if found["level"] == level]
 
 
@@ -220,31 +227,24 @@ def _over_seeds(found: Sequence[tuple[Record, Record]]) -> Interval:
     return stats.seeds_interval([level["chips"] for _, level in found])
 
 
-def _complete(records: Sequence[Record], scored: Sequence[float]) -> list[tuple[Record, list[Record]]]:
-    """(record, its scored levels) of the finished records that have them all."""
-    picked = [(r, [lv for lv in r["levels"] if lv["level"] in scored]) for r in records if r["status"] == "done"]
-    return [(r, levels) for r, levels in picked if len(levels) == len(scored)]
+def _sample(record: Record) -> Sample:
+    levels = record["levels"]
+    return stats.chip_scores([level["chips"] for level in levels], [level["first_stage"] for level in levels])
 
 
-def _sample(levels: Sequence[Record]) -> Sample:
-    return stats.chip_scores([lv["chips"] for lv in levels], [lv["first_stage"] for lv in levels])
+def _unknown(record: Record) -> bool:
+    return any(unmeasured_spread(record, level) for level in record["levels"])
 
 
-def _samples(records: Sequence[Record], scored: Sequence[float]) -> dict[int, Sample]:
+def _samples(records: Sequence[Record]) -> dict[int, Sample]:
     """Seed -> chip scores, of the records that can be ranked."""
-    complete = _complete(records, scored)
-    known = [(r, lvs) for r, lvs in complete if not any(unmeasured_spread(r, level) for level in lvs)]
-    return {_seed(r): _sample(levels) for r, levels in known}
+    return {_seed(r): _sample(r) for r in records if r["status"] == "done" and not _unknown(r)}
 
 
-def _score(records: Sequence[Record], scored: Sequence[float]) -> Interval | None:
-    complete = _complete(records, scored)
-    if not complete:
-        return None
-    chips = [[level["chips"] for level in levels] for _, levels in complete]
-    found = stats.score_interval(chips, [_sample(levels) for _, levels in complete])
-    unknown = len(complete) == 1 and any(unmeasured_spread(complete[0][0], level) for level in complete[0][1])
-    return Interval(found.mean, math.nan, math.nan) if unknown else found
+def _score(done: Sequence[Record]) -> Interval:
+    chips = [[level["chips"] for level in r["levels"]] for r in done]
+    found = stats.score_interval(chips, [_sample(r) for r in done])
+    return Interval(found.mean, math.nan, math.nan) if len(done) == 1 and _unknown(done[0]) else found
 
 
 def _ranked(rows: Sequence[Row], samples: Sequence[Mapping[int, Sample]], higher: bool) -> list[Row]:

@@ -118,12 +118,33 @@ def test_the_command_in_a_record_makes_it_again(done, cli, tmp_path):
     assert second["levels"] == first["levels"]
 
 
+def test_part_of_the_test_set_for_each_chip_leaves_out_the_tails(done, cli):
+    results = done / "part"
+    ended = cli(*CELL, "--samples-per-chip", "64", "--results", results)
+    assert (ended.code, records(results)["nominal"]["levels"][1]["samples"]) == (0, 64)
+    shown = cli("show", records(results)["nominal"]["key"], "--results", results)
+    assert shown.code == 0
+    for table in (ended.out, shown.out):
+        (row,) = re.findall(r"^ *0\.1 .*$", table, re.MULTILINE)
+        _, _, _, _, *tails, chips, ekl = row.split()
+        assert (tails, chips, ekl) == (["—", "—", "—"], "2", "—")
+
+
 def test_show_prints_a_record(done, cli):
     (record,) = records(done / "results").values()
     ended = cli("show", record["key"][:6], "--results", done / "results")
     assert (ended.code, ended.err) == (0, "")
     for word in ("nominal", record["key"], record["training_key"], "--train-samples 200", "0.5", "seconds"):
         assert word in ended.out
+
+
+def test_the_key_that_show_takes_stands_beside_every_record(done, cli):
+    (record,) = records(done / "results").values()
+    ran, reported = cli(*CELL, "--results", done / "results"), cli("report", "--results", done / "results")
+    assert f"key {record['key']}\n" in re.sub(" +\n", "\n", ran.out)
+    line = f"{record['command']}  ({record['key']})\n"
+    assert line in ran.out and line in reported.out
+    assert f"`{record['command']}` ({record['key']})\n" in (done / "results" / "LEADERBOARD.md").read_text()
 
 
 def test_validate_sweeps_the_validation_split(done, cli):
@@ -297,6 +318,31 @@ def test_a_broken_record_is_named_and_left_alone(cli, done):
     path.unlink()
     assert cli(*CELL, "--results", done / "results").code == 0
     assert records(done / "results")["nominal"]["levels"] == record["levels"]
+
+
+@pytest.mark.parametrize("spoil", ["levels.1.first_stage", "evaluation.training.seed", "clean"])
+def test_a_field_of_another_type_stops_no_other_cell(cli, done, caplog, spoil):
+    results = done / "results"
+    (path,) = (results / "records").glob("*.json")
+    record = json.loads(path.read_text())
+    *folder, last = spoil.split(".")
+    part = record
+    for step in folder:
+        part = part[int(step) if step.isdecimal() else step]
+    part[last] = "0"
+    path.write_text(json.dumps(record))
+    broken = f"record {path} is broken ({spoil} is '0', must be "
+    one_line(cli("show", record["key"], "--results", results), broken)
+
+    ended = cli(*CELL, "--seed", "0,1", "--results", results)
+    assert (ended.code, "Traceback" in ended.err) == (2, False)
+    assert f"FAILED nominal on rram, mnist, seed 0: {broken}" in ended.err
+    board = (results / "LEADERBOARD.md").read_text()
+    assert "--seed 1" in board and "--seed 0" not in board
+    caplog.clear()
+    ended = cli("report", "--results", results)
+    assert (ended.code, [r.getMessage().startswith(broken) for r in caplog.records]) == (2, [True])
+    assert (results / "LEADERBOARD.md").read_text() == board
 
 
 def test_a_report_leaves_out_a_broken_record_and_says_so(cli, done, caplog):

@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bench import leaderboard
+from bench import columns, leaderboard, markdown, terminal
+from bench.errors import BenchError
+from bench.frame import table
 from bench.plots import metric_versus_level, save
+from bench.store import Records
 from bench.summary import summary
 
 LEVELS = (0.0, 0.1, 0.2)
@@ -71,10 +74,10 @@ def record(method: str, drop: float = 10.0, **change) -> dict:
     training |= train | {k: change.pop(k) for k in list(change) if k in training and k not in evaluation}
     evaluation |= {k: change.pop(k) for k in list(change) if k in evaluation}
     sign = 1 if task["higher_is_better"] else -1
-    levels = [{"level": 0.0, "chips": [90.0], "first_stage": 1, "ekl": 0.0}]
+    levels = [{"level": 0.0, "chips": [90.0], "first_stage": 1, "ekl": 0.0, "samples": None}]
     for i in (1, 2):
         chips = 90 - sign * drop * i + 0.5 * luck + 0.1 * own[i]
-        levels.append({"level": LEVELS[i], "chips": chips.tolist(), "first_stage": 10, "ekl": 0.01 * i})
+        levels.append(levels[0] | {"level": LEVELS[i], "chips": chips.tolist(), "first_stage": 10, "ekl": 0.01 * i})
     seed = training["seed"]
     key = f"{sum(map(ord, json.dumps([training, evaluation]))) * 7919 % 16**8:08x}{seed:08x}"
     made = {
@@ -98,7 +101,7 @@ def record(method: str, drop: float = 10.0, **change) -> dict:
 
 def failed(method: str, error: str = "out of memory", **change) -> dict:
     """A cell that broke."""
-    return record(method, **change) | {"status": "failed", "error": error, "clean": None, "levels": [], "cost": {}}
+    return record(method, **change) | {"status": "failed", "error": error, "clean": None, "levels": []}
 
 
 def store(folder: Path, records: list[dict]) -> Path:
@@ -112,17 +115,17 @@ def store(folder: Path, records: list[dict]) -> Path:
 
 
 def rank_of(group) -> dict[str, str]:
-    return {row.label: leaderboard._rank(row) for row in group.rows}
+    return {row.label: columns.rank(row) for row in group.rows}
 
 
 def printed(records: list[dict], width: int = 200) -> str:
     out = io.StringIO()
-    leaderboard.render(records, Console(file=out, width=width))
+    terminal.render(records, Console(file=out, width=width))
     return out.getvalue()
 
 
 def test_csv_has_the_agreed_columns_and_a_row_a_level():
-    frame = leaderboard.table([record("nominal", settings={"lr": 0.1, "a": True})])
+    frame = table([record("nominal", settings={"lr": 0.1, "a": True})])
     assert list(frame.columns[: len(COLUMNS)]) == COLUMNS
     assert list(frame["level"]) == list(LEVELS)
     top = frame.iloc[2]
@@ -154,13 +157,43 @@ def test_ranks_are_by_score_and_equal_methods_share_one():
 
 
 def test_lower_is_better_turns_everything_round():
-    frame = leaderboard.table([record("nominal", higher_is_better=False)])
+    frame = table([record("nominal", higher_is_better=False)])
     chips = record("nominal", higher_is_better=False)["levels"][2]["chips"]
     assert frame.iloc[2]["worst"] == max(chips[:10])
     assert frame.iloc[2]["p5"] == pytest.approx(np.percentile(chips[:10], 95))
     assert list(frame["yield"]) == [1.0, 0.0, 0.0]
     (group,) = summary([record("a", 10.0, higher_is_better=False), record("b", 1.0, higher_is_better=False)])
     assert rank_of(group) == {"b": "1†", "a": "2†"}
+
+
+def ideal(method: str, score: float, seed: int = 0) -> dict:
+    """A cell on a device whose chips can't differ."""
+    made = record(method, device="ideal", train={"device": "ideal"}, levels=[0.0], seed=seed)
+    made["axis"] = {"name": "none", "unit": ""}
+    made["levels"][0]["chips"] = [score]
+    return made
+
+
+def test_without_chips_that_differ_one_seed_ranks_nobody():
+    records = [ideal("a", 99.01), ideal("b", 99.0), ideal("c", 98.99)]
+    (group,) = summary(records)
+    assert rank_of(group) == {"a": "1=†", "b": "1=†", "c": "1=†"}
+    assert [row.label for row in group.rows] == ["a", "b", "c"]
+    first, tails, _, why = columns.notes(group)
+    assert "score: mean over none at 0;" in first
+    assert "of the first chip;" in tails
+    assert why.startswith("Chips differ at no level")
+    (group,) = summary([record("a"), record("b")])
+    assert len(columns.notes(group)) == 3
+
+
+def test_without_chips_that_differ_seeds_still_rank():
+    records = [ideal(m, score + 0.1 * s, s) for m, score in (("a", 90.0), ("b", 80.0)) for s in (0, 1, 2)]
+    for r in records[3:]:
+        r["levels"][0]["chips"][0] += 0.03 * r["evaluation"]["training"]["seed"]
+    (group,) = summary(records)
+    assert rank_of(group) == {"a": "1", "b": "2"}
+    assert not [note for note in columns.notes(group) if "differ at no level" in note]
 
 
 def test_several_seeds_are_one_row_and_not_conditional():
@@ -207,12 +240,14 @@ def test_a_failed_cell_is_shown_and_counts_for_nothing():
     (alone,) = summary(records[:2])
     a = next(row for row in group.rows if row.label == "a")
     assert a.score == alone.rows[0].score
-    assert a.failed == ((2, "out of memory"),)
+    assert a.failed == ((2, "out of memory", records[2]["key"]),)
+    assert a.keys == (records[0]["key"], records[1]["key"])
     assert rank_of(group)["b"] == "failed"
     assert group.rows[-1].label == "b"
     text = printed(records)
-    assert "b, seed 0: failed: disk full" in text
-    frame = leaderboard.table(records)
+    assert f"b, seed 0: failed: disk full ({records[3]['key']})" in text
+    assert f"--seed 0,1  ({records[0]['key']}, {records[1]['key']})" in text
+    frame = table(records)
     lost = frame[frame["status"] == "failed"]
     assert len(lost) == 6
     assert lost["mean"].isna().all()
@@ -225,23 +260,18 @@ def test_a_failure_goes_away_when_the_seed_is_done():
     assert group.rows[0].seeds == (0,)
 
 
-def test_a_missing_level_is_a_dash_and_has_no_score():
-    (group,) = summary([record("a"), record("b", 5.0), record("c", 1.0, levels=[0.0, 0.1])])
-    c = next(row for row in group.rows if row.label == "c")
-    assert c.score is None and c.rank is None
-    assert rank_of(group) == {"b": "1†", "a": "2†", "c": "—"}
-    text = leaderboard.markdown([record("a"), record("b"), record("c", levels=[0.0, 0.1])])
-    line = next(line for line in text.splitlines() if "| c |" in line)
-    assert line.startswith("| — | c | — | 90.50 | 90.00 | ") and line.endswith("| — |")
-
-
-def test_an_extra_level_of_one_record_takes_no_score_from_the_others():
-    wide = record("wide", 1.0)
-    wide["levels"].append({"level": 0.3, "chips": [10.0] * 10, "first_stage": 10, "ekl": None})
-    (group,) = summary([record("a"), record("b"), wide])
-    assert group.levels == (0.0, 0.1, 0.2, 0.3)
-    assert group.scored == LEVELS
-    assert rank_of(group)["wide"] == "1†"
+def test_runs_over_other_levels_are_another_table():
+    """A score is a mean over levels: nobody else's record may change which, or be compared over others."""
+    own = [record("a", preset="quick*"), record("b", 5.0, preset="quick*")]
+    few = [record(m, 1.0, preset="quick*", levels=[0.0, 0.1]) for m in ("c", "d", "e")]
+    alone, both = summary(own), summary(few + own)
+    assert [g.levels for g in both] == [LEVELS[:2], LEVELS]
+    assert both[1] == alone[0]
+    assert rank_of(both[1]) == {"b": "1†", "a": "2†"}
+    assert [g.title.rpartition(" · ")[2] for g in both] == ["levels 0, 0.1", "levels 0, 0.1, 0.2"]
+    assert len({g.slug for g in both}) == 2 and max(len(g.slug) for g in both) < 60
+    frame = table(few)
+    assert sorted(set(frame["level"])) == [0.0, 0.1]
 
 
 def test_one_chip_by_wish_has_no_interval_and_no_rank():
@@ -249,47 +279,17 @@ def test_one_chip_by_wish_has_no_interval_and_no_rank():
     single["levels"] = [lv | {"chips": lv["chips"][:1], "first_stage": 1} for lv in single["levels"]]
     (group,) = summary([single])
     assert group.rows[0].rank is None
-    assert "± ?" in leaderboard.markdown([single])
-    assert leaderboard.table([single])["ci_low"].isna().tolist() == [False, True, True]
+    assert "± ?" in markdown.leaderboard([single])
+    assert table([single])["ci_low"].isna().tolist() == [False, True, True]
 
 
-def broken(field: str, value) -> str:
-    r = record("x")
-    if field == "chips":
-        r["levels"][1]["chips"][3] = value
-    else:
-        r[field] = value
-    return json.dumps(r)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        '{"schema": 1',
-        "[]",
-        "null",
-        '{"schema": 1}',
-        "\x00\x01",
-        "[" * 100_000,
-        broken("clean", None),
-        broken("levels", []),
-        broken("chips", "high"),
-        broken("chips", float("nan")),
-        broken("evaluation", {}),
-        broken("task", {"metric": "accuracy"}),
-        broken("status", "odd"),
-        broken("cost", None),
-    ],
-)
-def test_a_broken_record_is_one_warning_and_the_rest_go_on(tmp_path, text):
-    store(tmp_path, [record("good")])
-    (tmp_path / "records" / "bad.json").write_text(text)
-    records, warnings = leaderboard.load(tmp_path)
+def test_a_broken_record_is_one_warning_and_the_rest_go_on(tmp_path):
+    store(tmp_path, [record("good"), record("bad") | {"clean": None}])
+    (tmp_path / "records" / "bad\n.json").write_text("{")
+    records, warnings = Records(tmp_path).load_all()
     assert [r["evaluation"]["training"]["method"] for r in records] == ["good"]
-    assert len(warnings) == 1
-    assert "bad.json" in warnings[0] and "delete it and run the cell again" in warnings[0]
-    assert "\n" not in warnings[0]
+    assert len(warnings) == 2
+    assert all("delete it and run the cell again" in w and "\n" not in w for w in warnings)
 
 
 def test_other_files_and_newer_records(tmp_path):
@@ -297,17 +297,17 @@ def test_other_files_and_newer_records(tmp_path):
     (tmp_path / "records" / ".x.tmp.json").write_text("half")
     (tmp_path / "records" / "binary.json").write_bytes(b"\xff\xfe")
     (tmp_path / "records" / "folder.json").mkdir()
-    records, warnings = leaderboard.load(tmp_path)
+    records, warnings = Records(tmp_path).load_all()
     assert len(records) == 1
     assert len(warnings) == 3
     assert any("newer" in w and "update" in w for w in warnings)
-    assert leaderboard.load(tmp_path / "nothing") == ([], [])
+    assert Records(tmp_path / "nothing").load_all() == ([], [])
 
 
 def test_names_cannot_break_the_markdown():
     evil = record("a|b\n<script>\x1b[31m`x`", settings={"k": "v|w"}, error=None)
     evil["command"] = "bench run --method 'a|b' ``` \n# heading"
-    text = leaderboard.markdown([evil, failed("c|d", "boom\n## no <b>")])
+    text = markdown.leaderboard([evil, failed("c|d", "boom\n## no <b>")])
     assert "<script>" not in text and "<b>" not in text and "\x1b" not in text
     assert [line for line in text.splitlines() if line.startswith("#")] == [
         "# Leaderboard",
@@ -321,11 +321,11 @@ def test_names_cannot_break_the_markdown():
 def test_same_records_in_any_order_give_the_same_bytes(tmp_path):
     records = [record(m, d, seed=s) for m, d in (("a", 5.0), ("b", 9.0)) for s in (0, 1)] + [failed("c")]
     first, second = store(tmp_path / "1", records), store(tmp_path / "2", records[::-1])
-    paths = leaderboard.write(first)
+    paths = leaderboard.write(first, Records(first).load_all()[0])
     names = {str(path.relative_to(first)) for path in paths}
     plot = "plots/quick-cifar10-vgg8_x0.5-rram"
     assert names == {"LEADERBOARD.md", "PUBLISHED.md", "leaderboard.csv", f"{plot}.png", f"{plot}.pdf"}
-    leaderboard.write(second, list(reversed(leaderboard.load(second)[0])))
+    leaderboard.write(second, list(reversed(Records(second).load_all()[0])))
     for path in paths:
         assert path.read_bytes() == (second / path.relative_to(first)).read_bytes(), path.name
     assert not list(first.rglob("*.tmp*"))
@@ -333,12 +333,12 @@ def test_same_records_in_any_order_give_the_same_bytes(tmp_path):
 
 def test_an_unwritable_folder_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(leaderboard.BenchError, match="can't write to"):
-        leaderboard.write(tmp_path / "file", [])
+    with pytest.raises(BenchError, match="can't write to"):
+        leaderboard.remake(tmp_path / "file")
 
 
 def test_an_empty_leaderboard_is_no_error(tmp_path):
-    paths = leaderboard.write(tmp_path)
+    _, _, paths = leaderboard.remake(tmp_path)
     assert "No records yet" in (tmp_path / "LEADERBOARD.md").read_text()
     assert [p.name for p in paths] == ["LEADERBOARD.md", "leaderboard.csv", "PUBLISHED.md"]
     assert "no records yet" in printed([])
@@ -349,26 +349,27 @@ def test_the_terminal_shows_ranks_commands_and_the_sweep():
     assert "conditional on seed 0" in text
     assert "bench run --method mtrd --device rram --task cifar10 --seed 0" in text
     out = io.StringIO()
-    Console(file=out, width=100).print(leaderboard.sweep_table(record("mtrd", 2.0)))
+    Console(file=out, width=100).print(terminal.sweep_table(record("mtrd", 2.0)))
     assert "clean 90.50" in out.getvalue()
+    assert f"key {record('mtrd', 2.0)['key']}" in out.getvalue()
     assert len([line for line in out.getvalue().splitlines() if re.match(r"^\s*0(\.\d)?\s", line)]) == 3
 
 
 def test_importing_the_tables_imports_no_torch():
-    code = "import sys, bench.leaderboard; print(*[m for m in ('torch', 'pandas', 'matplotlib') if m in sys.modules])"
+    code = "import sys, bench.leaderboard, bench.terminal; print(*{'torch', 'pandas', 'matplotlib'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
 
 
 def test_the_plot_has_a_line_and_a_band_a_method_and_names_its_units():
-    (group,) = summary([record("a", 2.0), record("b", 9.0), failed("c"), record("part", levels=[0.0, 0.1])])
+    (group,) = summary([record("a", 2.0), record("b", 9.0), failed("c"), record("d", 5.0)])
     figure = metric_versus_level(group)
     (axes,) = figure.axes
     assert len(axes.lines) == 3
     assert len(axes.collections) == 3
     assert axes.get_xlabel() == "sigma (std of ln w)"
     assert axes.get_ylabel() == "accuracy (%)"
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b", "part"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "d", "b"]
     caption = figure.get_supxlabel()
     assert "20 chips" in caption and "seed 0" in caption and "quick" in caption
     drawn = sorted(tuple(line.get_ydata()) for line in axes.lines)

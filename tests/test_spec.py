@@ -203,6 +203,14 @@ def test_a_preset_that_was_touched_carries_a_star(touched):
     assert only(network=None, levels=(0.0, 0.1)).preset == "smoke*", "its score is over other levels"
 
 
+@pytest.mark.parametrize("device", registry.entries("devices"))
+def test_without_a_star_the_levels_are_the_devices_own(device):
+    own = plan.device_of(device).axis.levels
+    for levels in (None, own, own[::-1], own[:1], (*own, *own), (*own, plan.device_of(device).axis.maximum), (0.0,)):
+        cell = only(devices=(device,), network=None, levels=levels)
+        assert cell.preset == ("smoke" if set(cell.levels) == set(own) else "smoke*")
+
+
 def test_saying_what_the_preset_says_is_no_change():
     smoke, usual = presets.get("smoke"), only(network=None)
     said = {

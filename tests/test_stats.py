@@ -172,14 +172,31 @@ def test_paired_without_a_common_seed_separates_nothing():
     assert (found.low, found.high) == (-math.inf, math.inf)
 
 
-def test_exact_values_differ_exactly_or_not_at_all():
+def test_one_exact_difference_is_no_evidence():
     one, two = Sample([91.0], 1), Sample([92.0], 1)
-    assert stats.paired({0: one}, {0: two}) == (-1.0, -1.0, -1.0, 0.0)
-    assert stats.paired({0: one}, {0: one}).p == 1.0
+    assert stats.paired({0: one}, {0: two}) == (-1.0, -math.inf, math.inf, 1.0)
+    assert stats.paired({0: one}, {0: one}) == (0.0, 0.0, 0.0, 1.0)
+    assert stats.ranks([{0: one}, {0: two}, {0: Sample([99.0], 1)}]) == [1, 1, 1]
     # Against chips an exact value is the same on every one.
     against = stats.paired({0: Sample([92.0, 93.0, 94.0], 3)}, {0: one})
     assert against.mean == pytest.approx(2)
     assert against.high - against.mean == pytest.approx(4.3026527 / math.sqrt(3), rel=1e-7)
+
+
+def test_equal_differences_are_worth_what_the_sign_test_says():
+    for n in (2, 5, 6, 10):
+        chips = np.linspace(-3, 3, n)
+        found = stats.paired({0: Sample((chips + 1).tolist(), n)}, {0: Sample(chips.tolist(), n)})
+        assert found.p == pytest.approx(2 * 0.5**n), "n heads, or n tails"
+        assert (found.p < 0.05) == (found.low > 0)
+    exact = {seed: Sample([91.0 + seed], 1) for seed in (0, 1)}
+    assert stats.paired(exact, {seed: Sample([90.0 + seed], 1) for seed in (0, 1)}).p == 0.5
+
+
+def test_seeds_alone_are_tested_with_students_t():
+    a = {seed: Sample([90.0 + wobble], 1) for seed, wobble in enumerate((0.0, 0.1, 0.2))}
+    b = {seed: Sample([80.0], 1) for seed in range(3)}
+    assert stats.ranks([b, a]) == [2, 1]
 
 
 def test_holm_is_the_step_down():

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,54 +11,71 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bench import frame, markdown, published, terminal
 from bench.errors import BenchError
 from bench.files import write_bytes, write_text, write_with
+from bench.spec import key_of
 from bench.store import RECORD_SCHEMA, Checkpoints, Records, check_writable, home, read_record
+from bench.summary import summary
 
+TRAINED = key_of({"seed": 0})
 ABOUT: dict[str, Any] = {
     "training": {"seed": 0},
-    "cost": {"epochs": 1},
-    "lineage": {},
+    "cost": {"epochs": 1, "samples": 2000, "forward_passes": 2000, "seconds": 1.5},
+    "lineage": {"0123456789abcdef": {"epochs": 1, "samples": 2000, "forward_passes": 2000, "seconds": 1.5}},
     "analog": ["weight"],
     "environment": {"created": "2026-01-01T00:00:00+00:00"},
 }
 
 
 def made(status: str = "done", **training: Any) -> dict[str, Any]:
-    """A record with every field that readers rely on."""
+    """A record as the runner writes it."""
+    usual = {
+        "task": "mnist",
+        "task_version": "1",
+        "network": "mlp",
+        "width": 1.0,
+        "method": "nominal",
+        "method_version": "1",
+        "settings": {"clip_w": 2.0},
+        "device": "ideal",
+        "device_version": "1",
+        "level": 0.0,
+        "time_s": None,
+        "budget": {"epochs": 1, "lr": 0.1},
+        "precision": "fp32",
+        "seed": 0,
+        "recipe": "1",
+    }
+    done = {
+        "clean": 90.0,
+        "levels": [
+            {"level": 0.0, "chips": [90.0], "first_stage": 1, "ekl": 0.0, "samples": None},
+            {"level": 0.1, "chips": [80.0, 81.5], "first_stage": 2, "ekl": 0.1, "samples": None},
+        ],
+    }
     return {
         "schema": RECORD_SCHEMA,
         "key": "0123456789abcdef",
         "status": status,
         "error": None,
         "evaluation": {
-            "training": {
-                "task": "mnist",
-                "network": "mlp",
-                "width": 1.0,
-                "method": "nominal",
-                "method_version": "1",
-                "settings": {},
-                "device": "ideal",
-                "level": 0.0,
-                "seed": 0,
-            }
-            | training,
+            "training": usual | training,
             "device": "rram",
-            "levels": [0.0, 0.1],
-            "preset": "smoke",
+            "device_version": "1",
             "time_s": None,
+            "levels": [0.0, 0.1],
+            "chips": {"minimum": 2, "maximum": 2, "half_width": None, "samples": None},
+            "preset": "smoke",
+            "test_samples": 500,
         },
+        "training_key": "fedcba9876543210",
         "task": {"name": "mnist", "dataset": "MNIST", "metric": "accuracy", "unit": "%", "higher_is_better": True},
-        "clean": 90.0,
-        "levels": [
-            {"level": 0.0, "chips": [90.0], "first_stage": 1, "ekl": 0.0},
-            {"level": 0.1, "chips": [80.0, 81.5], "first_stage": 2, "ekl": 0.1},
-        ],
-        "cost": {"epochs": 1},
+        "axis": {"name": "sigma", "unit": "std of ln w"},
+        "cost": {"epochs": 1, "samples": 2000, "seconds": 1.5, "teacher_samples": 0, "teacher_seconds": 0},
         "environment": {},
-        "command": "bench run",
-    }
+        "command": "bench run --seed 0",
+    } | (done if status == "done" else {"clean": None, "levels": []})
 
 
 def fill_disk(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,12 +168,13 @@ def test_an_unwritable_folder_is_told_before_anything_runs(tmp_path):
 def test_a_finished_checkpoint_comes_back_as_it_was(tmp_path):
     store = Checkpoints(tmp_path)
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).to(memory_format=torch.channels_last)
-    store.save_partial("k", {"epoch": 1})
-    store.save("k", network.state_dict(), ABOUT)
-    tensors, about = store.load("k")
+    store.save_partial(TRAINED, {"epoch": 1})
+    about = ABOUT | {"analog": ["0.weight"]}
+    store.save(TRAINED, network.state_dict(), about)
+    tensors, found = store.load(TRAINED)
     assert same(dict(network.state_dict()), tensors)
-    assert about == ABOUT
-    assert store.load_partial("k") is None  # the resume point goes when the training is done
+    assert found == about
+    assert store.load_partial(TRAINED) is None  # the resume point goes when the training is done
     assert store.load("other") is None
     assert store.load_partial("other") is None
 
@@ -215,17 +234,56 @@ def test_a_file_of_another_kind_is_no_checkpoint(tmp_path):
                 load("k")
 
 
+@pytest.mark.parametrize(
+    "field, junk, words",
+    [
+        ("environment", {}, "no 'environment.created'"),
+        ("environment", None, "environment is None, must be dict"),
+        ("cost", None, "cost is None, must be dict"),
+        ("cost", {"epochs": 1}, "no 'cost.samples'"),
+        ("lineage", [], "lineage is [], must be dict"),
+        ("lineage", {"0123456789abcdef": 3}, "no 'lineage.0123456789abcdef.epochs'"),
+        ("analog", 3, "analog is 3, must be list"),
+        ("analog", [3], "analog.0 is 3, must be str"),
+        ("analog", ["weight", "nope"], "analog 'nope' is none of its tensors"),
+        ("training", None, "training is None, must be dict"),
+        ("training", {}, f"it holds training {key_of({})}"),
+        ("training", {"seed": 1}, f"it holds training {key_of({'seed': 1})}"),
+    ],
+)
+def test_a_checkpoint_with_junk_in_a_field_is_broken(tmp_path, field, junk, words):
+    store = Checkpoints(tmp_path)
+    store.save(TRAINED, {"weight": torch.ones(3)}, ABOUT | {field: junk})
+    said = f"checkpoint {store.path(TRAINED)} is broken ({words}); delete it to train again"
+    for load in (store.load, store.find):
+        with pytest.raises(BenchError, match=re.escape(said)):
+            load(TRAINED)
+
+
+@pytest.mark.parametrize("state", [{"tensor": "t9"}, {"list": 3}, {"pairs": [3]}, {"pairs": [[[1], 2]]}, {}])
+def test_a_resume_point_with_junk_is_broken(tmp_path, state):
+    from safetensors.torch import save_file
+
+    store = Checkpoints(tmp_path)
+    save_file({"x": torch.zeros(1)}, store.partial_path("k"), metadata={"about": json.dumps({"state": state})})
+    with pytest.raises(BenchError, match="is broken"):
+        store.load_partial("k")
+
+
 def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     store = Checkpoints(tmp_path)
-    store.save("k", {"x": torch.ones(3)}, ABOUT)
-    store.save_partial("k", {"epoch": 1})
+    store.save(TRAINED, {"weight": torch.ones(3)}, ABOUT)
+    store.save_partial(TRAINED, {"epoch": 1})
     with monkeypatch.context() as patch:
         fill_disk(patch)
-        for save in (lambda: store.save("k", {"x": torch.zeros(3)}, ABOUT), lambda: store.save_partial("k", {})):
-            with pytest.raises(BenchError, match="can't write .*k.*safetensors: No space left on device"):
+        for save in (
+            lambda: store.save(TRAINED, {"weight": torch.zeros(3)}, ABOUT),
+            lambda: store.save_partial(TRAINED, {}),
+        ):
+            with pytest.raises(BenchError, match=f"can't write .*{TRAINED}.*safetensors: No space left on device"):
                 save()
-    assert torch.equal(store.load("k")[0]["x"], torch.ones(3))
-    assert store.load_partial("k") == {"epoch": 1}
+    assert torch.equal(store.load(TRAINED)[0]["weight"], torch.ones(3))
+    assert store.load_partial(TRAINED) == {"epoch": 1}
     assert len(list(tmp_path.iterdir())) == 2
 
 
@@ -294,28 +352,87 @@ def test_a_record_cut_anywhere_is_broken_and_never_more(tmp_path):
 
 
 def fields(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The paths of all fields of a record, settings and costs aside."""
+    """The paths of all fields of a record, and of the entries of its lists."""
     found = []
-    for name in value if isinstance(value, dict) else ():
+    names = value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    for name in names:
         found += [(*path, name), *fields(value[name], (*path, name))]
     return found
 
 
-@pytest.mark.parametrize("junk", [None, 3, "text", [1], {"x": 1}])
+def spoilt(path: tuple[Any, ...], junk: Any) -> dict[str, Any]:
+    """A record with something else in one field; `...`: without the field."""
+    record = made()
+    *folder, last = path
+    part: Any = record
+    for step in folder:
+        part = part[step]
+    if junk is ...:
+        del part[last]
+    else:
+        part[last] = junk
+    return record
+
+
+@pytest.mark.parametrize(
+    "junk", [..., None, True, 0, 3, -1, 0.5, float("nan"), 1e999, 10**110, "", "text", "0", [], [1], {}, {"x": 1}]
+)
 def test_a_record_with_junk_in_a_field_is_broken_or_whole_and_never_more(tmp_path, junk):
     path = tmp_path / "junk.json"
+    other = made(method="mtrd", seed=1) | {"key": "f" * 16}
     for field in fields(made()):
-        record = made()
-        *folder, last = field
-        part = record
-        for step in folder:
-            part = part[step]
-        part[last] = junk
-        path.write_text(json.dumps(record))
+        path.write_text(json.dumps(spoilt(field, junk)))
         try:
-            read_record(path)
+            found = read_record(path)
         except BenchError as error:
-            assert str(path) in str(error)
+            assert re.fullmatch(
+                f"record {path} (is broken .*; delete it and run the cell again|has schema .*)", str(error)
+            )
+            continue
+        terminal.sweep_table(found)
+        for records in ([found], [found, other], [found, other | {"evaluation": found["evaluation"]}]):
+            assert summary(records)
+            assert markdown.leaderboard(records) and published.markdown(records)
+            assert len(frame.table(records)) >= len(records)
+
+
+@pytest.mark.parametrize(
+    "path, junk, words",
+    [
+        ("key", 3, "key is 3, must be str"),
+        ("schema", True, "schema is True, must be int"),
+        ("clean", None, "clean is None, must be a number"),
+        ("clean", "90", "clean is '90', must be int | float | None"),
+        ("status", "odd", "status is 'odd', must be done or failed"),
+        ("status", "failed", "levels of a failed run, must be none"),
+        ("error", "\ud800", "surrogates not allowed"),
+        ("levels", [], "levels are not those of the evaluation"),
+        ("levels.1", ..., "levels are not those of the evaluation"),
+        ("levels.1.level", ..., "no 'levels.1.level'"),
+        ("levels.1.level", None, "levels.1.level is None, must be int | float"),
+        ("levels.1.first_stage", ..., "no 'levels.1.first_stage'"),
+        ("levels.1.first_stage", "2", "levels.1.first_stage is '2', must be int"),
+        ("levels.1.first_stage", 0, "a level has no chips or a first_stage below 1"),
+        ("levels.1.chips", [], "a level has no chips"),
+        ("levels.1.chips", [True, False], "levels.1.chips.0 is True, must be int | float"),
+        ("levels.1.chips", [1e300, 1.0], "levels.1.chips.0 is 1e+300, must be int | float"),
+        ("levels.1.ekl", "low", "levels.1.ekl is 'low', must be int | float | None"),
+        ("evaluation.chips", ..., "no 'evaluation.chips'"),
+        ("evaluation.levels", [0.0, 0.0], "evaluation.levels is [0.0, 0.0], must be levels that differ"),
+        ("evaluation.preset", 3, "evaluation.preset is 3, must be str"),
+        ("evaluation.test_samples", "x", "evaluation.test_samples is 'x', must be int | None"),
+        ("evaluation.training", "text", "no 'evaluation.training.task'"),
+        ("evaluation.training.seed", "0", "evaluation.training.seed is '0', must be int"),
+        ("evaluation.training.seed", None, "evaluation.training.seed is None, must be int"),
+        ("evaluation.training.task_version", 1, "evaluation.training.task_version is 1, must be str"),
+    ],
+)
+def test_what_is_wrong_with_a_record_is_named(tmp_path, path, junk, words):
+    file = tmp_path / "spoilt.json"
+    steps = tuple(int(step) if step.isdecimal() else step for step in path.split("."))
+    file.write_text(json.dumps(spoilt(steps, junk)))
+    with pytest.raises(BenchError, match=re.escape(words)):
+        read_record(file)
 
 
 @pytest.mark.parametrize("field", ["key", "levels", "evaluation", "task", "command"])

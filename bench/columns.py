@@ -1,0 +1,78 @@
+"""What the leaderboard's tables say of a group, wherever they are shown: columns, notes, failures."""
+
+from collections.abc import Callable
+
+from bench import stats
+from bench.labels import MISSING, number, percent, spread
+from bench.summary import COSTS, Group, Row
+
+STATED = "95% intervals; Holm-corrected paired differences of the score; methods that they can't separate share a rank"
+
+Column = tuple[str, Callable[[Row], str]]
+
+
+def rank(row: Row) -> str:
+    """The rank with its marks: = tied, † conditional on the seed."""
+    if row.rank is None:
+        return "failed" if not row.seeds else MISSING
+    return f"{row.rank}{'=' if row.tied else ''}{'†' if row.conditional else ''}"
+
+
+def tables(group: Group, joint: str) -> list[list[Column]]:
+    """The group's tables, each narrow enough for a terminal: scores, tails, cost."""
+
+    def at(level: float) -> Column:
+        return f"{level:g}", lambda r: spread(r.levels.get(level), joint)
+
+    def cost(name: str) -> Column:
+        return name.replace("_", joint), lambda r: f"{r.cost[name]:,.0f}" if r.cost else MISSING
+
+    top = f"{joint}at {group.levels[-1]:g}"
+    method: Column = ("method", lambda r: r.label)
+    scores: list[Column] = [
+        ("rank", rank),
+        method,
+        ("score", lambda r: spread(r.score, joint)),
+        ("clean", lambda r: number(r.clean)),
+        *map(at, group.levels),
+    ]
+    tails: list[Column] = [
+        method,
+        ("trained on", lambda r: r.trained_on),
+        ("seeds", lambda r: ",".join(map(str, r.seeds)) or MISSING),
+        ("chips", lambda r: "-".join(map(str, sorted(set(r.chips)))) if r.chips else MISSING),
+        (f"p5{top}", lambda r: number(r.p5)),
+        (f"worst{top}", lambda r: number(r.worst)),
+        (f"yield{top}", lambda r: percent(r.yield_share)),
+        (f"EKL{top}", lambda r: number(r.ekl, 4)),
+    ]
+    return [scores, tails, [method, *map(cost, COSTS)]]
+
+
+def notes(group: Group) -> list[str]:
+    """What a reader must know to read the numbers."""
+    better = "higher" if group.higher_is_better else "lower"
+    levels = ", ".join(f"{level:g}" for level in group.levels)
+    loss_unit = "points" if group.unit == "%" else group.unit
+    tail = "chip" if group.tail_chips == 1 else f"{group.tail_chips} chips"
+    lines = [
+        f"{group.metric} in {group.unit}, {better} is better; score: mean over {group.axis} at {levels}; {STATED}.",
+        f"p5 and worst: of the first {tail}; yield: chips at most {stats.YIELD_LOSS:g} {loss_unit} worse than the "
+        "method's clean digital network.",
+    ]
+    conditional = sorted({seed for row in group.rows if row.conditional for seed in row.seeds})
+    if conditional:
+        seeds = f"seed {conditional[0]}" if len(conditional) == 1 else "the one seed that two methods share"
+        lines.append(f"† conditional on {seeds}: training luck is not in the interval.")
+    if not group.random and any(row.tied and row.conditional for row in group.rows):
+        lines.append(
+            "Chips differ at no level: one seed leaves nothing to tell methods apart by, so they share a rank."
+        )
+    return lines
+
+
+def failures(group: Group) -> list[str]:
+    """A line a failed cell."""
+    return [
+        f"{row.label}, seed {seed}: failed: {error} ({key})" for row in group.rows for seed, error, key in row.failed
+    ]

@@ -1,0 +1,92 @@
+"""One row per cell and level: leaderboard.csv, and what a notebook starts from."""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from bench import stats
+from bench.labels import Record
+from bench.summary import level_interval, order
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# fmt: off
+COLUMNS = (
+    "task", "dataset", "model", "width", "device", "method", "train_device", "train_level", "settings", "preset",
+    "seed", "level", "metric", "mean", "ci_low", "ci_high", "std", "p5", "worst", "yield", "chips", "key",
+    # Beyond the columns that were agreed on, after them.
+    "status", "unit", "clean", "ekl", "time_s", "test_samples", "tail_chips", "task_version", "device_version",
+    "method_version", "training_key", "precision", "recipe", "budget",
+)
+# fmt: on
+
+
+def table(records: Sequence[Record]) -> "pd.DataFrame":
+    """One row per cell and level; a failed cell has its levels too, with nothing measured."""
+    import pandas as pd
+
+    made = [row for record in sorted(records, key=order) for row in rows(record)]
+    return pd.DataFrame(made, columns=list(COLUMNS))
+
+
+def rows(record: Record) -> Iterator[dict[str, Any]]:
+    """COLUMNS of each level of one record; what was not measured is left out."""
+    e, task, t = record["evaluation"], record["task"], record["evaluation"]["training"]
+    common = {
+        "task": t["task"],
+        "dataset": task["dataset"],
+        "model": t["network"],
+        "width": t["width"],
+        "device": e["device"],
+        "method": t["method"],
+        "train_device": t["device"],
+        "train_level": t["level"],
+        "settings": json.dumps(t["settings"], sort_keys=True),
+        "preset": e["preset"],
+        "seed": t["seed"],
+        "metric": task["metric"],
+        "key": record["key"],
+        "status": record["status"],
+        "unit": task["unit"],
+        "clean": record["clean"],
+        "time_s": e["time_s"],
+        "test_samples": e["test_samples"],
+        "task_version": t["task_version"],
+        "device_version": e["device_version"],
+        "method_version": t["method_version"],
+        "training_key": record["training_key"],
+        "precision": t["precision"],
+        "recipe": t["recipe"],
+        "budget": json.dumps(t["budget"], sort_keys=True),
+    }
+    found = {level["level"]: level for level in record["levels"]}
+    for level in sorted(e["levels"]):
+        numbers = measured(record, found[level]) if level in found else {"chips": 0}
+        yield common | {"level": level} | numbers
+
+
+def measured(record: Record, level: Record) -> dict[str, Any]:
+    """All statistics of one level of one record."""
+    higher, chips, first = record["task"]["higher_is_better"], level["chips"], level["first_stage"]
+    mean, low, high = level_interval(record, level)
+    whole = level["samples"] is None  # else a chip's value also spreads by the luck of its samples
+    return {
+        "mean": mean,
+        "ci_low": low,
+        "ci_high": high,
+        "std": _std(chips),
+        "p5": stats.fifth_percentile(chips[:first], higher) if whole else None,
+        "worst": stats.worst(chips[:first], higher) if whole else None,
+        "yield": stats.yield_share(chips, record["clean"], stats.YIELD_LOSS, higher) if whole else None,
+        "chips": len(chips),
+        "ekl": level["ekl"],
+        "tail_chips": min(first, len(chips)),
+    }
+
+
+def _std(values: Sequence[float]) -> float:
+    """Sample standard deviation; 0 for the one chip of a level without randomness."""
+    mean = math.fsum(values) / len(values)
+    return math.sqrt(math.fsum((v - mean) ** 2 for v in values) / max(len(values) - 1, 1))

@@ -1,0 +1,101 @@
+"""What a record and the description in a checkpoint must hold, so that no reader stumbles over a file."""
+
+from collections.abc import Iterable, Iterator
+from types import UnionType
+from typing import Any
+
+NUMBER = int | float
+# (part, type, names of its fields of that type); * stands for every entry of a list or a mapping.
+Shape = tuple[tuple[str, type | UnionType, str], ...]
+RECORD: Shape = (
+    ("", int, "schema"),
+    ("", str, "key status training_key command"),
+    ("", str | None, "error"),
+    ("", NUMBER | None, "clean"),
+    ("", list, "levels"),
+    ("", dict, "environment"),
+    ("evaluation", str, "device device_version preset"),
+    ("evaluation", NUMBER | None, "time_s"),
+    ("evaluation", int | None, "test_samples"),
+    ("evaluation", list, "levels"),
+    ("evaluation.levels", NUMBER, "*"),
+    ("evaluation.chips", int, "minimum"),
+    ("evaluation.training", str, "task task_version network method method_version device device_version"),
+    ("evaluation.training", str, "precision recipe"),
+    ("evaluation.training", NUMBER, "width level"),
+    ("evaluation.training", NUMBER | None, "time_s"),
+    ("evaluation.training", int, "seed"),
+    ("evaluation.training", dict, "settings budget"),
+    ("task", str, "dataset metric unit"),
+    ("task", bool, "higher_is_better"),
+    ("axis", str, "name unit"),
+    ("levels.*", NUMBER, "level"),
+    ("levels.*", list, "chips"),
+    ("levels.*.chips", NUMBER, "*"),
+    ("levels.*", int, "first_stage"),
+    ("levels.*", NUMBER | None, "ekl"),
+    ("levels.*", int | None, "samples"),
+    ("cost", NUMBER, "epochs samples seconds teacher_samples teacher_seconds"),
+)
+SPENT = "epochs samples forward_passes seconds"
+CHECKPOINT: Shape = (
+    ("", dict, "training cost lineage environment"),
+    ("", list, "analog"),
+    ("analog", str, "*"),
+    ("cost", NUMBER, SPENT),
+    ("lineage.*", NUMBER, SPENT),
+    ("environment", str, "created"),
+)
+
+
+def check_record(record: Any) -> None:
+    """Raise ValueError, in one line, unless every table can be made with the record."""
+    check(record, RECORD)
+    planned, measured = record["evaluation"]["levels"], record["levels"]
+    if not planned or len(set(planned)) != len(planned):
+        raise ValueError(f"evaluation.levels is {planned!r:.40}, must be levels that differ")
+    if record["status"] not in ("done", "failed"):
+        raise ValueError(f"status is {record['status']!r}, must be done or failed")
+    if record["status"] == "failed" and measured:
+        raise ValueError("levels of a failed run, must be none")
+    if record["status"] == "done" and record["clean"] is None:
+        raise ValueError("clean is None, must be a number")
+    if record["status"] == "done" and [level["level"] for level in measured] != planned:
+        raise ValueError("levels are not those of the evaluation")
+    if any(not level["chips"] or level["first_stage"] < 1 for level in measured):
+        raise ValueError("a level has no chips or a first_stage below 1")
+
+
+def check(data: Any, shape: Shape) -> None:
+    """Raise ValueError that names the first field that is missing or of another type."""
+    for part, kind, names in shape:
+        for name in names.split():
+            for path, value in _at(data, f"{part}.{name}".strip(".").split("."), ""):
+                if not _fits(value, kind):
+                    right = kind.__name__ if isinstance(kind, type) else kind
+                    raise ValueError(f"{path} is {value!r:.40}, must be {right}")
+
+
+def _at(data: Any, steps: list[str], path: str) -> Iterator[tuple[str, Any]]:
+    """(path, value) of everything that the steps lead to."""
+    if not steps:
+        yield path.strip("."), data
+        return
+    step, *rest = steps
+    if step == "*" and isinstance(data, list):
+        found: Iterable[tuple[Any, Any]] = enumerate(data)
+    elif step == "*" and isinstance(data, dict):
+        found = data.items()
+    elif isinstance(data, dict) and step in data:
+        found = [(step, data[step])]
+    else:
+        raise ValueError(f"no '{path}{step}'")
+    for name, value in found:
+        yield from _at(value, rest, f"{path}{name}.")
+
+
+def _fits(value: Any, kind: type | UnionType) -> bool:
+    # Python takes True for 1; and sums of squares must stay finite.
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, kind) and (not isinstance(value, int | float) or abs(value) < 1e100)
