@@ -135,7 +135,7 @@ class TrainingContext:
                     part.load_state_dict(kept)
             self.cost = partial["cost"]
             return partial["epoch"]
-        except (KeyError, RuntimeError, ValueError) as error:
+        except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise misfit(self.checkpoints.partial_path(self.training.key), error) from None
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:

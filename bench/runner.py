@@ -107,7 +107,9 @@ class Runner:
         network = build_network(task, training, self.processor)
         try:
             network.load_state_dict(tensors)
-        except RuntimeError as error:
+            for name in about["analog"]:
+                network.get_parameter(name)
+        except (RuntimeError, AttributeError) as error:
             raise misfit(self.checkpoints.path(training.key), error) from None
         return network, about
 

@@ -14,7 +14,7 @@ class Ideal(Device):
 
     name = "ideal"
     differentiable = True
-    axis = Axis(name="none", unit="", levels=(0.0,), train_level=0.0, maximum=0.0)
+    axis = Axis(name="variation", unit="", levels=(0.0,), train_level=0.0, maximum=0.0)
 
     def program(
         self, weights: Weights, generator: torch.Generator, *, level: float, time_s: float | None = None
