@@ -1,20 +1,22 @@
-"""What each command does, once its options are read."""
+"""What each command does, once its options are read. Those that read records don't wait for torch."""
 
 import logging
 import shlex
 from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from rich.console import Console
 
-from bench import fast, leaderboard, plan
+from bench import leaderboard
 from bench.errors import BenchError
 from bench.progress import Monitor
-from bench.runner import Runner, title
-from bench.spec import Training
 from bench.store import Records, check_writable, home, read_record
+
+if TYPE_CHECKING:
+    import torch
+
+    from bench import plan
 
 log = logging.getLogger("bench")
 
@@ -30,6 +32,11 @@ def run(
     **given: Any,
 ) -> int:
     """Run the cells of a request; 0 if all are done, 2 if one of several failed. A single one's error is raised."""
+    import torch
+
+    from bench import fast, plan
+    from bench.runner import Runner, title
+
     if threads is not None:
         if threads < 1:
             raise BenchError(f"threads {threads}: must be at least 1")
@@ -66,7 +73,7 @@ def run(
 
 
 def _request(
-    processor: torch.device,
+    processor: "torch.device",
     settings: list[str],
     *,
     method: str,
@@ -78,8 +85,10 @@ def _request(
     time: float | None,
     precision: str,
     **given: Any,
-) -> plan.Request:
+) -> "plan.Request":
     """Read the words of the command line."""
+    from bench import fast, plan
+
     if precision not in ("auto", "bf16", "fp32"):
         raise BenchError(f"precision '{precision}': must be auto, bf16 or fp32")
     if preset == "auto":
@@ -125,7 +134,7 @@ def _settings(given: list[str], methods: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def _command(cell: plan.Cell, request: plan.Request, settings: list[str]) -> str:
+def _command(cell: "plan.Cell", request: "plan.Request", settings: list[str]) -> str:
     """The one command that remakes this cell."""
     evaluation = cell.evaluation
     training = evaluation.training
@@ -185,6 +194,10 @@ def validate(
     """Sweep a network of the checkpoint store over the validation split, on chips that no test chip equals."""
     from rich.table import Table
 
+    from bench import fast, plan
+    from bench.runner import Runner, title
+    from bench.spec import Training
+
     processor, monitor = fast.processor(on), Monitor()
     runner = Runner(home=home(), results=Path(), data_dir=data, processor=processor, monitor=monitor)
     training = Training.from_dict(runner.checkpoints.find(key)["training"])
@@ -204,7 +217,7 @@ def validate(
 
 def speed(rounds: int, network: str | None, plain_chips: int, on: str, data: Path | None, results: Path) -> None:
     """Measure, show, and keep in results/speed.json."""
-    from bench import speed
+    from bench import fast, speed
 
     check_writable(results)
     cases = tuple(case for case in speed.CASES if case.network.startswith(network or ""))
@@ -233,7 +246,7 @@ def device_show(name: str, time_s: float | None, out: Path | None) -> None:
     """Tabulate and plot a device."""
     from rich.table import Table
 
-    from bench import device_show
+    from bench import device_show, plan
 
     device = plan.device_of(name)
     device.check(0.0, time_s)

@@ -156,6 +156,18 @@ def test_report_makes_the_tables_again(done, cli):
     assert list((results / "plots").glob("*.png"))
 
 
+def test_what_reads_records_does_not_wait_for_torch(done):
+    (record,) = records(done / "results").values()
+    for command in (["report"], ["show", record["key"]]):
+        program = (
+            f"import sys; sys.argv = ['bench', *{command}, '--results', {str(done / 'results')!r}]\n"
+            "from bench.cli import main\ntry:\n    main()\n"
+            "finally:\n    print('torch' in sys.modules, end='', file=sys.stderr)"
+        )
+        ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+        assert (ended.returncode, ended.stderr) == (0, "False")
+
+
 @pytest.mark.parametrize("command", [[], ["run"], ["list"], ["report"], ["show"], ["device"], ["device", "fit"]])
 def test_every_command_has_help(cli, command):
     ended = cli(*command, "--help")
