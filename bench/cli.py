@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from bench import interrupt
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -20,7 +21,6 @@ app.add_typer(device_app, name="device")
 
 Results = Annotated[Path, typer.Option("--results", help="Folder of records, leaderboard and plots.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
-INTERRUPTED = 130
 
 
 @app.command()
@@ -161,20 +161,20 @@ def device_show(
 
 
 def main() -> None:
-    """Entry point: a user's mistake is one line and exit code 2, Ctrl-C is 130, a traceback only with --debug."""
+    """Run a command: a user's mistake is one line and exit code 2, Ctrl-C is 130, a traceback only with --debug."""
     debug = "--debug" in sys.argv
     logging.basicConfig(format="%(message)s", level=logging.WARNING, handlers=[_Stderr()])
     logging.getLogger("bench").setLevel(logging.DEBUG if debug else logging.INFO)
     try:
         code = app(prog_name="bench", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
-        code = INTERRUPTED
+        code = interrupt.EXIT_CODE
     except Exception as error:
         if debug:
             raise
         _end(*_one_line(error))
-    if code == INTERRUPTED:  # some versions of typer catch Ctrl-C and return this
-        _end("interrupted; what is finished is kept, and the same command goes on from there", INTERRUPTED)
+    if code == interrupt.EXIT_CODE:  # some versions of typer catch Ctrl-C and return this
+        _end(interrupt.TEXT, interrupt.EXIT_CODE)
     sys.exit(code or 0)
 
 
@@ -211,7 +211,3 @@ def _end(text: str, code: int) -> None:
     if text:
         print(f"bench: {text}", file=sys.stderr)
     sys.exit(code)
-
-
-if __name__ == "__main__":
-    main()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from bench import leaderboard
+from bench import interrupt, leaderboard
 from bench.errors import BenchError
 from bench.progress import Monitor
 from bench.store import Records, check_writable, home, read_record
@@ -44,6 +44,7 @@ def run(
     processor = fast.processor(on)
     request = _request(processor, settings, **given)
     cells = plan.cells(request)
+    interrupt.work_begins()
     check_writable(results)
     check_writable(home())
     console, monitor = Console(), Monitor()
@@ -168,6 +169,7 @@ def report(results: Path) -> int:
     console = Console()
     if not (results / "records").is_dir():
         raise BenchError(f"no records in {results}: run `bench run` first, or name another folder with --results")
+    interrupt.work_begins()
     check_writable(results)
     records, warnings, written = leaderboard.remake(results)
     leaderboard.render(records, console)
@@ -201,6 +203,7 @@ def validate(
     processor, monitor = fast.processor(on), Monitor()
     runner = Runner(home=home(), results=Path(), data_dir=data, processor=processor, monitor=monitor)
     training = Training.from_dict(runner.checkpoints.find(key)["training"])
+    interrupt.work_begins()
     means = runner.validate(
         training,
         plan.device_of(device),
@@ -219,6 +222,7 @@ def speed(rounds: int, network: str | None, plain_chips: int, on: str, data: Pat
     """Measure, show, and keep in results/speed.json."""
     from bench import fast, speed
 
+    interrupt.work_begins()
     check_writable(results)
     cases = tuple(case for case in speed.CASES if case.network.startswith(network or ""))
     if not cases:
@@ -236,6 +240,7 @@ def device_fit(cells: Path, out: Path, g_max: float, source: str) -> None:
 
     if out.suffix != ".json" or out.stem in registry.entries("devices"):
         raise BenchError(f"--out {out}: must end in .json and not be named as a registered device")
+    interrupt.work_begins()
     table = fit.fit_file(cells, out, out.stem, g_max, source)
     about = table["provenance"]
     Console().print(f"{out}: {about['cells']} cells, {len(table['times_s'])} times", highlight=False)
@@ -260,5 +265,6 @@ def device_show(name: str, time_s: float | None, out: Path | None) -> None:
     picture = out or Path(f"{device.name}.png")
     if picture.suffix not in (".png", ".pdf", ".svg"):
         raise BenchError(f"--out {picture}: must end in .png, .pdf or .svg")
+    interrupt.work_begins()
     device_show.plot(device, picture, time_s)
     Console().print(f"plot: {picture}", highlight=False)

@@ -390,15 +390,36 @@ def test_our_own_fault_is_one_line_too(cli, done, tmp_path, monkeypatch):
     assert ended.err.startswith("bench: ZeroDivisionError: division by zero (a fault of the bench;")
 
 
+INTERRUPTED = "bench: interrupted; what is finished is kept, and the same command goes on from there\n"
+
+
+def heed_ctrl_c() -> None:
+    """A job in the background may have been told to ignore Ctrl-C; a user's terminal has not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@pytest.mark.parametrize("package", ["typer", "rich", "numpy", "scipy", "torch", "torch.nn"])
+def test_ctrl_c_while_packages_are_imported_is_one_line(home, tmp_path, package):
+    """Sent when the first module of a package is there: no clock, so it is the same on a slow machine."""
+    command = [sys.executable, "-X", "importtime", "-m", "bench", *CELL, "--results", str(tmp_path / "results")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c) as process:
+        for line in process.stderr:
+            if line.rpartition("|")[2].strip().startswith(package):
+                process.send_signal(signal.SIGINT)
+                break
+        rest = [line for line in process.stderr if not line.startswith("import time:")]
+    assert (process.returncode, rest) == (130, [INTERRUPTED])
+    assert not (tmp_path / "results").exists()
+
+
 def test_ctrl_c_is_one_line_and_the_same_command_goes_on(cli, home, tmp_path):
     command = [*with_option("--train-samples", "2000"), "--epochs", "60", "--results", str(tmp_path / "results")]
     process = subprocess.Popen(
-        [Path(sys.executable).with_name("bench"), *command],
+        [sys.executable, "-m", "bench", *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A job in the background may have been told to ignore Ctrl-C; a user's terminal has not.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=heed_ctrl_c,
     )
     while not list((home / "checkpoints").glob("*.partial.safetensors")):
         assert process.poll() is None, process.stderr.read()
@@ -406,7 +427,7 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(cli, home, tmp_path):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate()
     assert (process.returncode, out) == (130, "")
-    assert err == "bench: interrupted; what is finished is kept, and the same command goes on from there\n"
+    assert err == INTERRUPTED
     assert not (tmp_path / "results" / "records").exists()  # it has not failed
     assert not [path for path in home.glob("*/.*") if path.is_file()]  # nor left half a file
     (partial,) = (home / "checkpoints").glob("*.partial.safetensors")

@@ -30,7 +30,7 @@ def cell(one_cell) -> plan.Cell:
 
 def bench(home: Path, results: Path) -> subprocess.Popen:
     environment = os.environ | {"BENCH_HOME": str(home), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "bench.cli", *ARGUMENTS, "--results", str(results)]
+    command = [sys.executable, "-m", "bench", *ARGUMENTS, "--results", str(results)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
