@@ -255,6 +255,9 @@ def device_show(name: str, time_s: float | None, out: Path | None) -> None:
 
     device = plan.device_of(name)
     device.check(0.0, time_s)
+    picture = out or Path(f"{device.name}.png")
+    if picture.suffix not in (".png", ".pdf", ".svg"):
+        raise BenchError(f"--out {picture}: must end in .png, .pdf or .svg")
     frame = device_show.describe(device, time_s)
     table = Table(title=f"{device.name}: chip weight relative to max|w|", title_justify="left")
     for column in frame.columns:
@@ -262,9 +265,6 @@ def device_show(name: str, time_s: float | None, out: Path | None) -> None:
     for row in frame.itertuples(index=False):
         table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row))
     Console().print(table)
-    picture = out or Path(f"{device.name}.png")
-    if picture.suffix not in (".png", ".pdf", ".svg"):
-        raise BenchError(f"--out {picture}: must end in .png, .pdf or .svg")
     interrupt.work_begins()
     device_show.plot(device, picture, time_s)
     Console().print(f"plot: {picture}", highlight=False)

@@ -263,12 +263,15 @@ def test_bad_settings_are_one_line(cli, text, words):
         ("report", "no records in results"),
         ("device show rrm", "unknown device 'rrm'; did you mean 'rram'?"),
         ("device show rram --time 5", "rram: has no time axis"),
+        ("device show rram --out x.txt", "--out x.txt: must end in .png, .pdf or .svg"),
         ("device fit nowhere.tsv --out x.json", "nowhere.tsv"),
     ],
 )
 def test_bad_commands_are_one_line(cli, tmp_path, monkeypatch, command, words):
     monkeypatch.chdir(tmp_path)
-    one_line(cli(*command.split()), words)
+    ended = cli(*command.split())
+    one_line(ended, words)
+    assert ended.out == ""
     assert list(tmp_path.iterdir()) == []
 
 
