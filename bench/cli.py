@@ -1,5 +1,6 @@
 """The commands, nothing else. Heavy imports wait until a command needs them."""
 
+import io
 import logging
 import sys
 from pathlib import Path
@@ -163,6 +164,9 @@ def device_show(
 def main() -> None:
     """Run a command: a user's mistake is one line and exit code 2, Ctrl-C is 130, a traceback only with --debug."""
     debug = "--debug" in sys.argv
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without a letter gets a ? in its place
     logging.basicConfig(format="%(message)s", level=logging.WARNING, handlers=[_Stderr()])
     logging.getLogger("bench").setLevel(logging.DEBUG if debug else logging.INFO)
     try:

@@ -156,6 +156,18 @@ def test_report_makes_the_tables_again(done, cli):
     assert list((results / "plots").glob("*.png"))
 
 
+def test_a_terminal_without_a_letter_gets_another(done):
+    (record,) = records(done / "results").values()
+    for command in (["report"], ["show", record["key"]]):
+        ended = subprocess.run(
+            [sys.executable, "-m", "bench", *command, "--results", str(done / "results")],
+            env=os.environ | {"PYTHONIOENCODING": "ascii"},
+            capture_output=True,
+        )
+        assert (ended.returncode, ended.stderr) == (0, b"")
+        assert "nominal" in ended.stdout.decode("ascii")
+
+
 def test_what_reads_records_does_not_wait_for_torch(done):
     (record,) = records(done / "results").values()
     for command in (["report"], ["show", record["key"]]):
