@@ -137,6 +137,8 @@ def test_validate_sweeps_the_validation_split(done, cli):
 
 
 def test_validate_names_what_is_not_there(done, cli):
+    for key in ("", "fff", "*", "../x"):
+        one_line(cli("validate", key, "--device", "rram"), f"'{key}' is no training key: 4 to 16 of 0-9a-f")
     one_line(cli("validate", "ffff", "--device", "rram"), "0 trained networks", "ffff", "bench show")
     (record,) = records(done / "results").values()
     one_line(cli("validate", record["training_key"], "--device", "rramm"), "unknown device 'rramm'")
