@@ -71,7 +71,7 @@ def run(
 
 @app.command(name="list")
 def list_(debug: Debug = False) -> None:
-    """Show the registered methods, devices and tasks."""
+    """Show the registered methods, devices and tasks, and where each comes from."""
     from bench import registry
 
     # Plain lines, since rich takes as long to import as all the rest of this command.
@@ -81,6 +81,8 @@ def list_(debug: Debug = False) -> None:
         print(kind)
         for entry in known:
             print(f"  {entry.name:<{width}}  {entry.summary}".rstrip())
+            if entry.source:
+                print(f"  {'':<{width}}  {entry.source}")
 
 
 @app.command()

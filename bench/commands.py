@@ -250,6 +250,7 @@ def device_fit(cells: Path, out: Path, g_max: float, source: str) -> None:
 def device_show(name: str, time_s: float | None, out: Path | None) -> None:
     """Tabulate and plot a device."""
     from rich.table import Table
+    from rich.text import Text
 
     from bench import device_show, plan
 
@@ -259,7 +260,10 @@ def device_show(name: str, time_s: float | None, out: Path | None) -> None:
     if picture.suffix not in (".png", ".pdf", ".svg"):
         raise BenchError(f"--out {picture}: must end in .png, .pdf or .svg")
     frame = device_show.describe(device, time_s)
-    table = Table(title=f"{device.name}: chip weight relative to max|w|", title_justify="left")
+    about = f"{device.name}: chip weight relative to max|w|\nmapping: {device.mapping}"
+    if device.source:
+        about += f"\nsource: {device.source}"
+    table = Table(title=Text(about), title_justify="left")  # Text, since a [ in a source is no markup
     for column in frame.columns:
         table.add_column(str(column), justify="right")
     for row in frame.itertuples(index=False):

@@ -18,6 +18,7 @@ import pytest
 
 from bench.cli import main
 from bench.errors import BenchError
+from devices.rram1t1r import Rram1t1r
 from methods.noise_injection import NoiseInjection
 
 TINY = "--preset smoke --train-samples 200 --test-samples 100 --chips 2 --on cpu".split()
@@ -156,6 +157,18 @@ def test_report_makes_the_tables_again(done, cli):
     assert "nominal" in ended.out
     assert {name: (results / name).read_bytes() for name in made} == made
     assert list((results / "plots").glob("*.png"))
+
+
+def test_device_show_says_what_the_device_is_and_where_it_comes_from(cli, tmp_path):
+    table = json.loads(Rram1t1r.table_file.read_text())
+    table["provenance"]["source"] = "[our lab], 2026"
+    (tmp_path / "lab.json").write_text(json.dumps(table))
+    ended = cli("device", "show", tmp_path / "lab.json", "--out", tmp_path / "lab.png")
+    assert (ended.code, ended.err) == (0, "")
+    title, mapping, source, *_ = (line.rstrip() for line in ended.out.splitlines())
+    assert title.startswith("lab: chip weight")
+    assert (mapping, source) == ("mapping: differential pair, unused cell at 0", "source: [our lab], 2026")
+    assert (tmp_path / "lab.png").exists()
 
 
 def test_a_terminal_without_a_letter_gets_another(done):
