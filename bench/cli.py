@@ -1,5 +1,6 @@
 """The commands, nothing else. Heavy imports wait until a command needs them."""
 
+import io
 import logging
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from bench import interrupt
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -20,7 +22,6 @@ app.add_typer(device_app, name="device")
 
 Results = Annotated[Path, typer.Option("--results", help="Folder of records, leaderboard and plots.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
-INTERRUPTED = 130
 
 
 @app.command()
@@ -51,7 +52,7 @@ def run(
         typer.Option("--set", help="method.NAME=VALUE, or METHOD.NAME=VALUE for one."),
     ] = None,
     precision: Annotated[str, typer.Option(help="auto, bf16 or fp32.")] = "auto",
-    on: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    on: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder that holds the data set already.")] = None,
     results: Results = Path("results"),
@@ -70,7 +71,7 @@ def run(
 
 @app.command(name="list")
 def list_(debug: Debug = False) -> None:
-    """Show the registered methods, devices and tasks."""
+    """Show the registered methods, devices and tasks, and where each comes from."""
     from bench import registry
 
     # Plain lines, since rich takes as long to import as all the rest of this command.
@@ -80,6 +81,8 @@ def list_(debug: Debug = False) -> None:
         print(kind)
         for entry in known:
             print(f"  {entry.name:<{width}}  {entry.summary}".rstrip())
+            if entry.source:
+                print(f"  {'':<{width}}  {entry.source}")
 
 
 @app.command()
@@ -107,7 +110,7 @@ def validate(
     levels: Annotated[str | None, typer.Option(help="Levels, with commas.")] = None,
     time: Annotated[float | None, typer.Option("--time", help="Seconds since programming.")] = None,
     chips: Annotated[int, typer.Option(help="Validation chips a level.", min=1)] = 3,
-    on: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+    on: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     data: Annotated[Path | None, typer.Option(help="Folder that holds the data set already.")] = None,
     debug: Debug = False,
 ) -> None:
@@ -122,7 +125,7 @@ def speed(
     rounds: Annotated[int, typer.Option(help="Turns of each contender.", min=1)] = 3,
     network: Annotated[str | None, typer.Option(help="Only the networks whose name begins so.")] = None,
     plain_chips: Annotated[int, typer.Option(help="Independent chips that a decision is held against.", min=10)] = 1000,
-    on: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+    on: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     data: Annotated[Path | None, typer.Option(help="Folder that holds the data sets already.")] = None,
     results: Results = Path("results"),
     debug: Debug = False,
@@ -161,20 +164,23 @@ def device_show(
 
 
 def main() -> None:
-    """Entry point: a user's mistake is one line and exit code 2, Ctrl-C is 130, a traceback only with --debug."""
+    """Run a command: a user's mistake is one line and exit code 2, Ctrl-C is 130, a traceback only with --debug."""
     debug = "--debug" in sys.argv
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without a letter gets a ? in its place
     logging.basicConfig(format="%(message)s", level=logging.WARNING, handlers=[_Stderr()])
     logging.getLogger("bench").setLevel(logging.DEBUG if debug else logging.INFO)
     try:
         code = app(prog_name="bench", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
-        code = INTERRUPTED
+        code = interrupt.EXIT_CODE
     except Exception as error:
         if debug:
             raise
         _end(*_one_line(error))
-    if code == INTERRUPTED:  # some versions of typer catch Ctrl-C and return this
-        _end("interrupted; what is finished is kept, and the same command goes on from there", INTERRUPTED)
+    if code == interrupt.EXIT_CODE:  # some versions of typer catch Ctrl-C and return this
+        _end(interrupt.TEXT, interrupt.EXIT_CODE)
     sys.exit(code or 0)
 
 
@@ -211,7 +217,3 @@ def _end(text: str, code: int) -> None:
     if text:
         print(f"bench: {text}", file=sys.stderr)
     sys.exit(code)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,20 +1,22 @@
-"""What each command does, once its options are read."""
+"""What each command does, once its options are read. Those that read records don't wait for torch."""
 
 import logging
 import shlex
 from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from rich.console import Console
 
-from bench import fast, leaderboard, plan, terminal
+from bench import interrupt, leaderboard, terminal
 from bench.errors import BenchError
 from bench.progress import Monitor
-from bench.runner import Runner, title
-from bench.spec import Training
 from bench.store import Records, check_writable, home, read_record
+
+if TYPE_CHECKING:
+    import torch
+
+    from bench import plan
 
 log = logging.getLogger("bench")
 
@@ -30,6 +32,11 @@ def run(
     **given: Any,
 ) -> int:
     """Run the cells of a request; 0 if all are done, 2 if one of several failed. A single one's error is raised."""
+    import torch
+
+    from bench import fast, plan
+    from bench.runner import Runner, title
+
     if threads is not None:
         if threads < 1:
             raise BenchError(f"threads {threads}: must be at least 1")
@@ -37,6 +44,7 @@ def run(
     processor = fast.processor(on)
     request = _request(processor, settings, **given)
     cells = plan.cells(request)
+    interrupt.work_begins()
     check_writable(results)
     check_writable(home())
     console, monitor = Console(), Monitor()
@@ -65,7 +73,7 @@ def run(
 
 
 def _request(
-    processor: torch.device,
+    processor: "torch.device",
     settings: list[str],
     *,
     method: str,
@@ -77,8 +85,10 @@ def _request(
     time: float | None,
     precision: str,
     **given: Any,
-) -> plan.Request:
+) -> "plan.Request":
     """Read the words of the command line."""
+    from bench import fast, plan
+
     if precision not in ("auto", "bf16", "fp32"):
         raise BenchError(f"precision '{precision}': must be auto, bf16 or fp32")
     if preset == "auto":
@@ -124,7 +134,7 @@ def _settings(given: list[str], methods: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def _command(cell: plan.Cell, request: plan.Request, settings: list[str]) -> str:
+def _command(cell: "plan.Cell", request: "plan.Request", settings: list[str]) -> str:
     """The one command that remakes this cell."""
     evaluation = cell.evaluation
     training = evaluation.training
@@ -158,6 +168,7 @@ def report(results: Path) -> int:
     console = Console()
     if not (results / "records").is_dir():
         raise BenchError(f"no records in {results}: run `bench run` first, or name another folder with --results")
+    interrupt.work_begins()
     check_writable(results)
     records, warnings, written = leaderboard.remake(results)
     terminal.render(records, console)
@@ -184,9 +195,14 @@ def validate(
     """Sweep a network of the checkpoint store over the validation split, on chips that no test chip equals."""
     from rich.table import Table
 
+    from bench import fast, plan
+    from bench.runner import Runner, title
+    from bench.spec import Training
+
     processor, monitor = fast.processor(on), Monitor()
     runner = Runner(home=home(), results=Path(), data_dir=data, processor=processor, monitor=monitor)
     training = Training.from_dict(runner.checkpoints.find(key)["training"])
+    interrupt.work_begins()
     means = runner.validate(
         training,
         plan.device_of(device),
@@ -203,8 +219,9 @@ def validate(
 
 def speed(rounds: int, network: str | None, plain_chips: int, on: str, data: Path | None, results: Path) -> None:
     """Measure, show, and keep in results/speed.json."""
-    from bench import speed
+    from bench import fast, speed
 
+    interrupt.work_begins()
     check_writable(results)
     cases = tuple(case for case in speed.CASES if case.network.startswith(network or ""))
     if not cases:
@@ -222,6 +239,7 @@ def device_fit(cells: Path, out: Path, g_max: float, source: str) -> None:
 
     if out.suffix != ".json" or out.stem in registry.entries("devices"):
         raise BenchError(f"--out {out}: must end in .json and not be named as a registered device")
+    interrupt.work_begins()
     table = fit.fit_file(cells, out, out.stem, g_max, source)
     about = table["provenance"]
     Console().print(f"{out}: {about['cells']} cells, {len(table['times_s'])} times", highlight=False)
@@ -231,20 +249,25 @@ def device_fit(cells: Path, out: Path, g_max: float, source: str) -> None:
 def device_show(name: str, time_s: float | None, out: Path | None) -> None:
     """Tabulate and plot a device."""
     from rich.table import Table
+    from rich.text import Text
 
-    from bench import device_show
+    from bench import device_show, plan
 
     device = plan.device_of(name)
     device.check(0.0, time_s)
+    picture = out or Path(f"{device.name}.png")
+    if picture.suffix not in (".png", ".pdf", ".svg"):
+        raise BenchError(f"--out {picture}: must end in .png, .pdf or .svg")
     frame = device_show.describe(device, time_s)
-    table = Table(title=f"{device.name}: chip weight relative to max|w|", title_justify="left")
+    about = f"{device.name}: chip weight relative to max|w|\nmapping: {device.mapping}"
+    if device.source:
+        about += f"\nsource: {device.source}"
+    table = Table(title=Text(about), title_justify="left")  # Text, since a [ in a source is no markup
     for column in frame.columns:
         table.add_column(str(column), justify="right")
     for row in frame.itertuples(index=False):
         table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row))
     Console().print(table)
-    picture = out or Path(f"{device.name}.png")
-    if picture.suffix not in (".png", ".pdf", ".svg"):
-        raise BenchError(f"--out {picture}: must end in .png, .pdf or .svg")
+    interrupt.work_begins()
     device_show.plot(device, picture, time_s)
     Console().print(f"plot: {picture}", highlight=False)

@@ -1,5 +1,6 @@
 """Where the processor's speed is: precision probed at run time, faster forms of slow operators."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,9 +18,12 @@ POOLS = (torch.max_pool2d, torch.nn.functional.max_pool2d)  # one calls the othe
 
 
 def processor(name: str = "auto") -> torch.device:
-    """The torch device to compute on. 'auto': an accelerator if there is one. BenchError if unusable."""
+    """The torch device to compute on. 'auto': a GPU if there is one. BenchError if unusable."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    # torch knows other names, but nothing here was tried on them.
+    if not re.fullmatch(r"cpu|cuda(:[0-9]{1,2})?", name):
+        raise BenchError(f"can't compute on '{name}': must be auto, cpu, cuda or cuda:N")
     try:
         chosen = torch.device(name)
         torch.empty(1, device=chosen)

@@ -12,11 +12,12 @@ def write_with(path: Path, writer: Callable[[Path], object]) -> None:
     Raises OSError (disk full, no permission) with `path` as it was and no temporary file left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix is kept at the end: some writers choose a format by it.
-    handle, name = tempfile.mkstemp(prefix=".", suffix=f".tmp{path.suffix}", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = None
     try:
+        # The suffix is kept at the end: some writers choose a format by it.
+        handle, name = tempfile.mkstemp(prefix=".", suffix=f".tmp{path.suffix}", dir=path.parent)
+        temporary = Path(name)
+        os.close(handle)
         writer(temporary)
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
@@ -26,7 +27,8 @@ def write_with(path: Path, writer: Callable[[Path], object]) -> None:
         os.chmod(temporary, 0o666 & ~mask)
         os.replace(temporary, path)
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
             error.filename = str(path)  # the file that the user knows of, not the temporary one
         raise

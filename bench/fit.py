@@ -34,6 +34,7 @@ MIN_CELLS = 200
 COVERAGE = 0.98
 # Knots as shares of g_max
 KNOTS = np.array([0.0, 0.0125, 0.025, *np.arange(1, 21) / 20])
+BLANK: Any = {"na_values": [""], "keep_default_na": False}  # to pandas, a cell labelled NA has no label
 HEADERLESS = ("cell", "time_s", "resistance_ohm", "g_s", "g_programmed_s", "level", "time_point_s")
 _TAIL = (0.0, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04)
 PROBABILITIES = np.round([*_TAIL, *np.linspace(0.05, 0.95, 41), *(1 - p for p in _TAIL[::-1])], 6)
@@ -60,11 +61,12 @@ def read_cells(path: Path) -> pd.DataFrame:
             f"{path.name}: line 1: no column {', '.join(missing)}; needed are cell, time_s, g_s or g_us, "
             f"g_programmed_s or g_programmed_us; found are {', '.join(map(str, raw.columns))}"
         )
-    frame = pd.DataFrame({"cell": raw["cell"], "time_s": _number(path, raw, "time_s", least=0.0)})
+    frame = pd.DataFrame({"cell": _labels(path, raw), "time_s": _number(path, raw, "time_s", least=0.0)})
     for name, column in columns.items():
         frame[f"{name}_us"] = _number(path, raw, column) * (1.0 if column.endswith("_us") else 1e6)
         if not 0.01 < (most := frame[f"{name}_us"].max()) < 1e5:
             raise FitError(f"{path.name}: column {column} reaches {most:g} uS; _s means siemens, _us microsiemens")
+    _check_programmed(path, raw[columns["g_programmed"]], frame)
     if "time_point_s" in raw:
         frame["time_point_s"] = _number(path, raw, "time_point_s", least=0.0)
     else:
@@ -78,7 +80,7 @@ def _read_text(path: Path) -> pd.DataFrame:
         content = path.read_bytes()
         text = (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode("utf-8-sig")
         separator = "\t" if "\t" in text.split("\n", 1)[0] else ","
-        raw = pd.read_csv(io.StringIO(text), sep=separator, header=None, dtype=str, skip_blank_lines=False)
+        raw = pd.read_csv(io.StringIO(text), sep=separator, header=None, dtype=str, skip_blank_lines=False, **BLANK)
     except (OSError, EOFError, zlib.error, ValueError) as error:  # pandas' ParserError is a ValueError
         reason = " ".join(str(error).split())
         raise FitError(f"{path.name}: not readable as .tsv or .csv, plain or .gz: {reason}") from error
@@ -106,6 +108,25 @@ def _number(path: Path, raw: pd.DataFrame, column: str, least: float = -np.inf) 
         wish = "a finite number" if least < 0 else f"a number of at least {least:g}"
         raise FitError(f"{path.name}: line {bad[0] + 1}, column {column}: {found}; {wish} is needed")
     return value
+
+
+def _labels(path: Path, raw: pd.DataFrame) -> pd.Series:
+    """The column `cell`, or a FitError that names the first line without a label."""
+    if (blank := raw.index[raw["cell"].fillna("").str.strip() == ""]).size:
+        raise FitError(f"{path.name}: line {blank[0] + 1}, column cell: nothing; the label of a cell is needed")
+    return raw["cell"]
+
+
+def _check_programmed(path: Path, text: pd.Series, frame: pd.DataFrame) -> None:
+    """A cell is programmed once: FitError names the first that has another conductance on another line."""
+    first = frame.groupby("cell").g_programmed_us.transform("first")
+    if (other := frame.index[frame.g_programmed_us != first]).size:
+        cell = frame.cell[other[0]]
+        line = frame.index[frame.cell == cell][0]
+        raise FitError(
+            f"{path.name}: line {other[0] + 1}: cell {cell} has {text.name} {text[other[0]]}, "
+            f"but {text[line]} on line {line + 1}; one value is needed for all lines of a cell"
+        )
 
 
 def _group_times(time_s: pd.Series) -> pd.Series:

@@ -1,7 +1,7 @@
 """Name -> class for devices, methods and tasks.
 
 An entry is a class with a literal `name = "..."` in a file of its folder; no list is edited.
-Names and summaries are read from the source with `ast`, so that listing imports no torch.
+Names, summaries and sources are read from the files with `ast`, so that listing imports no torch.
 Other packages add entries through the entry points `cim_bench.devices`, `cim_bench.methods`
 and `cim_bench.tasks` (name = "module:Class").
 """
@@ -24,12 +24,13 @@ KINDS = ("devices", "methods", "tasks")
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a plug-in is found. `summary`: the first line of its class docstring, if readable."""
+    """Where a plug-in is found. `summary`: the first line of its class docstring; `source`: who it is from."""
 
     name: str
     module: str
     attribute: str
     summary: str
+    source: str = ""
 
     def load(self) -> Any:
         """Import the module and return the class."""
@@ -43,15 +44,16 @@ def _folder(kind: str) -> Path:
     return Path(next(iter(spec.submodule_search_locations)))
 
 
-def _literal_name(node: ast.ClassDef) -> str | None:
+def _literal(node: ast.ClassDef, name: str) -> str:
+    """The text that a class body gives to `name`; empty if it gives none, or computes it."""
     for line in node.body:
         if not isinstance(line, ast.Assign | ast.AnnAssign):
             continue
         targets = line.targets if isinstance(line, ast.Assign) else [line.target]
-        named = any(isinstance(target, ast.Name) and target.id == "name" for target in targets)
+        named = any(isinstance(target, ast.Name) and target.id == name for target in targets)
         if named and isinstance(line.value, ast.Constant) and isinstance(line.value.value, str):
             return line.value.value
-    return None
+    return ""
 
 
 def _scan(path: Path, module: str) -> list[Entry]:
@@ -61,9 +63,9 @@ def _scan(path: Path, module: str) -> list[Entry]:
         raise BenchError(f"{path} is no Python file: {error}") from None
     entries = []
     for node in body:
-        if isinstance(node, ast.ClassDef) and (name := _literal_name(node)):
+        if isinstance(node, ast.ClassDef) and (name := _literal(node, "name")):
             summary = (ast.get_docstring(node) or "").partition("\n")[0]
-            entries.append(Entry(name, module, node.name, summary))
+            entries.append(Entry(name, module, node.name, summary, _literal(node, "source")))
     return entries
 
 

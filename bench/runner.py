@@ -48,7 +48,7 @@ class Runner:
         evaluation = cell.evaluation
         self._devices[evaluation.device] = plan.device_of(cell.device)
         if force:
-            self._partial_sweep(evaluation.key).unlink(missing_ok=True)
+            self._drop_older_sweep(evaluation.key)
         elif (known := self.records.load(evaluation.key)) is not None and known["status"] == "done":
             self.monitor.say(f"{title(evaluation.training, evaluation.device)}: already done, {evaluation.key}")
             return known
@@ -212,6 +212,12 @@ class Runner:
 
     def _partial_sweep(self, key: str) -> Path:
         return self.home / "sweeps" / f"{key}.json"
+
+    def _drop_older_sweep(self, key: str) -> None:
+        """Forget levels that are older than the record, so not of an interrupted attempt at replacing it."""
+        partial, record = self._partial_sweep(key), self.records.find(key)
+        if record is not None and partial.exists() and partial.stat().st_mtime_ns < record.stat().st_mtime_ns:
+            partial.unlink()
 
     def _finished_levels(self, key: str, born: str) -> tuple[list[dict[str, Any]], float]:
         """Levels and seconds of an interrupted sweep of this very network (`born`: when it was trained)."""

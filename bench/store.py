@@ -75,6 +75,8 @@ class Checkpoints:
 
     def find(self, start: str) -> dict[str, Any]:
         """What is known about the one finished training whose key starts so. BenchError if there isn't one."""
+        if not re.fullmatch(r"[0-9a-f]{4,16}", start):
+            raise BenchError(f"'{start}' is no training key: 4 to 16 of 0-9a-f; `bench show` prints a record's")
         keys = [p.stem for p in sorted(self.folder.glob("*.safetensors")) if p.stem.startswith(start)]
         keys = [key for key in keys if not key.endswith(".partial")]
         loaded = self.load(keys[0]) if len(keys) == 1 else None

@@ -64,7 +64,7 @@ class Measured(Device):
         try:
             content = path.read_bytes()
             self.table = check_table(json.loads(content), path.name)
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
             raise DeviceError(f"{path.name}: not a readable table: {error}; make one with bench device fit") from error
         self._grids: dict[tuple[float, torch.device], Tensor] = {}
         return content
@@ -157,7 +157,7 @@ def check_table(table: Any, file: str) -> dict[str, Any]:
         need(axis.dim() == 1 and bool((axis.diff() > 0).all()), f"{key} must be one ascending row")
     need(isinstance(table.get("provenance", {}), dict), "provenance must be an object")
     g_max = table.get("g_max_us")
-    need(isinstance(g_max, int | float) and 0 < g_max < math.inf, "g_max_us must be a positive number")
+    need(type(g_max) in (int, float) and 0 < g_max < math.inf, "g_max_us must be a positive number")
     need(times[0].item() > 0, "times_s must be after 0 s")
     need(len(g) > 1 and g[0].item() == 0 and g[-1].item() >= g_max, "g_us must go from 0 to g_max_us at least")
     need(len(p) > 1 and p[0].item() == 0 and p[-1].item() == 1, "probabilities must go from 0 to 1")

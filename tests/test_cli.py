@@ -18,6 +18,7 @@ import pytest
 
 from bench.cli import main
 from bench.errors import BenchError
+from devices.rram1t1r import Rram1t1r
 from methods.noise_injection import NoiseInjection
 
 TINY = "--preset smoke --train-samples 200 --test-samples 100 --chips 2 --on cpu".split()
@@ -158,6 +159,8 @@ def test_validate_sweeps_the_validation_split(done, cli):
 
 
 def test_validate_names_what_is_not_there(done, cli):
+    for key in ("", "fff", "*", "../x"):
+        one_line(cli("validate", key, "--device", "rram"), f"'{key}' is no training key: 4 to 16 of 0-9a-f")
     one_line(cli("validate", "ffff", "--device", "rram"), "0 trained networks", "ffff", "bench show")
     (record,) = records(done / "results").values()
     one_line(cli("validate", record["training_key"], "--device", "rramm"), "unknown device 'rramm'")
@@ -175,6 +178,42 @@ def test_report_makes_the_tables_again(done, cli):
     assert "nominal" in ended.out
     assert {name: (results / name).read_bytes() for name in made} == made
     assert list((results / "plots").glob("*.png"))
+
+
+def test_device_show_says_what_the_device_is_and_where_it_comes_from(cli, tmp_path):
+    table = json.loads(Rram1t1r.table_file.read_text())
+    table["provenance"]["source"] = "[our lab], 2026"
+    (tmp_path / "lab.json").write_text(json.dumps(table))
+    ended = cli("device", "show", tmp_path / "lab.json", "--out", tmp_path / "lab.png")
+    assert (ended.code, ended.err) == (0, "")
+    title, mapping, source, *_ = (line.rstrip() for line in ended.out.splitlines())
+    assert title.startswith("lab: chip weight")
+    assert (mapping, source) == ("mapping: differential pair, unused cell at 0", "source: [our lab], 2026")
+    assert (tmp_path / "lab.png").exists()
+
+
+def test_a_terminal_without_a_letter_gets_another(done):
+    (record,) = records(done / "results").values()
+    for command in (["report"], ["show", record["key"]]):
+        ended = subprocess.run(
+            [sys.executable, "-m", "bench", *command, "--results", str(done / "results")],
+            env=os.environ | {"PYTHONIOENCODING": "ascii"},
+            capture_output=True,
+        )
+        assert (ended.returncode, ended.stderr) == (0, b"")
+        assert "nominal" in ended.stdout.decode("ascii")
+
+
+def test_what_reads_records_does_not_wait_for_torch(done):
+    (record,) = records(done / "results").values()
+    for command in (["report"], ["show", record["key"]]):
+        program = (
+            f"import sys; sys.argv = ['bench', *{command}, '--results', {str(done / 'results')!r}]\n"
+            "from bench.cli import main\ntry:\n    main()\n"
+            "finally:\n    print('torch' in sys.modules, end='', file=sys.stderr)"
+        )
+        ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+        assert (ended.returncode, ended.stderr) == (0, "False")
 
 
 @pytest.mark.parametrize("command", [[], ["run"], ["list"], ["report"], ["show"], ["device"], ["device", "fit"]])
@@ -272,12 +311,15 @@ def test_bad_settings_are_one_line(cli, text, words):
         ("report", "no records in results"),
         ("device show rrm", "unknown device 'rrm'; did you mean 'rram'?"),
         ("device show rram --time 5", "rram: has no time axis"),
+        ("device show rram --out x.txt", "--out x.txt: must end in .png, .pdf or .svg"),
         ("device fit nowhere.tsv --out x.json", "nowhere.tsv"),
     ],
 )
 def test_bad_commands_are_one_line(cli, tmp_path, monkeypatch, command, words):
     monkeypatch.chdir(tmp_path)
-    one_line(cli(*command.split()), words)
+    ended = cli(*command.split())
+    one_line(ended, words)
+    assert ended.out == ""
     assert list(tmp_path.iterdir()) == []
 
 
@@ -424,15 +466,36 @@ def test_our_own_fault_is_one_line_too(cli, done, tmp_path, monkeypatch):
     assert ended.err.startswith("bench: ZeroDivisionError: division by zero (a fault of the bench;")
 
 
+INTERRUPTED = "bench: interrupted; what is finished is kept, and the same command goes on from there\n"
+
+
+def heed_ctrl_c() -> None:
+    """A job in the background may have been told to ignore Ctrl-C; a user's terminal has not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@pytest.mark.parametrize("package", ["typer", "rich", "numpy", "scipy", "torch", "torch.nn"])
+def test_ctrl_c_while_packages_are_imported_is_one_line(home, tmp_path, package):
+    """Sent when the first module of a package is there: no clock, so it is the same on a slow machine."""
+    command = [sys.executable, "-X", "importtime", "-m", "bench", *CELL, "--results", str(tmp_path / "results")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c) as process:
+        for line in process.stderr:
+            if line.rpartition("|")[2].strip().startswith(package):
+                process.send_signal(signal.SIGINT)
+                break
+        rest = [line for line in process.stderr if not line.startswith("import time:")]
+    assert (process.returncode, rest) == (130, [INTERRUPTED])
+    assert not (tmp_path / "results").exists()
+
+
 def test_ctrl_c_is_one_line_and_the_same_command_goes_on(cli, home, tmp_path):
     command = [*with_option("--train-samples", "2000"), "--epochs", "60", "--results", str(tmp_path / "results")]
     process = subprocess.Popen(
-        [Path(sys.executable).with_name("bench"), *command],
+        [sys.executable, "-m", "bench", *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A job in the background may have been told to ignore Ctrl-C; a user's terminal has not.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=heed_ctrl_c,
     )
     while not list((home / "checkpoints").glob("*.partial.safetensors")):
         assert process.poll() is None, process.stderr.read()
@@ -440,7 +503,7 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(cli, home, tmp_path):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate()
     assert (process.returncode, out) == (130, "")
-    assert err == "bench: interrupted; what is finished is kept, and the same command goes on from there\n"
+    assert err == INTERRUPTED
     assert not (tmp_path / "results" / "records").exists()  # it has not failed
     assert not [path for path in home.glob("*/.*") if path.is_file()]  # nor left half a file
     (partial,) = (home / "checkpoints").glob("*.partial.safetensors")

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from bench import fast, plan
+from bench.errors import BenchError
 from bench.montecarlo import Rig
 from tasks._base import Split
 
@@ -97,9 +98,16 @@ def test_bf16_metric_agrees_with_fp32(cache):
     assert abs(metrics[0] - metrics[1]) <= 0.3
 
 
-def test_processor_refuses_what_is_not_there():
-    with pytest.raises(ValueError, match="can't compute on 'nonsense'"):
-        fast.processor("nonsense")
+@pytest.mark.parametrize("name", ["nonsense", "meta", "mps", "cuda:", "cuda:x", "cpu,cuda", ""])
+def test_processor_refuses_what_it_does_not_know(name):
+    with pytest.raises(BenchError) as error:
+        fast.processor(name)
+    assert str(error.value) == f"can't compute on '{name}': must be auto, cpu, cuda or cuda:N"
+
+
+def test_processor_refuses_a_gpu_that_is_not_there():
+    with pytest.raises(BenchError, match=r"can't compute on 'cuda:99' \(.+\); try --on cpu or --on auto"):
+        fast.processor("cuda:99")
 
 
 def test_tester_in_fp32_is_the_network_itself():

@@ -134,6 +134,12 @@ HEADER = "cell,time_s,g_s,g_programmed_s\n"
         (HEADER + "1,0,2e-5,2e-5\n1,one,2e-5,2e-5\n", "line 3, column time_s: 'one'; a number of at least 0"),
         (HEADER + "1,0,2e-5,2e-5\n\n1,-1,2e-5,2e-5\n", "line 4, column time_s: '-1'"),
         (HEADER + "1,0,2e-5,2e-5\n1,1,2e-5\n", "line 3, column g_programmed_s: nothing"),
+        (HEADER + "1,0,2e-5,2e-5\n,0,2e-5,2e-5\n", "line 3, column cell: nothing; the label of a cell is needed"),
+        (HEADER + " ,0,2e-5,2e-5\n", "line 2, column cell: nothing"),
+        (
+            HEADER + "a,0,2e-5,2e-5\nNA,0,2e-5,2e-5\nNA,1,2e-5,2.1e-5\n",
+            "line 4: cell NA has g_programmed_s 2.1e-5, but 2e-5 on line 3; one value is needed",
+        ),
         (HEADER + "1,0,inf,2e-5\n", "line 2, column g_s: 'inf'; a finite number"),
         (HEADER + "1,0,20,20\n", r"column g_s reaches 2e\+07 uS; _s means siemens"),
         ("cell,g_us,g_programmed_us\n1,20,20\n", "line 1: no column time_s; needed are"),

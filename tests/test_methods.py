@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bench import plan
 from devices._base import Device
@@ -95,6 +95,81 @@ def test_mtrd_asks_for_a_teacher_a_level_and_the_clean_one():
     assert context.levels_drawn[:7] == [0.0, *levels, 0.3]
     # Each step: the student's clean pass leaves the running statistics alone, the others may not.
     assert context.statistics[:8] == [False, *[True] * 7]
+
+
+class _Tape(_Recorder):
+    """A _Recorder with one batch an epoch, a network of its own for each run, and scores that follow a script.
+
+    It keeps what a loss is made of: the outputs of each epoch, and the teachers' weights.
+    """
+
+    def __init__(self, device: Device, level: float, scores: list[list[float]]) -> None:
+        super().__init__(device, level)
+        self.budget = Budget(epochs=1, finetune_epochs=len(scores), batch_size=16)
+        self.scores = iter(scores)
+        self.outputs: list[list[Tensor]] = []
+        self.betas: list[list[float]] = []
+
+    def train(self, method, *, level=None, **settings):
+        super().train(method, level=level, **settings)
+        torch.manual_seed(len(self.asked))
+        return self.task.network("mlp")
+
+    def forward(self, network, inputs, chip=None, *, update_statistics=True):
+        output = super().forward(network, inputs, chip, update_statistics=update_statistics)
+        self.outputs[-1].append(output.detach())
+        return output
+
+    def epochs(self, n, state):
+        for epoch in range(n):
+            self.outputs.append([])
+            self.betas.append(list(state["progress"]["betas"]))
+            yield epoch
+
+    def steps_per_epoch(self):
+        return 1
+
+    def batches(self):
+        yield self.task.prepare(self.images), self.targets
+
+    def score(self, network, levels):
+        return next(self.scores)
+
+
+START = [50.0] * 6
+# Gains at the levels 0 to .5: 0, 3, -4, 1, 2 and 5, so .2 is where the student fell and .5 where it gained most.
+LATER = [50.0, 53.0, 46.0, 51.0, 52.0, 55.0]
+
+
+def fit_mtrd(**settings: float) -> _Tape:
+    """Two epochs of a student at level .3, whose scores go from START to LATER after the first."""
+    context = _Tape(plan.device_of("rram"), 0.3, [START, LATER])
+    plan.method_of("mtrd", settings).fit(context)
+    return context
+
+
+@pytest.mark.parametrize("temperature, alpha", [(5.0, 0.7), (2.0, 0.25)])
+def test_mtrd_minimises_the_loss_of_the_manuscript(temperature, alpha):
+    context = fit_mtrd(temperature=temperature, alpha=alpha)
+    uniform = torch.full((6,), 1 / 6)
+    reweighed = torch.tensor([2.2, 1.3, 2.5, 1.9, 1.6, 1.0]) / 10.5  # 2.5 to 1 by place, least improved first
+    for outputs, betas, report in zip(context.outputs, (uniform, reweighed), context.reports, strict=True):
+        clean, *teachers, noisy = outputs
+        student = (clean / temperature).softmax(1)
+        lessons = [(teacher / temperature).softmax(1) for teacher in teachers]
+        kl = torch.stack([(p * (p / student).log()).sum(1).mean() for p in lessons])
+        right = noisy.softmax(1)[range(16), context.targets]
+        loss = alpha * temperature**2 * (betas * kl).sum() + (1 - alpha) * -right.log().mean()
+        assert report["loss"] == pytest.approx(loss.item(), rel=1e-4)
+        assert kl.max() > 1.2 * kl.min(), "the teachers must differ for the betas to show"
+
+
+def test_the_level_at_which_the_student_fell_gets_the_largest_weight():
+    context = fit_mtrd()
+    first, second = context.betas
+    assert first == pytest.approx([1 / 6] * 6)
+    assert second.index(max(second)) == LATER.index(min(LATER))
+    assert second.index(min(second)) == LATER.index(max(LATER))
 
 
 def test_noise_injection_without_warm_start_trains_from_scratch():

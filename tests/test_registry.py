@@ -68,6 +68,7 @@ def test_what_we_ship_is_found():
         for name, entry in registry.entries(kind).items():
             assert entry.summary, f"{name} has no docstring to be listed with"
             assert registry.get(kind, name).name == name
+            assert registry.get(kind, name).source == entry.source
 
 
 def test_a_new_file_is_an_entry(tmp_path, monkeypatch):
@@ -82,6 +83,13 @@ def test_a_new_file_is_an_entry(tmp_path, monkeypatch):
     assert entry.summary == "Copper: every weight shrinks by the level."
     assert plan.device_of("copper").axis.maximum == 0.9
     monkeypatch.delitem(sys.modules, "devices.copper")
+
+
+def test_the_list_says_where_an_entry_comes_from():
+    printed = subprocess.run([sys.executable, "-m", "bench", "list"], check=True, capture_output=True, text=True).stdout
+    lines = [line.strip() for line in printed.splitlines()]
+    (at,) = (i for i, line in enumerate(lines) if line.startswith("mtrd "))
+    assert lines[at + 1] == "Wu et al., MTRD"
 
 
 def test_helpers_and_abstract_classes_are_no_entries(folder):

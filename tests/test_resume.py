@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ def cell(one_cell) -> plan.Cell:
 
 def bench(home: Path, results: Path) -> subprocess.Popen:
     environment = os.environ | {"BENCH_HOME": str(home), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "bench.cli", *ARGUMENTS, "--results", str(results)]
+    command = [sys.executable, "-m", "bench", *ARGUMENTS, "--results", str(results)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
@@ -77,24 +79,57 @@ def test_sigkill_in_mid_training_then_resume(home, other_home, tmp_path, one_thr
     assert found["cost"]["samples"] == expected["cost"]["samples"], "work is counted once"
 
 
-def test_a_sweep_goes_on_after_the_levels_it_has(home, tmp_path, one_thread, monkeypatch, cpu_runner, cell):
+@pytest.fixture
+def swept(monkeypatch) -> Callable[..., list[float]]:
+    """Call something and return the levels it swept; Ctrl-C comes as it begins the one of number `stop`."""
     import bench.runner
 
-    real, calls = bench.runner.sweep_level, []
+    real = bench.runner.sweep_level
 
-    def third_call_dies(*args, **kwargs):
-        calls.append(kwargs["level"])
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return real(*args, **kwargs)
+    def watch(run: Callable[[], object], stop: int | None = None) -> list[float]:
+        done: list[float] = []
 
-    monkeypatch.setattr(bench.runner, "sweep_level", third_call_dies)
-    with pytest.raises(KeyboardInterrupt):
+        def noted(*args: Any, **kwargs: Any) -> Any:
+            if len(done) == stop:
+                raise KeyboardInterrupt
+            done.append(kwargs["level"])
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(bench.runner, "sweep_level", noted)
+        with pytest.raises(KeyboardInterrupt) if stop is not None else nullcontext():
+            run()
+        return done
+
+    return watch
+
+
+def test_a_sweep_goes_on_after_the_levels_it_has(home, tmp_path, one_thread, swept, cpu_runner, cell):
+    def run() -> None:
         cpu_runner(home, tmp_path).run(cell, "")
+
+    assert swept(run, stop=2) == [0.0, 0.1]
     assert not list(tmp_path.glob("records/*")), "an interrupted cell is neither done nor failed"
-    cpu_runner(home, tmp_path).run(cell, "")
-    assert calls == [0.0, 0.1, 0.2, 0.2, 0.3, 0.4, 0.5]
+    assert swept(run) == [0.2, 0.3, 0.4, 0.5]
     assert not list((home / "sweeps").glob("*"))
+
+
+def test_a_forced_sweep_goes_on_too_but_not_from_levels_older_than_the_record(
+    home, tmp_path, one_thread, swept, cpu_runner, cell
+):
+    def run(force: bool = True) -> None:
+        cpu_runner(home, tmp_path).run(cell, "", force)
+
+    assert swept(run, stop=2) == [0.0, 0.1]
+    (partial,) = (home / "sweeps").glob("*")
+    old = partial.read_bytes()
+    assert swept(run) == [0.2, 0.3, 0.4, 0.5], "there was no record yet to sweep again"
+
+    partial.write_bytes(old)  # as if the record had come from elsewhere since
+    os.utime(partial, (0, 0))
+    assert swept(run, stop=3) == [0.0, 0.1, 0.2]
+    assert swept(lambda: run(force=False)) == [], "without --force the finished record stands"
+    assert swept(run) == [0.3, 0.4, 0.5]
+    assert swept(run) == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
 
 
 def test_a_student_stopped_between_epochs_ends_with_the_weights_of_one_that_was_not(

@@ -170,18 +170,21 @@ def broken(change: str) -> Any:
         table["g_us"][3] = 0.1
     elif change == "reach":
         table["g_max_us"] = 50
+    elif change == "true":
+        table["g_max_us"] = True
     return table if change != "list" else []
 
 
-@pytest.mark.parametrize("change", ["schema", "missing", "nan", "falling", "ragged", "short", "order", "reach", "list"])
+@pytest.mark.parametrize("change", "schema missing nan falling ragged short order reach true list".split())
 def test_a_broken_table_is_told_in_one_line(tmp_path: Path, change: str) -> None:
     with pytest.raises(DeviceError, match="^broken.json: .*bench device fit") as error:
         Measured.from_file(write(tmp_path / "broken.json", broken(change)))
     assert "\n" not in str(error.value)
 
 
-def test_an_absent_or_cut_table_is_told_in_one_line(tmp_path: Path) -> None:
+def test_an_absent_or_unreadable_table_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "cut.json").write_text('{"schema": 1, "g_us": [0.0')
-    for name in ("cut.json", "absent.json"):
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    for name in ("cut.json", "deep.json", "absent.json"):
         with pytest.raises(DeviceError, match=f"^{name}: not a readable table"):
             Measured.from_file(tmp_path / name)
