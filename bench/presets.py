@@ -35,7 +35,7 @@ PRESETS = {
         ),
         Preset(
             name="quick",
-            budget=Budget(epochs=6, finetune_epochs=2),
+            budget=Budget(epochs=5, finetune_epochs=2),
             chips=ChipPolicy(minimum=10, maximum=20, half_width=1.0),
             width=0.25,
             test_samples=2000,
