@@ -5,13 +5,15 @@ Source: Wu et al., "Robust distillation for compute-in-memory" (MTRD), the CIFAR
 with BatchNorm and ReLU between. 68 M multiply-adds at 3 x 32 x 32.
 Deviations: layers before a BatchNorm have no bias (BatchNorm would cancel it). Layers start from
 torch's default, but the first filters of a convolution pass their inputs through (Dirac filters; Jordan
-2024), which learns faster (docs/log.md): by 2 / sqrt(channels) instead of 1, about what the largest weights
-grow to, since a 1 would become the range of devices whose deviation is relative to max|w|.
+2024), which learns faster (docs/log.md): by PASS instead of 1, since a 1 would become the range of
+devices whose deviation is relative to max|w|.
 """
 
 from torch import nn
 
 from tasks._models._parts import scaled
+
+PASS = 0.25
 
 
 def build(in_shape: tuple[int, int, int], classes: int, width: float = 1.0) -> nn.Module:
@@ -40,5 +42,5 @@ def build(in_shape: tuple[int, int, int], classes: int, width: float = 1.0) -> n
         if isinstance(layer, nn.Conv2d) and layer.in_channels > in_shape[0]:
             first = layer.weight.detach()[: layer.in_channels]
             nn.init.dirac_(first)
-            first.mul_(2 / layer.in_channels**0.5)
+            first.mul_(PASS)
     return layers

@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tasks._base import TaskError
 from tasks._models._parts import scaled
+from tasks._models.vgg8_mtrd import PASS
 from tasks._networks import find_network, own_networks
 from tasks.cifar10 import Cifar10
 from tasks.fashion_mnist import FashionMnist
@@ -169,6 +170,5 @@ def test_vgg8_mtrd_starts_by_passing_its_inputs_through() -> None:
     conv = Cifar10().network("vgg8_mtrd").get_submodule("conv3")
     assert isinstance(conv, nn.Conv2d)
     x = torch.randn(2, 128, 8, 8)
-    share = 2 / 128**0.5
-    assert torch.allclose(conv(x)[:, :128], share * x, atol=1e-6)
-    assert conv.weight[128:].abs().max() < share and conv.weight[128:].std() > 0.01
+    assert torch.allclose(conv(x)[:, :128], PASS * x, atol=1e-6)
+    assert conv.weight[128:].abs().max() < PASS and conv.weight[128:].std() > 0.01
