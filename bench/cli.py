@@ -21,6 +21,7 @@ device_app = typer.Typer(no_args_is_help=True, help="Fit a device to measured ce
 app.add_typer(device_app, name="device")
 
 Results = Annotated[Path, typer.Option("--results", help="Folder of records, leaderboard and plots.")]
+On = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
 
@@ -52,7 +53,7 @@ def run(
         typer.Option("--set", help="method.NAME=VALUE, or METHOD.NAME=VALUE for one."),
     ] = None,
     precision: Annotated[str, typer.Option(help="auto, bf16 or fp32.")] = "auto",
-    on: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    on: On = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder that holds the data set already.")] = None,
     results: Results = Path("results"),
@@ -110,7 +111,7 @@ def validate(
     levels: Annotated[str | None, typer.Option(help="Levels, with commas.")] = None,
     time: Annotated[float | None, typer.Option("--time", help="Seconds since programming.")] = None,
     chips: Annotated[int, typer.Option(help="Validation chips a level.", min=1)] = 3,
-    on: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    on: On = "auto",
     data: Annotated[Path | None, typer.Option(help="Folder that holds the data set already.")] = None,
     debug: Debug = False,
 ) -> None:
@@ -125,7 +126,7 @@ def speed(
     rounds: Annotated[int, typer.Option(help="Turns of each contender.", min=1)] = 3,
     network: Annotated[str | None, typer.Option(help="Only the networks whose name begins so.")] = None,
     plain_chips: Annotated[int, typer.Option(help="Independent chips that a decision is held against.", min=10)] = 1000,
-    on: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    on: On = "auto",
     data: Annotated[Path | None, typer.Option(help="Folder that holds the data sets already.")] = None,
     results: Results = Path("results"),
     debug: Debug = False,

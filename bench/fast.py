@@ -73,8 +73,9 @@ class _FastOperators(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func in POOLS and _halves(*args, **kwargs):
-            return _halved(kwargs["input"] if "input" in kwargs else args[0])
+        halved = _to_halve(*args, **kwargs) if func in POOLS else None
+        if halved is not None:
+            return _halved(halved)
         plan = _plan(*args, **kwargs) if func is torch.conv2d else None
         if plan is not None and plan[0].shape[2] * plan[0].shape[3] <= self.small_map:
             x, w, bias = plan
@@ -83,7 +84,7 @@ class _FastOperators(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _halves(
+def _to_halve(
     input: Tensor,
     kernel_size: Any,
     stride: Any = None,
@@ -91,13 +92,13 @@ def _halves(
     dilation: Any = 1,
     ceil_mode: bool = False,
     return_indices: bool = False,
-) -> bool:
-    """Is this pooling 2 x 2 to 1, with no gradient to come? Arguments named as max_pool2d's."""
+) -> Tensor | None:
+    """The input, if this pooling is 2 x 2 to 1 with no gradient to come, else None; named as max_pool2d's."""
     twos, ones, zeros = (2, (2, 2), [2, 2]), (1, (1, 1), [1, 1]), (0, (0, 0), [0, 0])
     plain = kernel_size in twos and stride in (None, [], *twos) and padding in zeros and dilation in ones
     even = input.ndim == 4 and input.shape[2] % 2 == input.shape[3] % 2 == 0  # so that ceil_mode changes nothing
     backward = torch.is_grad_enabled() and input.requires_grad
-    return plain and even and not (return_indices or backward)
+    return input if plain and even and not (return_indices or backward) else None
 
 
 def _halved(x: Tensor) -> Tensor:

@@ -32,12 +32,12 @@ def write(results_dir: Path, records: Sequence[Record]) -> list[Path]:
     from bench.plots import metric_versus_level, save  # slow to import
 
     board, csv, papers = (results_dir / name for name in ("LEADERBOARD.md", "leaderboard.csv", "PUBLISHED.md"))
-    table = frame.table(records)
-    write_text(board, markdown.leaderboard(records))
+    table, groups = frame.table(records), summary(records)
+    write_text(board, markdown.leaderboard(groups))
     write_text(papers, published.markdown(records))
     write_with(csv, lambda path: table.to_csv(path, index=False, float_format="%.8g", lineterminator="\n"))
     written = [board, csv, papers]
-    for group in summary(records):
+    for group in groups:
         if any(row.levels for row in group.rows):
             written += save(metric_versus_level(group), results_dir / "plots" / group.slug)
     return written

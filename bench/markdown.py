@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 
 from bench.columns import Column, failures, notes, tables
-from bench.labels import Record, code, escape
-from bench.summary import Row, summary
+from bench.labels import code, escape
+from bench.summary import Group, Row
 
 
-def leaderboard(records: Sequence[Record]) -> str:
+def leaderboard(groups: Sequence[Group]) -> str:
     """The text of LEADERBOARD.md."""
     lines = ["# Leaderboard", "", "Made by `bench report` from `records/`; docs/statistics.md defines every number."]
-    if not records:
+    if not groups:
         lines += ["", "No records yet."]
-    for group in summary(records):
+    for group in groups:
         lines += ["", f"## {escape(group.title)}", ""]
         lines += [f"{escape(note)}  " for note in notes(group)]
         if any(row.levels for row in group.rows):

@@ -64,10 +64,8 @@ class Rig:
 
     def program_cost(self) -> float:
         """What a chip costs before its first sample, in samples: by counting, so that it is the same every time."""
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            self.network(self.inputs[:1].float() if self.inputs.is_floating_point() else self.inputs[:1])
         weights = sum(w.numel() for w in self.weights.values())
-        return weights * FLOPS_A_WEIGHT / max(counter.get_total_flops(), 1)
+        return weights * FLOPS_A_WEIGHT / max(flops(self.network, _cast(self.inputs[:1], torch.float32)), 1)
 
     def per_sample(self, chip: dict[str, Tensor]) -> Tensor:
         """Each sample's share in the metric on one chip, (n,) float64 on the CPU."""
@@ -92,6 +90,13 @@ class Rig:
 
 def _cast(x: Tensor, dtype: torch.dtype) -> Tensor:
     return x.to(dtype) if x.is_floating_point() else x
+
+
+def flops(network: nn.Module, inputs: Tensor) -> int:
+    """Floating-point operations of a forward pass, by torch's own counter. `network`: in evaluation mode."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(inputs)
+    return counter.get_total_flops()
 
 
 class Disagreement:

@@ -1,5 +1,6 @@
 """Real data from the cache, everything else in a folder of the test's own."""
 
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -45,9 +46,7 @@ def cache() -> Path:
 @pytest.fixture
 def home(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A fresh BENCH_HOME without checkpoints, with the data at hand."""
-    folder = tmp_path / "home"
-    folder.mkdir()
-    (folder / "data").symlink_to(cache)
+    folder = _fresh(tmp_path / "home", cache)
     monkeypatch.setenv("BENCH_HOME", str(folder))
     return folder
 
@@ -78,10 +77,28 @@ def one_cell() -> Callable[..., plan.Cell]:
 @pytest.fixture
 def other_home(tmp_path: Path, cache: Path) -> Path:
     """A second fresh BENCH_HOME with the data at hand, for what `home` is held against."""
-    folder = tmp_path / "undisturbed"
+    return _fresh(tmp_path / "undisturbed", cache)
+
+
+def _fresh(folder: Path, cache: Path) -> Path:
     folder.mkdir()
     (folder / "data").symlink_to(cache)
     return folder
+
+
+@pytest.fixture
+def imported() -> Callable[..., tuple[int, str]]:
+    """(exit code, errors and those of `modules` that were imported) of a `bench` command in its own process."""
+
+    def run(modules: set[str], *arguments: object) -> tuple[int, str]:
+        program = (
+            f"import sys; sys.argv = {['bench', *map(str, arguments)]}\nfrom bench.cli import main\ntry:\n    main()\n"
+            f"finally:\n    print(*{modules} & set(sys.modules), end='', file=sys.stderr)"
+        )
+        ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+        return ended.returncode, ended.stderr
+
+    return run
 
 
 @pytest.fixture

@@ -279,7 +279,7 @@ def test_one_chip_by_wish_has_no_interval_and_no_rank():
     single["levels"] = [lv | {"chips": lv["chips"][:1], "first_stage": 1} for lv in single["levels"]]
     (group,) = summary([single])
     assert group.rows[0].rank is None
-    assert "± ?" in markdown.leaderboard([single])
+    assert "± ?" in markdown.leaderboard(summary([single]))
     assert table([single])["ci_low"].isna().tolist() == [False, True, True]
 
 
@@ -307,7 +307,7 @@ def test_other_files_and_newer_records(tmp_path):
 def test_names_cannot_break_the_markdown():
     evil = record("a|b\n<script>\x1b[31m`x`", settings={"k": "v|w"}, error=None)
     evil["command"] = "bench run --method 'a|b' ``` \n# heading"
-    text = markdown.leaderboard([evil, failed("c|d", "boom\n## no <b>")])
+    text = markdown.leaderboard(summary([evil, failed("c|d", "boom\n## no <b>")]))
     assert "<script>" not in text and "<b>" not in text and "\x1b" not in text
     assert [line for line in text.splitlines() if line.startswith("#")] == [
         "# Leaderboard",

@@ -213,11 +213,6 @@ def test_answers_come_at_once(command):
 
 
 @pytest.mark.parametrize("command", ["--help", "list"])
-def test_heavy_imports_wait(command):
-    program = (
-        f"import sys; sys.argv = ['bench', '{command}']\nfrom bench.cli import main\ntry:\n    main()\n"
-        "except SystemExit:\n    heavy = {'torch', 'numpy', 'pandas', 'seaborn', 'timm', 'scipy', 'optuna'}\n"
-        "    print(*heavy & set(sys.modules), end='', file=sys.stderr)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
+def test_heavy_imports_wait(command, imported):
+    heavy = {"torch", "numpy", "pandas", "seaborn", "timm", "scipy", "optuna"}
+    assert imported(heavy, command) == (0, "")

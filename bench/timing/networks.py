@@ -13,12 +13,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from bench import plan
 from bench.context import TrainingContext, build_network
 from bench.fast import precision_for, wait
-from bench.montecarlo import Rig
+from bench.montecarlo import Rig, flops
 from bench.progress import Monitor
 from bench.spec import Training
 from bench.store import Checkpoints
@@ -89,9 +88,7 @@ def network_figures(
     """Training and sweep rates of one network, all contenders taking turns."""
     torch.manual_seed(0)
     network = task.network(case.network, case.width).to(processor)
-    with FlopCounterMode(display=False) as counter:
-        network.eval()(task.prepare(splits.test.inputs[:1].to(processor)))
-    flops = counter.get_total_flops()
+    forward_mflop = flops(network.eval(), task.prepare(splits.test.inputs[:1].to(processor))) / 1e6
 
     ours = {method: _our_steps(method, case, task, splits, processor) for method in METHODS}
     part = splits.train.head(case.batch_size).to(processor)
@@ -122,7 +119,7 @@ def network_figures(
         "network": case.network,
         "width": case.width,
         "batch_size": case.batch_size,
-        "forward_mflop": flops / 1e6,
+        "forward_mflop": forward_mflop,
         "train_img_s": {n: case.batch_size / statistics.median(s) for n, s in train.items()},
         "epoch_s": {n: statistics.median(s) * len(splits.train) / case.batch_size for n, s in train.items()},
         "sweep_img_chips_s": {n: len(test) / statistics.median(s) for n, s in sweep.items()},
