@@ -1,5 +1,6 @@
 """Real data from the cache, everything else in a folder of the test's own."""
 
+import logging
 import subprocess
 import sys
 from collections.abc import Callable
@@ -30,9 +31,10 @@ def one_torch_thread() -> None:
 
 
 @pytest.fixture(autouse=True)
-def seeded() -> None:
-    """No test depends on which tests ran before it."""
+def alone() -> None:
+    """No test depends on which tests ran before it: random numbers, and the log level that a command leaves."""
     torch.manual_seed(0)
+    logging.getLogger("bench").setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")
