@@ -25,6 +25,7 @@ class ImageClassification(Task, ABC):
     validation: ClassVar[int] = 5_000
     shift_px: ClassVar[int] = 0  # largest random shift in each direction
     flip: ClassVar[bool] = False  # mirror left and right every other epoch
+    smoothing: ClassVar[float] = 0.0  # of the labels in the loss (Szegedy et al. 2016)
 
     def splits(self, cache: Path, data_dir: Path | None = None) -> Splits:
         """uint8 images (n, *in_shape), int64 labels (n,), in a fixed shuffled order; validation by class.
@@ -77,8 +78,11 @@ class ImageClassification(Task, ABC):
         return inputs.flatten(2).gather(2, index.expand(n, channels, height * width)).view_as(inputs)
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """Cross-entropy in nats, mean over the batch. `output`: (n, classes) logits; `target`: (n,)."""
-        return F.cross_entropy(output, target)
+        """Cross-entropy in nats, mean over the batch. `output`: (n, classes) logits; `target`: (n,).
+
+        Against labels that give `smoothing` of their probability to all classes alike.
+        """
+        return F.cross_entropy(output, target, label_smoothing=self.smoothing)
 
     def distill(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         """T^2 KL(teacher || student) of the softened distributions, mean over the batch; logits (n, classes)."""

@@ -173,7 +173,10 @@ def test_correct_and_loss() -> None:
     assert task.correct(output, target).mean().item() == pytest.approx(80.0)
     p = task.probabilities(output)
     assert torch.allclose(p.sum(1), torch.ones(50))
-    assert task.loss(output, target).item() == pytest.approx(-p[range(50), target].log().mean().item(), rel=1e-5)
+    plain = -p[range(50), target].log().mean().item()
+    evenly = -p.log().mean().item()
+    assert task.loss(output, target).item() == pytest.approx(0.8 * plain + 0.2 * evenly, rel=1e-5)
+    assert Mnist().loss(output, target).item() == pytest.approx(plain, rel=1e-5)
     assert (task.metric.unit, task.metric.higher_is_better) == ("%", True)
 
 
