@@ -1,8 +1,9 @@
 """CIFAR-10: colour photographs of ten kinds of things, 32 x 32 pixels.
 
 Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009; 50,000 training
-and 10,000 test images, here the Python version. 5,000 training images, drawn by class, are kept for
-validation. Augmentation: crop after reflected padding, horizontal flip in turns.
+and 10,000 test images, here the Python version. 2,500 training images, drawn by class, are kept for
+validation. Augmentation: crop after reflected padding, horizontal flip in turns. Labels are smoothed
+by 0.2 in the loss (Szegedy et al. 2016; as Jordan 2024 does for short runs).
 Deviations: the papers train on all 50,000 and pick checkpoints on the test set. They pad by 4, we by
 2: runs of ten epochs underfit, and the wider crop costs them a point (docs/log.md).
 """
