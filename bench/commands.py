@@ -218,8 +218,9 @@ def validate(
 
 
 def speed(rounds: int, network: str | None, plain_chips: int, on: str, data: Path | None, results: Path) -> None:
-    """Measure, show, and keep in results/speed.json."""
+    """Measure, show, and keep in results/speed.json and SPEED.md."""
     from bench import fast, speed
+    from bench.timing import tables
 
     interrupt.work_begins()
     check_writable(results)
@@ -229,8 +230,8 @@ def speed(rounds: int, network: str | None, plain_chips: int, on: str, data: Pat
     figures = speed.measure(
         fast.processor(on), data, rounds=rounds, cases=cases, plain_chips=plain_chips, monitor=Monitor()
     )
-    speed.write(figures, results / "speed.json")
-    Console().print(speed.table(figures))
+    speed.write(figures, results)
+    Console().print(tables.terminal(figures))
 
 
 def device_fit(cells: Path, out: Path, g_max: float, source: str) -> None:
