@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench import stats
-from bench.labels import Record
+from bench.labels import Record, all_settings
 from bench.summary import level_interval, order
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def rows(record: Record) -> Iterator[dict[str, Any]]:
         "method": t["method"],
         "train_device": t["device"],
         "train_level": t["level"],
-        "settings": json.dumps(t["settings"], sort_keys=True),
+        "settings": json.dumps(all_settings(record), sort_keys=True),
         "preset": e["preset"],
         "seed": t["seed"],
         "metric": task["metric"],

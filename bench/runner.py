@@ -18,7 +18,7 @@ from bench.errors import BenchError
 from bench.files import write_text
 from bench.montecarlo import PILOT_SAMPLES, Rig, best_samples, sweep_level, validate
 from bench.progress import Monitor
-from bench.spec import Evaluation, Training
+from bench.spec import Evaluation, Training, canonical
 from bench.store import RECORD_SCHEMA, Checkpoints, Records, misfit
 from devices._base import Device
 from tasks._base import Split, Splits, Task
@@ -42,11 +42,12 @@ class Runner:
         self.records = Records(results)
         self._splits: dict[str, Splits] = {}
         self._devices: dict[str, Device] = {}
+        self._sources: dict[str, str] = {}  # name of a device -> what makes it: the name, or a table's path
 
     def run(self, cell: plan.Cell, command: str, force: bool = False) -> dict[str, Any]:
         """The record of a cell: from the store if it is done, else trained, swept and stored."""
         evaluation = cell.evaluation
-        self._devices[evaluation.device] = plan.device_of(cell.device)
+        self._sources[evaluation.device] = cell.device
         if force:
             self._drop_older_sweep(evaluation.key)
         elif (known := self.records.load(evaluation.key)) is not None and known["status"] == "done":
@@ -142,7 +143,7 @@ class Runner:
             context = TrainingContext(
                 training,
                 task=task,
-                device=self._device(training.device),
+                device=self._device(training),
                 splits=splits,
                 processor=self.processor,
                 checkpoints=self.checkpoints,
@@ -160,10 +161,12 @@ class Runner:
             }
             self.checkpoints.save(training.key, deployable.network.state_dict(), about)
 
-    def _device(self, name: str) -> Device:
-        if name not in self._devices:
-            self._devices[name] = plan.device_of(name)
-        return self._devices[name]
+    def _device(self, of: Training | Evaluation) -> Device:
+        """The training device of a Training, the test device of an Evaluation; each made once."""
+        key = canonical([of.device, of.device_version, of.device_settings])
+        if key not in self._devices:
+            self._devices[key] = plan.device_of(self._sources.get(of.device, of.device), of.device_settings)
+        return self._devices[key]
 
     def _measure(self, evaluation: Evaluation) -> dict[str, Any]:
         """Train or load, then sweep the test set. Levels that an interrupted sweep finished are kept."""
@@ -171,7 +174,7 @@ class Runner:
         task, splits = self.task(training)
         test = splits.test.head(evaluation.test_samples, "test-samples")
         network, about = self._trained(training)
-        device = self._device(evaluation.device)
+        device = self._device(evaluation)
         began = time.perf_counter()
         rig = _rig(network, about, task, test)
         wanted, pilot = evaluation.chips.samples, None
@@ -233,7 +236,7 @@ class Runner:
     def _frame(self, evaluation: Evaluation, command: str) -> dict[str, Any]:
         """Everything in a record but what was measured."""
         task = plan.task_of(evaluation.training.task)
-        metric, axis = task.metric, self._device(evaluation.device).axis
+        metric, axis = task.metric, self._device(evaluation).axis
         return {
             "schema": RECORD_SCHEMA,
             "key": evaluation.key,

@@ -51,6 +51,9 @@ CHECKPOINT: Shape = (
 def check_record(record: Any) -> None:
     """Raise ValueError, in one line, unless every table can be made with the record."""
     check(record, RECORD)
+    for part in (record["evaluation"], record["evaluation"]["training"]):
+        if not isinstance(part.get("device_settings", {}), dict):
+            raise ValueError(f"device_settings is {part['device_settings']!r:.40}, must be dict")
     planned, measured = record["evaluation"]["levels"], record["levels"]
     if not planned or len(set(planned)) != len(planned):
         raise ValueError(f"evaluation.levels is {planned!r:.40}, must be levels that differ")

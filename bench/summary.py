@@ -12,7 +12,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bench import stats
-from bench.labels import Record, command, labels, network_label, plain, time_label, variant_key, version_label
+from bench.labels import (
+    Record,
+    command,
+    labels,
+    network_label,
+    plain,
+    settings_label,
+    time_label,
+    variant_key,
+    version_label,
+)
 from bench.stats import Interval, Sample
 
 PRESET_ORDER = ("paper", "standard", "quick", "smoke")
@@ -51,7 +61,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Rows that may be compared: same preset, task, network, device, time, test samples and levels.
+    """Rows that may be compared: same preset, task, network, device and settings, time, test samples, levels.
 
     The score averages the `levels`; runs of an untouched preset have the device's own. `random`: can
     chips differ at any of them? `tail_chips`: number of chips behind p5 and worst.
@@ -125,7 +135,8 @@ def _group_key(record: Record) -> tuple:
     place = PRESET_ORDER.index(e["preset"]) if e["preset"] in PRESET_ORDER else len(PRESET_ORDER)
     time_s, samples = (-1 if e[name] is None else e[name] for name in ("time_s", "test_samples"))
     task, network = (t["task"], t["task_version"]), (t["network"], t["width"])
-    return (place, e["preset"], task, network, (e["device"], e["device_version"], time_s), samples, _levels(record))
+    device = (e["device"], e["device_version"], settings_label(e), time_s)
+    return (place, e["preset"], task, network, device, samples, _levels(record))
 
 
 def _group(records: Sequence[Record]) -> Group:
@@ -146,7 +157,7 @@ def _group(records: Sequence[Record]) -> Group:
         preset=plain(e["preset"]),
         task=plain(t["task"]) + version_label(t["task_version"]),
         network=network_label(t),
-        device=plain(e["device"]) + version_label(e["device_version"]) + time_label(e["time_s"]),
+        device=plain(e["device"]) + version_label(e["device_version"]) + settings_label(e) + time_label(e["time_s"]),
         test_samples=e["test_samples"],
         metric=plain(task["metric"]),
         unit=plain(task["unit"]),
@@ -181,7 +192,7 @@ def _row(label: str, records: Sequence[Record], tail: int, higher: bool) -> Row:
     done = [r for r in records if r["status"] == "done"]
     common: dict[str, Any] = {
         "label": label,
-        "trained_on": "ideal" if t["device"] == "ideal" else f"{plain(t['device'])} {t['level']:g}",
+        "trained_on": "ideal" if t["device"] == "ideal" else f"{plain(t['device'])}{settings_label(t)} {t['level']:g}",
         "seeds": tuple(_seed(r) for r in done),
         "failed": tuple((_seed(r), plain(r["error"]), plain(r["key"])) for r in records if r["status"] != "done"),
         "command": command(done or records),

@@ -5,10 +5,26 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+
+from devices._settings import SettingError, Settings, setting
+
+__all__ = [
+    "Axis",
+    "Device",
+    "DeviceError",
+    "SettingError",
+    "Settings",
+    "Weights",
+    "draw_bits",
+    "draw_normal",
+    "flatten",
+    "setting",
+    "unflatten",
+]
 
 CHUNK = 2**19  # random numbers of one stream; part of what a chip is
 
@@ -46,13 +62,18 @@ class Device(ABC):
     name: ClassVar[str] = ""
     version: ClassVar[str] = "1"
     source: ClassVar[str] = ""
-    mapping: ClassVar[str] = "signed weight"
+    # How a weight sits on cells; settings may change it, so an instance may state its own.
+    mapping: str = "signed weight"
     # Do gradients pass through `program` to the clean weights? Otherwise training is straight-through.
     differentiable: ClassVar[bool] = False
     # Earliest and latest time since programming that the source covers; None: no time axis.
     times_s: ClassVar[tuple[float, float] | None] = None
     default_time_s: ClassVar[float | None] = None
     axis: ClassVar[Axis]
+    Settings: ClassVar[type[Settings]] = Settings
+
+    def __init__(self, settings: Any = None) -> None:
+        self.settings: Any = self.Settings() if settings is None else settings
 
     @abstractmethod
     def program(

@@ -41,13 +41,15 @@ class Measured(Device):
     default_time_s: ClassVar[float]
     table_file: ClassVar[Path]
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Any = None) -> None:
+        super().__init__(settings)
         self._load(self.table_file)
 
     @classmethod
-    def from_file(cls, path: Path) -> "Measured":
+    def from_file(cls, path: Path, settings: Any = None) -> "Measured":
         """A device from a user's fitted table; its name is the file's stem. Raises DeviceError."""
         device = cls.__new__(cls)
+        Device.__init__(device, settings)
         content = device._load(path)
         last = device.table["times_s"][-1]
         # What other devices state as class attributes, this one learns from its file
