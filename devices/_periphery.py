@@ -57,7 +57,7 @@ class Periphery(ProductMode):
             if settings.input_noise > 0:
                 x = x + settings.input_noise * full_scale * self._normal(x)
         total: Tensor | None = None
-        for tile in row_tiles(w, settings.tile_rows):
+        for tile in row_tiles(w, settings.tile_rows if settings.tiled else None):
             y = self._partial_sum(part, tile, x, w, product, full_scale)
             total = y if total is None else total + y
         assert total is not None

@@ -18,8 +18,8 @@ class PeripherySettings(Settings):
     read_noise: float = setting(0.0, "noise of each weight at every inference, std / max abs w", low=0.0, high=10.0)
     output_noise: float = setting(0.0, "noise on a partial sum, std / (max abs w x full scale)", low=0.0, high=100.0)
     ir_drop: float = setting(0.0, "wire resistance from cell to cell, x 0.35 ohm at 5 uS", low=0.0, high=100.0)
-    tile_rows: int | None = setting(None, "rows of a crossbar tile; partial sums are added digitally", low=1)
-    tile_columns: int | None = setting(None, "columns of a crossbar tile, with ADC ranges of their own", low=1)
+    tile_rows: int = setting(512, "most inputs of a tile; partial sums of several are added digitally", low=1)
+    tile_columns: int = setting(512, "most outputs of a tile, which has an ADC range of its own", low=1)
     read_v: float = setting(0.2, "read voltage of a full-scale input, V", low=0.001, high=5.0)
 
     @property
@@ -30,4 +30,9 @@ class PeripherySettings(Settings):
     @property
     def surrounds(self) -> bool:
         """Does anything happen around a product? Tiles alone change nothing."""
-        return self.dac_bits is not None or self.adc_bits is not None or self.ir_drop > 0 or self.noisy
+        return self.dac_bits is not None or self.noisy or self.tiled
+
+    @property
+    def tiled(self) -> bool:
+        """Does anything happen to the partial sum of a tile? If not, a layer is computed as one."""
+        return self.adc_bits is not None or self.ir_drop > 0 or self.output_noise > 0

@@ -66,17 +66,14 @@ def row_tiles(w: Tensor, rows: int | None) -> Iterator[RowTile]:
         yield RowTile(index, start, min(start + (rows or total), total))
 
 
-def column_peaks(y: Tensor, dim: int, columns: int | None) -> Tensor:
+def column_peaks(y: Tensor, dim: int, columns: int) -> Tensor:
     """Largest |y| of each column tile: y with outputs along `dim` -> (column tiles,)."""
     peaks = y.detach().abs().transpose(dim, -1).flatten(0, -2) if y.dim() > 1 else y.detach().abs()[None]
     peak = peaks.amax(0)
-    if columns is None:
-        return peak.amax(0, keepdim=True)
     padded = torch.nn.functional.pad(peak, (0, -len(peak) % columns))
     return padded.view(-1, columns).amax(1)
 
 
-def over_columns(values: Tensor, w: Tensor, columns: int | None) -> Tensor:
+def over_columns(values: Tensor, w: Tensor, columns: int) -> Tensor:
     """(column tiles,) -> one value an output, shaped to broadcast against outputs of w's layer."""
-    spread = values if columns is None else values.repeat_interleave(columns)[: len(w)]
-    return spread.view(-1, *[1] * (w.dim() - 2))
+    return values.repeat_interleave(columns)[: len(w)].view(-1, *[1] * (w.dim() - 2))
