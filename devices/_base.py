@@ -14,6 +14,7 @@ from devices._settings import SettingError, Settings, setting
 
 __all__ = [
     "Axis",
+    "Chip",
     "Device",
     "DeviceError",
     "SettingError",
@@ -23,6 +24,7 @@ __all__ = [
     "draw_normal",
     "flatten",
     "setting",
+    "streams",
     "unflatten",
 ]
 
@@ -50,6 +52,29 @@ class Axis:
     maximum: float
 
 
+class Chip(dict[str, Tensor]):
+    """Weights by name, as one chip shows them, and the cells behind them where the device has cells.
+
+    `cells`: conductances in uS by name, (2, *w.shape), plus cells first; (2, k, *w.shape) with k pairs or slices.
+    `scales`: weight units per uS by name: (), (out, 1, ...), or w.shape where each tile has its own.
+    A plain dict is a chip too, of a device without cells.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        *,
+        cells: Mapping[str, Tensor] | None = None,
+        scales: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        super().__init__(weights)
+        self.cells, self.scales = cells, scales
+
+    def showing(self, weights: Weights) -> "Chip":
+        """The same cells with other tensors for weights: equal in value, with gradients of their own."""
+        return Chip(weights, cells=self.cells, scales=self.scales)
+
+
 class Device(ABC):
     """A memristive device technology.
 
@@ -68,6 +93,8 @@ class Device(ABC):
     differentiable: ClassVar[bool] = False
     # Earliest and latest time since programming that the source covers; None: no time axis.
     times_s: ClassVar[tuple[float, float] | None] = None
+    # The only times there are, where the source has nothing between them.
+    only_times_s: ClassVar[tuple[float, ...] | None] = None
     default_time_s: ClassVar[float | None] = None
     axis: ClassVar[Axis]
     Settings: ClassVar[type[Settings]] = Settings
@@ -107,6 +134,9 @@ class Device(ABC):
             raise DeviceError(
                 f"{self.name}: time {time_s:g} s is out of range; its source covers {first:g} to {last:g} s"
             )
+        if self.only_times_s is not None and time_s not in self.only_times_s:
+            known = ", ".join(f"{t:g}" for t in self.only_times_s)
+            raise DeviceError(f"{self.name}: time {time_s:g} s was not measured; its source has {known} s")
 
     def training_chip(
         self,
@@ -117,16 +147,17 @@ class Device(ABC):
         time_s: float | None = None,
         straight_through: bool = False,
     ) -> dict[str, Tensor]:
-        """A chip for a forward pass in training, with gradients to `weights`.
+        """A chip, read once, for a forward pass in training, with gradients to `weights`.
 
         Through the device's own formula where it has a gradient; otherwise, or if
         `straight_through`, the gradient of a chip weight is that of the clean weight.
         """
         if self.differentiable and not straight_through:
-            return self.program(weights, generator, level=level, time_s=time_s)
+            return self.read(self.program(weights, generator, level=level, time_s=time_s), generator)
         with torch.no_grad():
-            chip = self.program(weights, generator, level=level, time_s=time_s)
-        return {name: _StraightThrough.apply(weights[name], chip[name]) for name in weights}
+            chip = self.read(self.program(weights, generator, level=level, time_s=time_s), generator)
+        shown = {name: _StraightThrough.apply(weights[name], chip[name]) for name in weights}
+        return chip.showing(shown) if isinstance(chip, Chip) else shown
 
 
 class _StraightThrough(torch.autograd.Function):
@@ -151,18 +182,33 @@ def flatten(weights: Weights) -> Tensor:
 
 
 def unflatten(flat: Tensor, like: Weights) -> dict[str, Tensor]:
-    """Inverse of `flatten`: views of `flat` with the shapes and memory formats of `like`."""
+    """Inverse of `flatten`: views of `flat` with the shapes and memory formats of `like`.
+
+    `flat`: (n,), or (..., n) for several numbers a weight; the dimensions before the last stay in front.
+    """
+    front = list(flat.shape[:-1])
     result = {}
-    for (name, w), part in zip(like.items(), flat.split([w.numel() for w in like.values()]), strict=True):
+    for (name, w), part in zip(like.items(), flat.split([w.numel() for w in like.values()], dim=-1), strict=True):
         order = _memory_order(w)
-        back = sorted(range(w.dim()), key=order.__getitem__)
-        result[name] = part.view([w.shape[d] for d in order]).permute(back)
+        back = [len(front) + place for place in sorted(range(w.dim()), key=order.__getitem__)]
+        result[name] = part.view([*front, *(w.shape[d] for d in order)]).permute([*range(len(front)), *back])
     return result
 
 
 def _memory_order(w: Tensor) -> list[int]:
     """Dimensions of a tensor, the one with the longest stride first."""
     return sorted(range(w.dim()), key=w.stride().__getitem__, reverse=True)
+
+
+def streams(generator: torch.Generator, n: int) -> list[torch.Generator]:
+    """n independent generators from one, so that what one stage draws changes no other stage's numbers.
+
+    On the CPU, where sweeps draw. Elsewhere `generator` itself n times: seeds would have to come back from there,
+    once a training step, and no two chips of a training are compared.
+    """
+    if generator.device.type != "cpu":
+        return [generator] * n
+    return [torch.Generator().manual_seed(s) for s in torch.randint(2**62, (n,), generator=generator).tolist()]
 
 
 def draw_normal(n: int, generator: torch.Generator, like: Tensor) -> Tensor:
