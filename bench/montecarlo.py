@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -13,7 +14,9 @@ from bench.fast import compute
 from bench.folding import Folded
 from bench.spec import ChipPolicy, seed_of
 from bench.stats import chips_needed
-from devices._base import Device
+from devices._base import Device, PeripherySettings
+from devices._periphery import Periphery
+from devices._ranges import Ranges, learned_ranges
 from tasks._base import Split, Task
 
 BATCH = 500
@@ -30,7 +33,16 @@ def chip_generator(purpose: str, index: int) -> torch.Generator:
 class Rig:
     """A network and a split, prepared once, on which many chips are measured."""
 
-    def __init__(self, network: nn.Module, analog: tuple[str, ...], task: Task, split: Split, precision: str) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        analog: tuple[str, ...],
+        task: Task,
+        split: Split,
+        precision: str,
+        calibration: Split | None = None,
+    ) -> None:
+        """`calibration`: samples that set the ranges of converters, where a device has any; by default the split's."""
         self.network = network.eval()
         self.task = task
         self.precision = precision
@@ -44,6 +56,8 @@ class Rig:
         self.inputs = torch.cat([_cast(task.prepare(x), self.dtype) for x in split.inputs.split(BATCH)])
         # In fp32 the network stays what it is, bit for bit.
         self.folded = None if precision == "fp32" else Folded(self.network, task.prepare(split.inputs[:2]))
+        self._calibration = split if calibration is None else calibration
+        self._ranges: dict[PeripherySettings, Ranges] = {}
 
     def program(self, device: Device, generator: torch.Generator, level: float, time_s: float | None):
         """The analog weights of one chip."""
@@ -51,14 +65,41 @@ class Rig:
             chip = device.program(self.weights, generator, level=level, time_s=time_s)
             return device.read(chip, generator)
 
+    def periphery(
+        self, device: Device, chip: dict[str, Tensor], generator: torch.Generator
+    ) -> AbstractContextManager[Any] | None:
+        """What surrounds this chip's products, None if nothing does; its noise is seeded by the chip's generator."""
+        if not device.surrounds(chip):
+            return None
+        seed = int(torch.randint(2**62, (), generator=generator))
+        noise = torch.Generator(self.processor).manual_seed(seed)
+        return device.periphery(chip, clean=self.weights, ranges=self._calibrated(device.settings), generator=noise)
+
+    def _calibrated(self, settings: PeripherySettings) -> Ranges:
+        """Full scales of the converters, set once for all chips, by the digital network."""
+        if settings not in self._ranges:
+            learned = learned_ranges(self.network, make=False) if settings.input_range == "learned" else None
+            ranges = Ranges(learned)
+            inputs = self.task.prepare(self._calibration.head(min(BATCH, len(self._calibration))).inputs)
+            around = Periphery(settings, self.weights, ranges=ranges)
+            with torch.inference_mode(), compute(self.processor, self.precision), ranges.observing(), around:
+                functional_call(self.network, self.weights, (_cast(inputs.to(self.processor), self.dtype),))
+            self._ranges[settings] = ranges
+        return self._ranges[settings]
+
     def measure(
-        self, chip: dict[str, Tensor] | None = None, *, samples: Tensor | None = None, probabilities: bool = True
+        self,
+        chip: dict[str, Tensor] | None = None,
+        *,
+        samples: Tensor | None = None,
+        probabilities: bool = True,
+        periphery: AbstractContextManager[Any] | None = None,
     ) -> tuple[float, Tensor | None]:
         """(metric, probabilities (n, classes) on the CPU or None) of one chip, or of the digital network.
 
         `samples`: indices of the samples to measure on; None: all.
         """
-        correct, predictive = self._run(chip, samples, probabilities)
+        correct, predictive = self._run(chip, samples, probabilities, periphery)
         known = [p.cpu() for p in predictive if p is not None]
         return correct.mean().item(), torch.cat(known) if known else None
 
@@ -67,19 +108,23 @@ class Rig:
         weights = sum(w.numel() for w in self.weights.values())
         return weights * FLOPS_A_WEIGHT / max(flops(self.network, _cast(self.inputs[:1], torch.float32)), 1)
 
-    def per_sample(self, chip: dict[str, Tensor]) -> Tensor:
+    def per_sample(self, chip: dict[str, Tensor], periphery: AbstractContextManager[Any] | None = None) -> Tensor:
         """Each sample's share in the metric on one chip, (n,) float64 on the CPU."""
-        return self._run(chip, None, False)[0]
+        return self._run(chip, None, False, periphery)[0]
 
     def _run(
-        self, chip: dict[str, Tensor] | None, samples: Tensor | None, probabilities: bool
+        self,
+        chip: dict[str, Tensor] | None,
+        samples: Tensor | None,
+        probabilities: bool,
+        periphery: AbstractContextManager[Any] | None,
     ) -> tuple[Tensor, list[Tensor | None]]:
         inputs, targets = (x if samples is None else x[samples] for x in (self.inputs, self.targets))
         correct, predictive = [], []
         network, state = self.network, dict(chip or {})
-        if self.folded is not None:
+        if self.folded is not None and periphery is None:  # an ADC sits between a product and its BatchNorm
             network, state = self.folded.network, self.folded.state(chip or self.weights, self.dtype)
-        with torch.inference_mode(), compute(self.processor, self.precision):
+        with torch.inference_mode(), compute(self.processor, self.precision), periphery or nullcontext():
             for some, theirs in zip(inputs.split(BATCH), targets.split(BATCH), strict=True):
                 output = functional_call(network, state, (some,)).float()
                 correct.append(self.task.correct(output, theirs))
@@ -147,11 +192,13 @@ def sweep_level(
     chips: list[float] = []
     spread = Disagreement()
     while len(chips) < planned:
-        chip = rig.program(device, chip_generator("test chip", len(chips)), level, time_s)
+        generator = chip_generator("test chip", len(chips))
+        chip = rig.program(device, generator, level, time_s)
+        around = rig.periphery(device, chip, generator)
         # EKL over the first stage alone: it grows with the number of chips, and that number must not differ.
         chosen = None if samples is None else samples_of_chip(len(rig.targets), samples, len(chips)).to(rig.processor)
         wanted = samples is None and len(chips) < first_stage
-        metric, predictive = rig.measure(chip, samples=chosen, probabilities=wanted)
+        metric, predictive = rig.measure(chip, samples=chosen, probabilities=wanted, periphery=around)
         chips.append(metric)
         if predictive is not None:
             spread.add(predictive)
@@ -175,8 +222,7 @@ def best_samples(rig: Rig, device: Device, *, level: float, time_s: float | None
     """
     if not device.is_random(level):
         return None
-    chips = (rig.program(device, chip_generator("pilot chip", c), level, time_s) for c in range(PILOT))
-    values = torch.stack([rig.per_sample(chip) for chip in chips])  # (chips, samples)
+    values = torch.stack([_pilot(rig, device, c, level, time_s) for c in range(PILOT)])  # (chips, samples)
     within = values.var(1).mean().item()
     between = values.mean(1).var().item() - within / values.shape[1]
     if between <= 0:
@@ -185,12 +231,22 @@ def best_samples(rig: Rig, device: Device, *, level: float, time_s: float | None
     return max(2 ** round(math.log2(m)), MINIMUM_SAMPLES) if m > 0 else MINIMUM_SAMPLES
 
 
+def _pilot(rig: Rig, device: Device, c: int, level: float, time_s: float | None) -> Tensor:
+    generator = chip_generator("pilot chip", c)
+    chip = rig.program(device, generator, level, time_s)
+    return rig.per_sample(chip, rig.periphery(device, chip, generator))
+
+
 def validate(rig: Rig, device: Device, levels: Sequence[float], *, chips: int, time_s: float | None) -> list[float]:
     """Mean metric at each level over `chips` validation chips, which no test chip equals."""
     means = []
     for level in levels:
         n = chips if device.is_random(level) else 1
-        made = (rig.program(device, chip_generator("validation chip", c), level, time_s) for c in range(n))
-        values = [rig.measure(chip, probabilities=False)[0] for chip in made]
+        values = []
+        for c in range(n):
+            generator = chip_generator("validation chip", c)
+            chip = rig.program(device, generator, level, time_s)
+            around = rig.periphery(device, chip, generator)
+            values.append(rig.measure(chip, probabilities=False, periphery=around)[0])
         means.append(sum(values) / n)
     return means

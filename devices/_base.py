@@ -4,12 +4,17 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from devices._curve import Curve
+from devices._periphery import Periphery
+from devices._periphery_settings import PeripherySettings
+from devices._ranges import Ranges
 from devices._settings import SettingError, Settings, setting
 
 __all__ = [
@@ -17,6 +22,7 @@ __all__ = [
     "Chip",
     "Device",
     "DeviceError",
+    "PeripherySettings",
     "SettingError",
     "Settings",
     "Weights",
@@ -97,7 +103,8 @@ class Device(ABC):
     only_times_s: ClassVar[tuple[float, ...] | None] = None
     default_time_s: ClassVar[float | None] = None
     axis: ClassVar[Axis]
-    Settings: ClassVar[type[Settings]] = Settings
+    # Of a device: PeripherySettings, or a subclass with the device's own.
+    Settings: ClassVar[type[PeripherySettings]] = PeripherySettings
 
     def __init__(self, settings: Any = None) -> None:
         self.settings: Any = self.Settings() if settings is None else settings
@@ -117,7 +124,33 @@ class Device(ABC):
 
     def is_random(self, level: float) -> bool:
         """Can two chips differ at this level? If not, the sweep runs one chip there."""
-        return level > 0
+        return level > 0 or self.settings.noisy
+
+    def curve(self, chip: Weights) -> Curve | None:
+        """I-V curves of the chip's cells, where they are not Ohm's law. Default: none."""
+        return None
+
+    def surrounds(self, chip: Weights) -> bool:
+        """Does anything happen around this chip's products?"""
+        return self.settings.surrounds or self.curve(chip) is not None
+
+    def periphery(
+        self,
+        chip: Weights,
+        *,
+        clean: Weights | None = None,
+        ranges: Ranges | None = None,
+        generator: torch.Generator | None = None,
+    ) -> AbstractContextManager[Any]:
+        """What surrounds the products of forward passes with this chip: a context to run them in.
+
+        `chip`: the tensors that functional_call is given; `clean`: those that were programmed; `ranges`:
+        full scales of the converters, by default those of each batch; `generator`: of the noise, lives where
+        the network lives. A context that does nothing where nothing surrounds.
+        """
+        if not self.surrounds(chip):
+            return nullcontext()
+        return Periphery(self.settings, chip, clean=clean, curve=self.curve(chip), ranges=ranges, generator=generator)
 
     def check(self, level: float, time_s: float | None = None) -> None:
         """Raise DeviceError for a level or a time that this device's source does not cover."""

@@ -74,14 +74,7 @@ class Periphery(ProductMode):
         else:
             y = wide(product(x, own))
         if not self.ranges.observes:
-            unit = self._peak(part) * full_scale  # a full input on a cell at max|w|
-            variance = self._read_variance(part, x, own, product)
-            if settings.ir_drop > 0:
-                y = y - self._ir_drop(tile, x, w, own, product, unit)
-            if settings.output_noise > 0:
-                variance = variance + (settings.output_noise * unit) ** 2
-            if isinstance(variance, Tensor):
-                y = y + variance.sqrt() * self._normal(y)
+            y = self._disturbed(y, part, tile, x, w, product, full_scale)
         if settings.adc_bits is None:
             return y
         peaks = self.ranges.peak(
@@ -91,14 +84,29 @@ class Periphery(ProductMode):
             return y
         return quantise(y, settings.adc_range * over_columns(peaks, w, settings.tile_columns), settings.adc_bits)
 
-    def _read_variance(self, part: Part, x: Tensor, own: Tensor, product: Product) -> Tensor | float:
+    def _disturbed(
+        self, y: Tensor, part: Part, tile: RowTile, x: Tensor, w: Tensor, product: Product, full_scale: Tensor
+    ) -> Tensor:
+        """IR drop, read noise and output noise of a partial sum; both noises in one draw."""
+        settings, own = self.settings, tile.weights(w)
+        if not (settings.ir_drop or settings.read_noise or settings.output_noise):
+            return y
+        unit = self._peak(part) * full_scale  # a full input on a cell at max|w|
+        if settings.ir_drop > 0:
+            y = y - self._ir_drop(tile, x, w, own, product, unit)
+        variance: Tensor | float = 0.0
+        if settings.read_noise > 0:
+            variance = self._read_variance(part, x, own, product)
+        if settings.output_noise > 0:
+            variance = variance + (settings.output_noise * unit) ** 2
+        return y + variance.sqrt() * self._normal(y) if isinstance(variance, Tensor) else y
+
+    def _read_variance(self, part: Part, x: Tensor, own: Tensor, product: Product) -> Tensor:
         """Of a partial sum whose weights are read anew, each with its own noise, for every input vector.
 
         sum_j s^2 x_j^2, exactly: products of different inputs don't share noise, as they would if one
         noisy chip were drawn for a batch. All outputs of a group have the same variance.
         """
-        if self.settings.read_noise == 0:
-            return 0.0
         ones = torch.ones_like(own[: product.groups])
         with torch.autocast(x.device.type, enabled=False):
             squares = product(x.square(), ones)

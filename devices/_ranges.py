@@ -60,17 +60,16 @@ class LearnedRanges:
     rate of the layer's own and no state. It belongs to one network, and goes where it goes.
     """
 
-    def __init__(self, values: Mapping[str, float] | None = None) -> None:
+    def __init__(self, logarithms: Mapping[str, float] | None = None) -> None:
         self.logs: dict[str, Tensor] = {}
-        self._given = dict(values or {})
+        self._given = dict(logarithms or {})
 
     def full_scale(self, key: str, start: Callable[[], Tensor]) -> Tensor:
         """The scalar range of a product, with gradient where there is one."""
         if key not in self.logs:
-            given = self._given.get(key)
-            first = start() if given is None else start().new_tensor(given)
+            first, given = start().clamp(min=1e-12).log(), self._given.get(key)
             with torch.inference_mode(False):
-                self.logs[key] = first.clamp(min=1e-12).log().clone().requires_grad_()
+                self.logs[key] = (first.clone() if given is None else torch.full_like(first, given)).requires_grad_()
         log = self.logs[key]
         return log.exp() if torch.is_grad_enabled() else log.detach().exp()
 
@@ -82,15 +81,15 @@ class LearnedRanges:
                 log.sub_(STEP * log.grad.sign())
                 log.grad = None
 
-    def values(self) -> dict[str, float]:
-        """Full scales as plain numbers, for a checkpoint."""
-        return {**self._given, **{key: log.detach().exp().item() for key, log in self.logs.items()}}
+    def logarithms(self) -> dict[str, float]:
+        """ln of the full scales as plain numbers, for a checkpoint; what the last step asked for is in them."""
+        self.step()
+        return {**self._given, **{key: log.item() for key, log in self.logs.items()}}
 
 
-def learned_ranges(network: nn.Module) -> LearnedRanges:
-    """Those of this network; a network without any gets them, and starts from what it is shown."""
+def learned_ranges(network: nn.Module, *, make: bool) -> LearnedRanges | None:
+    """Those that this network carries; `make`: a network without any gets them, and starts from what it is shown."""
     found = vars(network).get("input_ranges")
-    if not isinstance(found, LearnedRanges):
-        found = LearnedRanges()
-        network.input_ranges = found  # type: ignore[assignment]
+    if found is None and make:
+        found = network.input_ranges = LearnedRanges()  # type: ignore[assignment]
     return found
