@@ -90,11 +90,13 @@ class DifferentialPair(CellMapping):
         return 1 / ((self.g_max_us - self.g_min_us) * self.pairs)
 
     def split(self, u: Tensor) -> Tensor:
-        span = self.g_max_us - self.g_min_us
-        cells = torch.stack([u, -u]) * (span if self.rule == "minimum" else span / 2)
-        if self.rule == "minimum":
-            cells.clamp_(min=0)
-        cells += self.g_min_us if self.rule == "minimum" else (self.g_min_us + self.g_max_us) / 2
+        span, middle = self.g_max_us - self.g_min_us, (self.g_min_us + self.g_max_us) / 2
+        cells = u.new_empty(2, *u.shape)
+        for side, sign in zip(cells, (1, -1), strict=True):
+            if self.rule == "minimum":
+                torch.mul(u, sign * span, out=side).clamp_(min=0).add_(self.g_min_us)
+            else:
+                torch.mul(u, sign * span / 2, out=side).add_(middle)
         return cells if self.pairs == 1 else cells.unsqueeze(1).repeat(1, self.pairs, *[1] * u.dim())
 
     def join(self, cells_us: Tensor) -> Tensor:
