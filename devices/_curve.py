@@ -17,7 +17,7 @@ sqrt|V| about b0 instead of 0, as many terms as the voltage needs (three or four
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -87,6 +87,11 @@ class Cell:
                 x = x * root
 
 
+def difference(cells_us: Tensor) -> Tensor:
+    """Plus less minus cells, (2, *shape) -> (*shape)."""
+    return cells_us[0] - cells_us[1]
+
+
 class Curve:
     """The I-V curves of one chip's cells, in differential pairs. `law` None: Ohm's."""
 
@@ -96,21 +101,19 @@ class Curve:
         cells_us: Mapping[str, Tensor],
         scales: Mapping[str, Tensor],
         *,
+        join: Callable[[Tensor], Tensor] = difference,
         law: PooleFrenkel | None = None,
         level: float = 1.0,
         residuals: Mapping[str, Tensor] | None = None,
     ) -> None:
-        """`cells_us[name]`: (2, *w.shape), plus and minus; `scales[name]`: weight units a uS; `residuals[name]`:
-        (2, 2, *w.shape), of ln c and ln d_eps. Gradients go to the cells, or straight through to `chip`.
+        """`cells_us[name]`: (2[, k], *w.shape), plus cells first; `join` makes weights of them, in units of
+        `scales[name]`; `residuals[name]`: (2, 2[, k], *w.shape), of ln c and ln d_eps. Gradients go to the cells,
+        or straight through to `chip` where the cells have none.
         """
         self.chip, self.cells_us, self.scales = chip, cells_us, scales
-        self.law, self.level, self.residuals = law, level, residuals or {}
+        self.join, self.law, self.level, self.residuals = join, law, level, residuals or {}
         self._cells: dict[tuple[str, float], Cell] = {}
         self._orders: dict[tuple[str, float], list[Tensor]] = {}
-
-    @property
-    def is_ohmic(self) -> bool:
-        return self.law is None or self.level == 0
 
     def product(
         self, part: Part, tile: RowTile, x: Tensor, w: Tensor, product: Product, full_scale: Tensor, read_v: float
@@ -140,10 +143,10 @@ class Curve:
         return Cell(g_us * ln_ratio.exp(), b - b0, b0, terms_for((high - low).item() / 2 * math.sqrt(read_v)))
 
     def _signed(self, name: str, read_v: float) -> list[Tensor]:
-        """Of each order, plus cells less minus cells, in weight units."""
+        """Of each order, what the cells of a weight add up to, in weight units."""
         if (name, read_v) not in self._orders:
             orders = self.cell(name, read_v).orders()
-            self._orders[name, read_v] = [wide(self.scales[name] * (plus - minus)) for plus, minus in orders]
+            self._orders[name, read_v] = [wide(self.scales[name] * self.join(order)) for order in orders]
         return self._orders[name, read_v]
 
     def _conductances(self, name: str) -> Tensor:
@@ -151,8 +154,10 @@ class Curve:
         g_us, w = self.cells_us[name], self.chip[name]
         if g_us.requires_grad or not w.requires_grad:
             return g_us
-        half = (w - w.detach()) / (2 * self.scales[name])
-        return g_us + torch.stack([half, -half])
+        several = g_us.shape[1 : g_us.dim() - w.dim()]  # (k,) pairs or slices, or ()
+        weight_of_all = self.join(torch.stack([g_us.new_ones(several), g_us.new_zeros(several)]))
+        share = (w - w.detach()) / (2 * weight_of_all * self.scales[name].clamp(min=TINY))
+        return g_us + torch.stack([share, -share]).view(2, *[1] * len(several), *w.shape)
 
 
 def voltage(x: Tensor, full_scale: Tensor, read_v: float) -> Tensor:
