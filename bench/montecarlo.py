@@ -16,11 +16,13 @@ from bench.spec import ChipPolicy, seed_of
 from bench.stats import chips_needed
 from devices._base import Device, PeripherySettings
 from devices._periphery import Periphery
+from devices._power import PowerMeter
 from devices._ranges import Ranges, learned_ranges
 from tasks._base import Split, Task
 
 BATCH = 500
 PILOT, PILOT_SAMPLES = 8, 1000  # validation chips and samples from which samples a chip are chosen
+POWER_SAMPLES = 200  # over which read power is averaged: it differs little from sample to sample
 MINIMUM_SAMPLES = 128  # so that a chip's metric is near normal
 FLOPS_A_WEIGHT = 2000  # of a forward pass, in the time that programming a weight takes (docs/statistics.md)
 
@@ -86,6 +88,18 @@ class Rig:
                 functional_call(self.network, self.weights, (_cast(inputs.to(self.processor), self.dtype),))
             self._ranges[settings] = ranges
         return self._ranges[settings]
+
+    def power(
+        self, device: Device, chip: dict[str, Tensor], periphery: AbstractContextManager[Any] | None = None
+    ) -> dict[str, float]:
+        """Read power (W) and energy an inference (J) of a chip's cells; {} if the device has none."""
+        if (curve := device.curve(chip)) is None:
+            return {}
+        inputs = self.inputs[:POWER_SAMPLES]
+        meter = PowerMeter(chip, curve, self._calibrated(device.settings), device.settings.read_v)
+        with torch.inference_mode(), compute(self.processor, self.precision), periphery or nullcontext(), meter:
+            functional_call(self.network, chip, (inputs,))
+        return {"read_power_w": meter.power_w(), "read_energy_j": meter.energy_j(len(inputs))}
 
     def measure(
         self,
@@ -182,7 +196,8 @@ def sweep_level(
     `samples`: each chip meets so many random samples of the split, its own (the same for all methods,
     and fewer are a part of more); the chips' values stay independent and unbiased, so that intervals
     over them hold. Not where chips can't differ: there the one chip meets all.
-    Returns {"level", "chips": metric per chip, "first_stage", "ekl", "samples"}; no EKL with `samples`.
+    Returns {"level", "chips": metric per chip, "first_stage", "ekl", "samples"}, and the power of
+    devices with cells; no EKL with `samples`.
     `on_chip(metric, planned)` is called after each chip.
     """
     if not device.is_random(level) or (samples is not None and samples >= len(rig.targets)):
@@ -190,11 +205,14 @@ def sweep_level(
     planned = policy.minimum if device.is_random(level) else 1
     first_stage = planned
     chips: list[float] = []
+    power: dict[str, float] = {}
     spread = Disagreement()
     while len(chips) < planned:
         generator = chip_generator("test chip", len(chips))
         chip = rig.program(device, generator, level, time_s)
         around = rig.periphery(device, chip, generator)
+        if not chips:  # of the first chip: of millions of cells, the others' take as much
+            power = rig.power(device, chip, around)
         # EKL over the first stage alone: it grows with the number of chips, and that number must not differ.
         chosen = None if samples is None else samples_of_chip(len(rig.targets), samples, len(chips)).to(rig.processor)
         wanted = samples is None and len(chips) < first_stage
@@ -205,7 +223,13 @@ def sweep_level(
         if len(chips) == first_stage > 1 and policy.half_width is not None:
             planned = chips_needed(chips, policy.half_width, policy.maximum)
         on_chip(metric, planned)
-    return {"level": level, "chips": chips, "first_stage": first_stage, "ekl": spread.value(), "samples": samples}
+    return {
+        "level": level,
+        "chips": chips,
+        "first_stage": first_stage,
+        "ekl": spread.value(),
+        "samples": samples,
+    } | power
 
 
 def samples_of_chip(n: int, samples: int, chip: int) -> Tensor:

@@ -127,12 +127,15 @@ class Device(ABC):
         return level > 0 or self.settings.noisy
 
     def curve(self, chip: Weights) -> Curve | None:
-        """I-V curves of the chip's cells, where they are not Ohm's law. Default: none."""
-        return None
+        """How the chip's cells conduct, None if it has no cells. Default: by Ohm's law."""
+        if not isinstance(chip, Chip) or chip.cells is None or chip.scales is None:
+            return None
+        return Curve(chip, chip.cells, chip.scales)
 
     def surrounds(self, chip: Weights) -> bool:
         """Does anything happen around this chip's products?"""
-        return self.settings.surrounds or self.curve(chip) is not None
+        curve = self.curve(chip)
+        return self.settings.surrounds or (curve is not None and not curve.is_ohmic)
 
     def periphery(
         self,

@@ -115,6 +115,11 @@ class Curve:
         self._cells: dict[tuple[str, float], Cell] = {}
         self._orders: dict[tuple[str, float], list[Tensor]] = {}
 
+    @property
+    def is_ohmic(self) -> bool:
+        """Does a product of weights and inputs say it all?"""
+        return self.law is None or self.level == 0
+
     def product(
         self, part: Part, tile: RowTile, x: Tensor, w: Tensor, product: Product, full_scale: Tensor, read_v: float
     ) -> Tensor:
@@ -135,8 +140,9 @@ class Curve:
 
     def _series(self, name: str, read_v: float) -> Cell:
         g_us = self._conductances(name)
-        if self.law is None or self.level == 0:
+        if self.is_ohmic:
             return Cell(g_us, None, 0.0, 1)
+        assert self.law is not None
         ln_ratio, b = self.law.exponents(g_us, self.level, self.residuals.get(name))
         low, high = b.detach().amin(), b.detach().amax()
         b0 = (low + high) / 2

@@ -41,7 +41,8 @@ class Periphery(ProductMode):
         `generator` lives where the network lives; noise is drawn from it at every product.
         """
         super().__init__(weights)
-        self.settings, self.curve = settings, curve
+        self.settings = settings
+        self.curve = None if curve is None or curve.is_ohmic else curve
         self.ranges = Ranges() if ranges is None else ranges
         self.generator = generator
         self._clean = weights if clean is None else clean

@@ -71,9 +71,8 @@ class _Siox(Cells):
 
     def curve(self, chip: Weights) -> Curve | None:
         """Poole-Frenkel, at the level at which the chip was programmed."""
-        if not isinstance(chip, CurvedChip) or chip.level == 0:
+        if not isinstance(chip, CurvedChip) or chip.cells is None or chip.scales is None:
             return None
-        assert chip.cells is not None and chip.scales is not None
         return Curve(
             chip,
             chip.cells,

@@ -161,6 +161,9 @@ class Known:
     def periphery(self, device, chip, generator):
         return None
 
+    def power(self, device, chip, periphery):
+        return {}
+
     def per_sample(self, chip, periphery=None):
         return self.worth + chip["luck"]
 

@@ -312,7 +312,7 @@ def test_teachers_keep_the_device_settings(coated):
     "devices, given, message",
     [
         (("rram",), {"stock": "1"}, "device rram has no setting 'stock'; did you mean 'stuck'"),
-        (("rram", "ideal"), {"stuck": ".1"}, "device ideal has no setting 'stuck'; it has no settings"),
+        (("rram", "ideal"), {"stuck": ".1"}, "device ideal has no setting 'stuck'; there are: dac_bits, "),
         (("rram",), {"stuck": "2"}, "setting stuck=2: must be between 0 and 1"),
         (("rram",), {"stuck": "many"}, "setting stuck=many: must be a number"),
         (("rram",), {"oxide": "rust"}, "setting oxide=rust: must be one of hafnia, titania"),
