@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from devices._settings import Settings, setting
+from devices._settings import SettingError, Settings, setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +21,13 @@ class PeripherySettings(Settings):
     tile_rows: int = setting(512, "most inputs of a tile; partial sums of several are added digitally", low=1)
     tile_columns: int = setting(512, "most outputs of a tile, which has an ADC range of its own", low=1)
     read_v: float = setting(0.2, "read voltage of a full-scale input, V", low=0.001, high=5.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.input_range == "learned" and self.dac_bits is None:
+            raise SettingError("setting input_range=learned: only a DAC has a range to learn; set dac_bits too")
+        if self.adc_range != 1 and self.adc_bits is None:
+            raise SettingError(f"setting adc_range={self.adc_range:g}: means nothing without adc_bits; set both")
 
     @property
     def noisy(self) -> bool:

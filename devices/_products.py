@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from devices._recurrent import CELLS, SEQUENCES
 
 CONVOLUTIONS = (torch.conv1d, torch.conv2d, torch.conv3d)
-SLICES = (torch.Tensor.split, torch.Tensor.chunk)
+SLICES = (torch.Tensor.split, torch.Tensor.chunk, torch.split, torch.chunk)
 
 
 class UnknownProduct(ValueError):
@@ -73,13 +73,20 @@ class ProductMode(TorchFunctionMode):
         super().__init__()
         self._parts = {id(w): Part(name, w) for name, w in weights.items()}
         self._slices: dict[int, Part] = {}
+        self._depth = 0
 
     @abstractmethod
     def multiply(self, part: Part, x: Tensor, w: Tensor, product: Product) -> Tensor:
         """The product as the hardware shows it, in float32 or float64. x, w: at least float32."""
 
+    def __enter__(self) -> "ProductMode":
+        self._depth += 1
+        return super().__enter__()
+
     def __exit__(self, *exception: Any) -> None:
-        self._slices.clear()
+        self._depth -= 1
+        if self._depth == 0:
+            self._slices.clear()
         super().__exit__(*exception)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -106,12 +113,13 @@ class ProductMode(TorchFunctionMode):
 
     def _follow(self, func: Any, part: Part, result: Any) -> None:
         """Remember slices of a weight along its outputs; refuse whatever else makes a tensor of it."""
-        if func in SLICES:
+        pieces = [result] if isinstance(result, Tensor) else result if isinstance(result, list | tuple) else []
+        if func in SLICES and all(piece.shape[1:] == part.weight.shape[1:] for piece in pieces):
             start = part.start or 0
-            for piece in result:
+            for piece in pieces:
                 self._slices[id(piece)] = Part(part.name, piece, start)
                 start += len(piece)
-        elif isinstance(result, Tensor):
+        elif any(isinstance(piece, Tensor) for piece in pieces):
             name = getattr(func, "__name__", str(func))
             raise UnknownProduct(
                 f"weight {part.name} is used in {name}, around which no periphery can be put; use a layer of "

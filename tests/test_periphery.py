@@ -14,6 +14,7 @@ from devices._periphery import Periphery
 from devices._periphery_settings import PeripherySettings
 from devices._quantise import quantise
 from devices._ranges import STEP, LearnedRanges, Ranges, learned_ranges
+from devices._settings import SettingError
 from devices._tiles import column_peaks, over_columns, row_tiles
 
 
@@ -165,6 +166,13 @@ def test_learned_ranges_belong_to_a_network():
     made = learned_ranges(one, make=True)
     assert made is learned_ranges(one, make=False) is not learned_ranges(other, make=True)
     assert one.state_dict().keys() == {"weight", "bias"}
+
+
+@pytest.mark.parametrize("alone, other", [({"input_range": "learned"}, "dac_bits"), ({"adc_range": 2.0}, "adc_bits")])
+def test_settings_that_mean_nothing_alone_are_refused(alone, other):
+    with pytest.raises(SettingError, match=f"setting {next(iter(alone))}=.*{other}"):
+        PeripherySettings(**alone)
+    PeripherySettings(**alone, **{other: 8})
 
 
 # Noise

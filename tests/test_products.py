@@ -8,6 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from devices._products import Part, Product, ProductMode, UnknownProduct
@@ -185,19 +186,45 @@ def test_other_weights_are_left_alone():
     assert mode.met == ["0.weight"]
 
 
-def test_a_product_that_is_none_is_refused():
-    class Odd(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.weight = nn.Parameter(torch.randn(4, 5))
+class Odd(nn.Module):
+    """Uses its weight, (4, 6), as it is told to."""
 
-        def forward(self, x):
-            return x @ self.weight.t()
+    def __init__(self, use):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4, 6))
+        self.use = use
 
-    network = Odd()
-    chip = chip_of(network)
-    with pytest.raises(UnknownProduct, match="weight is used in t,"), Plain(chip):
-        functional_call(network, chip, (SEQUENCE,))
+    def forward(self, x):
+        return self.use(self.weight, x)
+
+
+@pytest.mark.parametrize(
+    "name, use",
+    [
+        ("t", lambda w, x: x @ w.t()),
+        ("einsum", lambda w, x: torch.einsum("tni,oi->tno", x, w)),
+        ("split", lambda w, x: F.linear(x[..., :3], w.split(3, dim=1)[0])),
+        ("unbind", lambda w, x: x @ w.unbind()[0]),
+        ("weight_norm", lambda w, x: F.linear(x, w / w.norm())),
+    ],
+)
+def test_a_product_that_is_none_is_refused(name, use):
+    network = Odd(use)
+    chip, x = chip_of(network), torch.randn(6, 3, 6)
+    functional_call(network, chip, (x,))
+    with pytest.raises(UnknownProduct, match="weight weight is used in "), Plain(chip):
+        functional_call(network, chip, (x,))
+
+
+@pytest.mark.parametrize("split", [torch.split, lambda w, n: w.split(n), lambda w, n: torch.chunk(w, len(w) // n)])
+def test_parts_of_a_weight_along_its_outputs_are_products(split):
+    def use(w, x):
+        first, last = split(w, 2)
+        y = attention(x, x, x)[0]  # other products between, that split their weights too
+        return F.linear(x, last) + F.linear(x, first) + y.sum()
+
+    attention, x = nn.MultiheadAttention(6, 2), torch.randn(6, 3, 6)
+    assert compare(Odd(use), (x,)) == ["weight[2]", "weight[0]"]
 
 
 def test_under_autocast_products_are_wide_and_outputs_as_torch_has_them():
