@@ -30,19 +30,19 @@ def quantise(x: Tensor, full_scale: Tensor, bits: int) -> Tensor:
 class _Quantise(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, full_scale: Tensor, steps: int) -> Tensor:  # type: ignore[override]
-        ctx.save_for_backward(x, full_scale)
-        ctx.steps = steps
-        return _rounded(x, full_scale, steps)
+        q = _rounded(x, full_scale, steps)
+        # One byte an element, unless the range is learned
+        ctx.save_for_backward(x.abs() > full_scale, full_scale, *([x, q] if ctx.needs_input_grad[1] else []))
+        return q
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None]:  # type: ignore[override]
-        x, full_scale = ctx.saved_tensors
-        inside = x.abs() <= full_scale
+        beyond, full_scale, *signals = ctx.saved_tensors
         to_scale = None
-        if ctx.needs_input_grad[1]:
-            slope = torch.where(inside, (_rounded(x, full_scale, ctx.steps) - x) / full_scale, x.sign())
-            to_scale = (grad * slope).sum().view(full_scale.shape)
-        return grad * inside, to_scale, None
+        if signals:
+            x, q = signals
+            to_scale = (grad * torch.where(beyond, x.sign(), (q - x) / full_scale)).sum().view(full_scale.shape)
+        return grad.masked_fill(beyond, 0), to_scale, None
 
 
 def _rounded(x: Tensor, full_scale: Tensor, steps: int) -> Tensor:

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from devices._tiles import largest
+
 STEP = 0.003  # a learned range moves by this share each training step
 
 
@@ -35,7 +37,7 @@ class Ranges:
         """Full scale of a product's inputs, a scalar; `multiple` of what was seen, or learned."""
 
         def start() -> Tensor:
-            return multiple * self.peak(f"{key} in", lambda: x.detach().abs().amax())
+            return multiple * self.peak(f"{key} in", lambda: largest(x))
 
         if self.learned is None or self.observes:
             return start()

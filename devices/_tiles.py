@@ -59,6 +59,11 @@ class RowTile:
         return torch.where((row >= self.start) & (row < self.stop), row - self.start, -1)
 
 
+def largest(x: Tensor) -> Tensor:
+    """max|x|, a scalar without gradient; one pass and no copy."""
+    return torch.linalg.vector_norm(x.detach(), math.inf)
+
+
 def row_tiles(w: Tensor, rows: int | None) -> Iterator[RowTile]:
     """Tiles of at most `rows` rows; None: one tile as high as the layer."""
     total = w[0].numel()
@@ -68,10 +73,12 @@ def row_tiles(w: Tensor, rows: int | None) -> Iterator[RowTile]:
 
 def column_peaks(y: Tensor, dim: int, columns: int) -> Tensor:
     """Largest |y| of each column tile: y with outputs along `dim` -> (column tiles,)."""
-    peaks = y.detach().abs().transpose(dim, -1).flatten(0, -2) if y.dim() > 1 else y.detach().abs()[None]
-    peak = peaks.amax(0)
-    padded = torch.nn.functional.pad(peak, (0, -len(peak) % columns))
-    return padded.view(-1, columns).amax(1)
+    outputs = y.shape[dim]
+    if outputs <= columns:
+        return largest(y).view(1)
+    others = [d for d in range(y.dim()) if d != dim]
+    peak = torch.linalg.vector_norm(y.detach(), math.inf, others) if others else y.detach().abs()
+    return torch.nn.functional.pad(peak, (0, -outputs % columns)).view(-1, columns).amax(1)
 
 
 def over_columns(values: Tensor, w: Tensor, columns: int) -> Tensor:
