@@ -121,7 +121,9 @@ def summary(records: Sequence[Record]) -> list[Group]:
 
 def unmeasured_spread(record: Record, level: Record) -> bool:
     """Was a level given one chip by wish, so that nobody knows how much chips differ there?"""
-    return record["evaluation"]["chips"]["minimum"] == 1 and len(level["chips"]) == 1 and level["level"] > 0
+    e = record["evaluation"]
+    differ = level["level"] > 0 or any(name.startswith("stuck_") for name in e.get("device_settings", {}))
+    return e["chips"]["minimum"] == 1 and len(level["chips"]) == 1 and differ
 
 
 def level_interval(record: Record, level: Record) -> Interval:

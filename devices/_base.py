@@ -62,6 +62,7 @@ class Chip(dict[str, Tensor]):
     """Weights by name, as one chip shows them, and the cells behind them where the device has cells.
 
     `cells`: conductances in uS by name, (2, *w.shape), plus cells first; (2, k, *w.shape) with k pairs or slices.
+    A device that needs them for nothing else may give a function that makes them when they are asked for.
     `scales`: weight units per uS by name: (), (out, 1, ...), or w.shape where each tile has its own.
     A plain dict is a chip too, of a device without cells.
     """
@@ -70,15 +71,21 @@ class Chip(dict[str, Tensor]):
         self,
         weights: Weights,
         *,
-        cells: Mapping[str, Tensor] | None = None,
-        scales: Mapping[str, Tensor] | None = None,
+        cells: Weights | Callable[[], Weights] | None = None,
+        scales: Weights | None = None,
     ) -> None:
         super().__init__(weights)
-        self.cells, self.scales = cells, scales
+        self._cells, self.scales = cells, scales
+
+    @property
+    def cells(self) -> Weights | None:
+        if callable(self._cells):
+            self._cells = self._cells()
+        return self._cells
 
     def showing(self, weights: Weights) -> "Chip":
         """The same cells with other tensors for weights: equal in value, with gradients of their own."""
-        return Chip(weights, cells=self.cells, scales=self.scales)
+        return Chip(weights, cells=self._cells, scales=self.scales)
 
 
 class Device(ABC):
@@ -128,9 +135,9 @@ class Device(ABC):
 
     def curve(self, chip: Weights) -> Curve | None:
         """How the chip's cells conduct, None if it has no cells. Default: by Ohm's law."""
-        if not isinstance(chip, Chip) or chip.cells is None or chip.scales is None:
+        if not isinstance(chip, Chip) or chip.scales is None:
             return None
-        return Curve(chip, chip.cells, chip.scales)
+        return Curve(chip, lambda: chip.cells, chip.scales)
 
     def surrounds(self, chip: Weights) -> bool:
         """Does anything happen around this chip's products?"""

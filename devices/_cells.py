@@ -27,13 +27,13 @@ from devices._base import (
     PeripherySettings,
     SettingError,
     Weights,
-    draw_bits,
     draw_normal,
     flatten,
     setting,
     streams,
     unflatten,
 )
+from devices._faults import FaultSettings
 from devices._mapping import RULES, SCALES, BitSlices, CellMapping, DifferentialPair
 
 ReadNoise = Callable[[Tensor, float | None], Tensor]
@@ -57,17 +57,8 @@ class MappingSettings(PeripherySettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CellSettings(MappingSettings):
-    """Settings of every device that has cells: mapping and stuck cells."""
-
-    stuck_on: float = setting(0.0, "share of cells stuck at g_max", low=0.0, high=1.0)
-    stuck_off: float = setting(0.0, "share of cells stuck at g_min", low=0.0, high=1.0)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.stuck_on + self.stuck_off > 1:
-            shares = f"stuck_on={self.stuck_on:g} and stuck_off={self.stuck_off:g}"
-            raise SettingError(f"settings {shares}: the shares must add up to at most 1")
+class CellSettings(MappingSettings, FaultSettings):
+    """Settings of a device of cells: mapping and stuck cells."""
 
 
 class CellChip(Chip):
@@ -131,7 +122,11 @@ class Cells(Device):
         return None
 
     def is_random(self, level: float) -> bool:
-        return super().is_random(level) or self._stuck_share > 0
+        return super().is_random(level) or self._has_faults
+
+    @property
+    def _has_faults(self) -> bool:
+        return isinstance(self.settings, FaultSettings) and self.settings.stuck_share > 0
 
     @torch.no_grad()
     def program(
@@ -143,7 +138,9 @@ class Cells(Device):
         programming, sticking, drifting, measuring = streams(generator, 4)
         target, scales = self._targets(weights)
         fresh = self.programmed(target, programming, level)
-        target, fresh = self._stuck(target, fresh, sticking)
+        if self._has_faults:
+            # A cell that is stuck is one whose target was its stuck state: it drifts and is read from there
+            target, fresh = self.settings.stick((target, fresh), self.g_max_us, self.g_min_us, sticking)
         now = self.drifted(fresh, target, drifting, level, time_s)
         noise = self.read_noise(fresh, level) if level > 0 else None
         factors = self.compensation(fresh, now, time_s, noise, measuring, weights)
@@ -179,21 +176,3 @@ class Cells(Device):
         shown = unflatten(self.cell_mapping.join(g_us), like)
         weights = {name: w.mul_(scales[name]).to(like[name].dtype) for name, w in shown.items()}
         return CellChip(weights, g_us, std_us, scales)
-
-    @property
-    def _stuck_share(self) -> float:
-        return getattr(self.settings, "stuck_on", 0.0) + getattr(self.settings, "stuck_off", 0.0)
-
-    def _stuck(self, target_us: Tensor, g_us: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """A cell that is stuck is one whose target was its stuck state: it drifts and is read from there.
-
-        The cells that stick at a small share are among those that stick at a larger one.
-        """
-        if self._stuck_share == 0:
-            return target_us, g_us
-        luck = draw_bits(g_us.numel(), generator, g_us).view_as(g_us) >> 7  # 24 bits: exact in float32
-        on, off = self.settings.stuck_on * 2**24, self.settings.stuck_off * 2**24
-        for stuck, state_us in ((luck < on, self.g_max_us), (luck >= 2**24 - off, self.g_min_us)):
-            target_us = torch.where(stuck, state_us, target_us)
-            g_us = torch.where(stuck, state_us, g_us)
-        return target_us, g_us

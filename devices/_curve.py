@@ -98,7 +98,7 @@ class Curve:
     def __init__(
         self,
         chip: Mapping[str, Tensor],
-        cells_us: Mapping[str, Tensor],
+        cells_us: Callable[[], Mapping[str, Tensor] | None],
         scales: Mapping[str, Tensor],
         *,
         join: Callable[[Tensor], Tensor] = difference,
@@ -106,9 +106,10 @@ class Curve:
         level: float = 1.0,
         residuals: Mapping[str, Tensor] | None = None,
     ) -> None:
-        """`cells_us[name]`: (2[, k], *w.shape), plus cells first; `join` makes weights of them, in units of
-        `scales[name]`; `residuals[name]`: (2, 2[, k], *w.shape), of ln c and ln d_eps. Gradients go to the cells,
-        or straight through to `chip` where the cells have none.
+        """`cells_us()[name]`: (2[, k], *w.shape), plus cells first, asked for when a product needs them.
+
+        `join` makes weights of them, in units of `scales[name]`; `residuals[name]`: (2, 2[, k], *w.shape), of ln c
+        and ln d_eps. Gradients go to the cells, or straight through to `chip` where the cells have none.
         """
         self.chip, self.cells_us, self.scales = chip, cells_us, scales
         self.join, self.law, self.level, self.residuals = join, law, level, residuals or {}
@@ -157,7 +158,9 @@ class Curve:
 
     def _conductances(self, name: str) -> Tensor:
         """With the gradient of the chip's weight shared between the cells of a pair, where they have none."""
-        g_us, w = self.cells_us[name], self.chip[name]
+        cells_us, w = self.cells_us(), self.chip[name]
+        assert cells_us is not None, "a chip with scales has cells"
+        g_us = cells_us[name]
         if g_us.requires_grad or not w.requires_grad:
             return g_us
         several = g_us.shape[1 : g_us.dim() - w.dim()]  # (k,) pairs or slices, or ()

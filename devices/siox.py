@@ -36,7 +36,7 @@ class CurvedChip(CellChip):
 
     def __init__(self, chip: CellChip, weights: Weights, level: float, residuals: Mapping[str, Tensor] | None) -> None:
         dict.__init__(self, weights)
-        self.cells, self.scales, self.g_us, self.read_std_us = chip.cells, chip.scales, chip.g_us, chip.read_std_us
+        self._cells, self.scales, self.g_us, self.read_std_us = chip.cells, chip.scales, chip.g_us, chip.read_std_us
         self.level, self.residuals = level, residuals
 
     def showing(self, weights: Weights) -> "CurvedChip":
@@ -71,11 +71,11 @@ class _Siox(Cells):
 
     def curve(self, chip: Weights) -> Curve | None:
         """Poole-Frenkel, at the level at which the chip was programmed."""
-        if not isinstance(chip, CurvedChip) or chip.cells is None or chip.scales is None:
+        if not isinstance(chip, CurvedChip) or chip.scales is None:
             return None
         return Curve(
             chip,
-            chip.cells,
+            lambda: chip.cells,
             chip.scales,
             join=self.cell_mapping.join,
             law=self.law,

@@ -3,6 +3,7 @@
 import copy
 import io
 import json
+import math
 import re
 import subprocess
 import sys
@@ -166,6 +167,14 @@ def test_device_settings_are_shown_and_never_ranked_together():
     other = with_device_settings(record("ni"), {"a": 1}, {"a": 2})
     assert json.loads(table([other])["settings"][0]) == {"device.a": 1, "train_device.a": 2}
     assert summary([other])[0].rows[0].label == "ni (trained on rram a=2)"
+
+
+def test_one_chip_with_stuck_cells_says_nothing_of_its_spread_even_at_level_0():
+    one = record("ni", chips={"minimum": 1, "maximum": 1, "half_width": None})
+    one["levels"] = [level | {"chips": level["chips"][:1], "first_stage": 1} for level in one["levels"]]
+    stuck = with_device_settings(copy.deepcopy(one), {"stuck_off": 0.1}, {"stuck_off": 0.1})
+    found = [summary([r])[0].rows[0].levels[0.0] for r in (one, stuck)]
+    assert [math.isnan(interval.high) for interval in found] == [False, True]
 
 
 def test_ranks_are_by_score_and_equal_methods_share_one():

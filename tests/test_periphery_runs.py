@@ -58,6 +58,8 @@ def test_no_mode_is_entered_when_everything_is_off(name, network, split, monkeyp
     device, rig = plan.device_of(name), rig_of(network, split)
     level = device.axis.levels[-1]
     chip = rig.program(device, chip_generator("test chip", 0), level, device.default_time_s)
+    if isinstance(chip, _base.Chip) and callable(chip._cells):
+        monkeypatch.setattr(chip, "_cells", lambda: pytest.fail("cells were made for nothing"))
     assert isinstance(device.periphery(chip), nullcontext)
     network.modes.clear()
     assert rig.periphery(device, chip, chip_generator("test chip", 0)) is None

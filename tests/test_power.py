@@ -23,7 +23,7 @@ def metered(network: nn.Module, x: Tensor, cells: dict[str, Tensor], full_scales
     ranges = Ranges()
     ranges.seen = {f"{name} in": torch.tensor(value) for name, value in full_scales.items()}
     chip = {name: network.get_parameter(name).detach() for name in cells}
-    meter = PowerMeter(chip, Curve(chip, cells, {}), ranges, read_v)
+    meter = PowerMeter(chip, Curve(chip, lambda: cells, {}), ranges, read_v)
     with meter:
         y = functional_call(network, chip, (x,))
     return meter, y
@@ -76,7 +76,7 @@ def test_curved_cells_take_voltage_times_current(level):
     v = (x * 0.5).double()
     i = current_ua(chip.cells["weight"].double()[:, None], v[:, None], device.law, level)
     assert meter.power_w() == pytest.approx((i * v[:, None]).sum((0, 2, 3)).mean().item() * 1e-6, rel=1e-5)
-    ohmic = PowerMeter(chip, Curve(chip, chip.cells, chip.scales), ranges, 0.5)
+    ohmic = PowerMeter(chip, Curve(chip, lambda: chip.cells, chip.scales), ranges, 0.5)
     with ohmic:
         functional_call(nn.Linear(4, 3, bias=False), chip, (x,))
     assert meter.power_w() > 1.2 * ohmic.power_w()
@@ -99,7 +99,7 @@ def test_a_meter_sees_what_a_periphery_before_it_lets_through():
     cells = {name: torch.ones(2, *w.shape) for name, w in chip.items()}
     ranges = Ranges()
     ranges.seen = {"0.weight in": torch.tensor(1.0), "1.weight in": torch.tensor(100.0)}
-    meter = PowerMeter(chip, Curve(chip, cells, {}), ranges, 1.0)
+    meter = PowerMeter(chip, Curve(chip, lambda: cells, {}), ranges, 1.0)
     with Periphery(PeripherySettings(output_noise=10.0), chip), meter:
         functional_call(network, chip, (torch.full((2000, 2), 1e-6),))
     # full scale of the batch 1e-6: noise of 1e-5, on two rows of two cells each

@@ -100,7 +100,7 @@ def test_gradients_by_finite_differences(device):
 
     def run(x: Tensor, cells: Tensor) -> Tensor:
         chip = {"weight": torch.zeros(3, 4, dtype=torch.float64)}
-        curve = Curve(chip, {"weight": cells}, {"weight": scale}, law=device.law)
+        curve = Curve(chip, lambda: {"weight": cells}, {"weight": scale}, law=device.law)
         with Periphery(device().settings, chip, curve=curve, ranges=ranges):
             return functional_call(layer, chip, (x,))
 

@@ -262,7 +262,16 @@ def test_level_scales_the_deviation_of_the_same_cells(name):
 # Chips
 
 
-@pytest.mark.parametrize("settings", [{}, {"scale": "column", "pairs": 2}, {"rule": "average"}, {"cell_bits": 2}])
+MAPPINGS = [
+    {},
+    {"scale": "column", "pairs": 2},
+    {"rule": "average"},
+    {"cell_bits": 2},
+    {"scale": "tile", "tile_rows": 5, "tile_columns": 2},
+]
+
+
+@pytest.mark.parametrize("settings", MAPPINGS)
 @pytest.mark.parametrize("name", NAMES)
 def test_weights_are_what_cells_and_scales_say(name, settings):
     device: Any = plan.device_of(name, settings)
@@ -279,9 +288,11 @@ def test_weights_are_what_cells_and_scales_say(name, settings):
     assert not torch.equal(chip["a"], w["a"])
 
 
+@pytest.mark.parametrize("settings", [mapping for mapping in MAPPINGS if "cell_bits" not in mapping])
 @pytest.mark.parametrize("name", NAMES)
-def test_level_zero_without_time_is_the_mapping_alone(name):
-    device = plan.device_of(name)
+def test_level_zero_without_time_is_the_mapping_alone(name, settings):
+    """Tiles, scales, rules and pairs change nothing where nothing deviates."""
+    device = plan.device_of(name, settings)
     first = None if device.times_s is None else device.times_s[0]
     w = {"w": torch.randn(50, 20)}
     chip = device.program(w, seeded(), level=0.0, time_s=first)
