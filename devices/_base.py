@@ -105,6 +105,10 @@ class Device(ABC):
     default_time_s: ClassVar[float | None] = None
     axis: ClassVar[Axis]
     Settings: ClassVar[type[Settings]] = Settings
+    # Why a setting that other devices have would make no sense on this one.
+    senseless: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("stuck_on", "stuck_off"), "it varies weights, and has no cells that could be stuck"
+    )
 
     def __init__(self, settings: Any = None) -> None:
         self.settings: Any = self.Settings() if settings is None else settings
