@@ -28,7 +28,7 @@ def method_of(name: str, settings: Mapping[str, Any] | None = None) -> Method:
 def device_of(name: str, settings: Mapping[str, Any] | None = None) -> Device:
     """A registered device, or one fitted to a lab's measurements if `name` is a .json file; with its settings."""
     cls = _device_class(name)
-    chosen = settings_.make(f"device {name}", cls.Settings, settings or {})
+    chosen = settings_.make(f"device {name}", cls.Settings, settings or {}, cls.senseless)
     return Measured.from_file(Path(name), chosen) if name.endswith(".json") else cls(chosen)
 
 
@@ -52,7 +52,8 @@ def parse_settings(method: str, given: Mapping[str, str]) -> dict[str, Any]:
 
 def parse_device_settings(device: str, given: Mapping[str, str]) -> dict[str, Any]:
     """The same for a device's settings."""
-    return settings_.parse(f"device {device}", _device_class(device).Settings, given)
+    cls = _device_class(device)
+    return settings_.parse(f"device {device}", cls.Settings, given, cls.senseless)
 
 
 def normalise(training: Training) -> Training:

@@ -14,24 +14,33 @@ from devices._settings import Settings
 SWITCH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 
 
-def make(owner: str, cls: type[Settings], values: Mapping[str, Any]) -> Settings:
-    """Settings with these values; BenchError names one that there is not, SettingError a value out of range."""
-    _check_names(owner, cls, values)
+def make(
+    owner: str, cls: type[Settings], values: Mapping[str, Any], senseless: Mapping[str, str] | None = None
+) -> Settings:
+    """Settings with these values; BenchError names one that there is not, SettingError a value out of range.
+
+    `senseless`: reasons why the owner has no setting of that name, though others have.
+    """
+    _check_names(owner, cls, values, senseless or {})
     return cls(**values)
 
 
-def _check_names(owner: str, cls: type[Settings], names: Iterable[str]) -> None:
+def _check_names(owner: str, cls: type[Settings], names: Iterable[str], senseless: Mapping[str, str]) -> None:
     known = {f.name: f for f in dataclasses.fields(cls)}
     for name in names:
+        if name not in known and name in senseless:
+            raise BenchError(f"{owner} has no setting '{name}': {senseless[name]}")
         if name not in known:
             there = suggestion(name, known) if known else "; it has no settings"
             raise BenchError(f"{owner} has no setting '{name}'{there}")
 
 
-def parse(owner: str, cls: type[Settings], given: Mapping[str, str]) -> dict[str, Any]:
+def parse(
+    owner: str, cls: type[Settings], given: Mapping[str, str], senseless: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Turn `key=text` into the types that a Settings class declares; drop what equals the default."""
     hints = typing.get_type_hints(cls)
-    _check_names(owner, cls, given)
+    _check_names(owner, cls, given, senseless or {})
     values = {key: read(key, text, hints[key]) for key, text in given.items()}
     make(owner, cls, values)  # refuses what is out of range
     defaults = cls()

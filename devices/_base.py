@@ -112,6 +112,10 @@ class Device(ABC):
     axis: ClassVar[Axis]
     # Of a device: PeripherySettings, or a subclass with the device's own.
     Settings: ClassVar[type[PeripherySettings]] = PeripherySettings
+    # Why a setting that other devices have would make no sense on this one.
+    senseless: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("stuck_on", "stuck_off"), "it varies weights, and has no cells that could be stuck"
+    )
 
     def __init__(self, settings: Any = None) -> None:
         self.settings: Any = self.Settings() if settings is None else settings

@@ -313,6 +313,9 @@ def test_teachers_keep_the_device_settings(coated):
     [
         (("rram",), {"stock": "1"}, "device rram has no setting 'stock'; did you mean 'stuck'"),
         (("rram", "ideal"), {"stuck": ".1"}, "device ideal has no setting 'stuck'; there are: dac_bits, "),
+        (("pcm", "gaussian"), {"stuck_on": ".1"}, "device gaussian has no setting 'stuck_on': it varies weights"),
+        (("tahfo2",), {"stuck_off": ".1"}, "device tahfo2 has no setting 'stuck_off': its level is the share of stuck"),
+        (("pcm",), {"stuck_on": ".6", "stuck_off": ".6"}, "the shares must add up to at most 1"),
         (("rram",), {"stuck": "2"}, "setting stuck=2: must be between 0 and 1"),
         (("rram",), {"stuck": "many"}, "setting stuck=many: must be a number"),
         (("rram",), {"oxide": "rust"}, "setting oxide=rust: must be one of hafnia, titania"),
