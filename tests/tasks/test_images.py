@@ -91,10 +91,10 @@ def test_the_head_of_a_split_is_a_fair_subset(part: str, tmp_path: Path) -> None
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 def test_real_splits(task: type[ImageClassification], cache: Path) -> None:
     splits = real_splits(task, cache)
-    n = {"cifar10": 50_000}.get(task.name, 60_000)
+    n, held_out = {"cifar10": (50_000, 2_500)}.get(task.name, (60_000, 5_000))
     counts = splits.train.targets.bincount() + splits.val.targets.bincount()
     assert len(splits.train) + len(splits.val) == n and len(splits.test) == 10_000
-    assert splits.val.targets.bincount().tolist() == [5_000 * count // n for count in counts.tolist()]
+    assert splits.val.targets.bincount().tolist() == [held_out * count // n for count in counts.tolist()]
     assert splits.val.inputs.dtype == torch.uint8 and splits.val.targets.dtype == torch.int64
     assert splits.train.inputs.shape[1:] == task.in_shape
     x = task().prepare(splits.test.head(2_000).inputs)
