@@ -22,6 +22,7 @@ app.add_typer(device_app, name="device")
 
 Results = Annotated[Path, typer.Option("--results", help="Folder of records, leaderboard and plots.")]
 On = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+DeviceSettings = Annotated[list[str] | None, typer.Option("--set", help="device.NAME=VALUE.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
 
@@ -50,7 +51,7 @@ def run(
     ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="method.NAME=VALUE, or METHOD.NAME=VALUE for one."),
+        typer.Option("--set", help="method.NAME=VALUE, METHOD.NAME=VALUE for one, or device.NAME=VALUE."),
     ] = None,
     precision: Annotated[str, typer.Option(help="auto, bf16 or fp32.")] = "auto",
     on: On = "auto",
@@ -111,6 +112,7 @@ def validate(
     levels: Annotated[str | None, typer.Option(help="Levels, with commas.")] = None,
     time: Annotated[float | None, typer.Option("--time", help="Seconds since programming.")] = None,
     chips: Annotated[int, typer.Option(help="Validation chips a level.", min=1)] = 3,
+    set_: DeviceSettings = None,
     on: On = "auto",
     data: Annotated[Path | None, typer.Option(help="Folder that holds the data set already.")] = None,
     debug: Debug = False,
@@ -118,7 +120,7 @@ def validate(
     """Sweep a trained network over the validation split: what recipes and settings may be chosen by."""
     from bench import commands
 
-    commands.validate(key, device, levels, time, chips, on, data)
+    commands.validate(key, device, set_ or [], levels, time, chips, on, data)
 
 
 @app.command()
@@ -155,13 +157,14 @@ def device_fit(
 def device_show(
     name: Annotated[str, typer.Argument(help="A device, or a fitted .json file.")],
     time: Annotated[float | None, typer.Option("--time", help="Seconds since programming.")] = None,
+    set_: DeviceSettings = None,
     out: Annotated[Path | None, typer.Option(help="Picture to write (default: NAME.png here).")] = None,
     debug: Debug = False,
 ) -> None:
     """Tabulate and plot what a device does to a weight."""
     from bench import commands
 
-    commands.device_show(name, time, out)
+    commands.device_show(name, set_ or [], time, out)
 
 
 def main() -> None:
@@ -210,7 +213,7 @@ def _one_line(error: Exception) -> tuple[str, int]:
 
 
 def _is_user_error(error: Any) -> bool:
-    names = {"DeviceError", "TaskError", "MethodError", "FitError"}
+    names = {"DeviceError", "SettingError", "UnknownProduct", "TaskError", "MethodError", "FitError"}
     return any(cls.__name__ in names for cls in type(error).__mro__)
 
 

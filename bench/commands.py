@@ -10,6 +10,7 @@ from rich.console import Console
 
 from bench import interrupt, leaderboard, terminal
 from bench.errors import BenchError
+from bench.labels import settings_label
 from bench.progress import Monitor
 from bench.store import Records, check_writable, home, read_record
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from bench import plan
+    from devices._base import Device
 
 log = logging.getLogger("bench")
 
@@ -104,6 +106,7 @@ def _request(
         levels=None if levels is None else plan.parse_numbers(levels, "levels"),
         time_s=time,
         settings=_settings(settings, methods),
+        device_settings=_device_settings(settings),
         **given,
     )
 
@@ -114,7 +117,8 @@ def _alike(records: list[dict[str, Any]], keys: set[str]) -> list[dict[str, Any]
     def table(record: dict[str, Any]) -> tuple[Any, ...]:
         evaluation = record["evaluation"]
         training = evaluation["training"]
-        return evaluation["preset"], training["task"], training["network"], training["width"], evaluation["device"]
+        device = evaluation["device"], settings_label(evaluation)
+        return evaluation["preset"], training["task"], training["network"], training["width"], device
 
     shown = {table(r) for r in records if r["key"] in keys}
     return [r for r in records if table(r) in shown]
@@ -123,15 +127,35 @@ def _alike(records: list[dict[str, Any]], keys: set[str]) -> list[dict[str, Any]
 def _settings(given: list[str], methods: tuple[str, ...]) -> dict[str, str]:
     """['method.alpha=.5', 'mtrd.temperature=4'] -> {'alpha': '.5', 'mtrd.temperature': '4'}."""
     found = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        owner, dot, setting = name.partition(".")
-        if not (equals and dot and setting):
-            raise BenchError(f"--set {text}: must read method.NAME=VALUE")
-        if owner not in ("method", *methods):
-            raise BenchError(f"--set {text}: '{owner}' must be 'method' or one of {', '.join(methods)}")
-        found[setting if owner == "method" else name] = value
+    for text, owner, name, value in map(_setting, given):
+        if owner not in (("method", "device", *methods) if methods else ("device",)):
+            methods_too = f"'method', 'device' or one of {', '.join(methods)}" if methods else "'device'"
+            raise BenchError(f"--set {text}: '{owner}' must be {methods_too}")
+        if owner != "device":
+            found[name if owner == "method" else f"{owner}.{name}"] = value
     return found
+
+
+def _device_settings(given: list[str]) -> dict[str, str]:
+    """['device.stuck_on=.01', 'method.alpha=.5'] -> {'stuck_on': '.01'}."""
+    return {name: value for _, owner, name, value in map(_setting, given) if owner == "device"}
+
+
+def _device(name: str, settings: list[str]) -> "Device":
+    """A device with what `--set device.NAME=VALUE` says of it."""
+    from bench import plan
+
+    _settings(settings, ())  # nothing but device settings
+    return plan.device_of(name, plan.parse_device_settings(name, _device_settings(settings)))
+
+
+def _setting(text: str) -> tuple[str, str, str, str]:
+    """'method.alpha=.5' -> itself, 'method', 'alpha', '.5'."""
+    name, equals, value = text.partition("=")
+    owner, dot, setting = name.partition(".")
+    if not (equals and dot and setting):
+        raise BenchError(f"--set {text}: must read method.NAME=VALUE or device.NAME=VALUE")
+    return text, owner, setting, value
 
 
 def _command(cell: "plan.Cell", request: "plan.Request", settings: list[str]) -> str:
@@ -150,7 +174,7 @@ def _command(cell: "plan.Cell", request: "plan.Request", settings: list[str]) ->
     if request.levels is not None:
         words += ["--levels", ",".join(map(_exact, request.levels))]
     for text in settings:
-        if text.partition(".")[0] in ("method", training.method):
+        if text.partition(".")[0] in ("method", "device", training.method):
             words += ["--set", text]
     words += ["--precision", training.precision]
     return shlex.join(words)
@@ -190,7 +214,14 @@ def show(key: str, results: Path) -> None:
 
 
 def validate(
-    key: str, device: str, levels: str | None, time_s: float | None, chips: int, on: str, data: Path | None
+    key: str,
+    device: str,
+    settings: list[str],
+    levels: str | None,
+    time_s: float | None,
+    chips: int,
+    on: str,
+    data: Path | None,
 ) -> None:
     """Sweep a network of the checkpoint store over the validation split, on chips that no test chip equals."""
     from rich.table import Table
@@ -205,7 +236,7 @@ def validate(
     interrupt.work_begins()
     means = runner.validate(
         training,
-        plan.device_of(device),
+        _device(device, settings),
         None if levels is None else plan.parse_numbers(levels, "levels"),
         time_s,
         chips,
@@ -218,8 +249,9 @@ def validate(
 
 
 def speed(rounds: int, network: str | None, plain_chips: int, on: str, data: Path | None, results: Path) -> None:
-    """Measure, show, and keep in results/speed.json."""
+    """Measure, show, and keep in results/speed.json and SPEED.md."""
     from bench import fast, speed
+    from bench.timing import tables
 
     interrupt.work_begins()
     check_writable(results)
@@ -229,8 +261,8 @@ def speed(rounds: int, network: str | None, plain_chips: int, on: str, data: Pat
     figures = speed.measure(
         fast.processor(on), data, rounds=rounds, cases=cases, plain_chips=plain_chips, monitor=Monitor()
     )
-    speed.write(figures, results / "speed.json")
-    Console().print(speed.table(figures))
+    speed.write(figures, results)
+    Console().print(tables.terminal(figures))
 
 
 def device_fit(cells: Path, out: Path, g_max: float, source: str) -> None:
@@ -246,14 +278,14 @@ def device_fit(cells: Path, out: Path, g_max: float, source: str) -> None:
     Console().print(f"use it: bench run --device {out} ...", highlight=False)
 
 
-def device_show(name: str, time_s: float | None, out: Path | None) -> None:
+def device_show(name: str, settings: list[str], time_s: float | None, out: Path | None) -> None:
     """Tabulate and plot a device."""
     from rich.table import Table
     from rich.text import Text
 
-    from bench import device_show, plan
+    from bench import device_show
 
-    device = plan.device_of(name)
+    device = _device(name, settings)
     device.check(0.0, time_s)
     picture = out or Path(f"{device.name}.png")
     if picture.suffix not in (".png", ".pdf", ".svg"):

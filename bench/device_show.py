@@ -25,7 +25,7 @@ MOST_COLUMNS = 3
 
 
 def describe(device: Device, time_s: float | None = None, weights: Sequence[float] = WEIGHTS) -> pd.DataFrame:
-    """The chip weight, relative to max|w|, over DRAWS cells: one row a level and programmed weight.
+    """The chip weight as one read shows it, relative to max|w|, over DRAWS cells: a row a level and weight.
 
     weights: programmed weights relative to max|w|; one of them must be 1 or -1.
     Columns level, weight, mean, std, q05, q25, q50, q75, q95; random numbers are the same at
@@ -35,7 +35,8 @@ def describe(device: Device, time_s: float | None = None, weights: Sequence[floa
     for level in device.axis.levels:
         device.check(level, time_s)
         programmed = {"weight": torch.tensor(weights, dtype=torch.float32).repeat_interleave(DRAWS).view(-1, DRAWS)}
-        chip = device.program(programmed, torch.Generator().manual_seed(0), level=level, time_s=time_s)
+        generator = torch.Generator().manual_seed(0)
+        chip = device.read(device.program(programmed, generator, level=level, time_s=time_s), generator)
         shown = chip["weight"].detach().double().cpu().numpy()
         quantiles = np.quantile(shown, QUANTILES, axis=1).T
         for weight, draws, values in zip(weights, shown, quantiles, strict=True):

@@ -5,26 +5,27 @@ chip is drawn from the trained weights and folded afterwards, so that what varie
 """
 
 import copy
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.fx
 from torch import Tensor, nn
+
+from bench.fusing import fuse
+from bench.tracing import followers
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Linear)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 class Folded:
-    """A network in evaluation mode with what could be folded folded; all, some or none of its BatchNorms."""
+    """A network in evaluation mode, its BatchNorms folded and its ReLUs fused where that can be done."""
 
     def __init__(self, network: nn.Module, example: Tensor) -> None:
         """`example`: a few inputs, on which folding is tried; where outputs differ, nothing is folded."""
         self.network = copy.deepcopy(network).eval()
         self.scales: dict[str, Tensor] = {}  # weight name -> factor of each output channel
-        found = _pairs(self.network)
+        found = _norms(self.network)
         with torch.no_grad():
             before = self.network(example)
             for layer, norm in found.items():
@@ -34,6 +35,7 @@ class Folded:
                 after = torch.func.functional_call(self.network, self.state(own, torch.float32), (example,))
                 if not torch.allclose(before, after, rtol=1e-3, atol=1e-3 * before.abs().max().item()):
                     self.network, self.scales = copy.deepcopy(network).eval(), {}
+        fuse(self.network)
 
     def _fold(self, layer_name: str, norm_name: str) -> None:
         layer: Any = self.network.get_submodule(layer_name)
@@ -57,22 +59,11 @@ class Folded:
         return {name: tensor.to(dtype) for name, tensor in state.items()}
 
 
-def _pairs(network: nn.Module) -> dict[str, str]:
-    """Layer -> BatchNorm that takes its output and that alone; {} if the network can't be traced."""
-    try:
-        nodes = torch.fx.symbolic_trace(network).graph.nodes
-    except Exception:  # control flow on data, untraceable code: whatever it is, such a network isn't folded
-        return {}
-    modules = dict(network.named_modules())
-    uses = Counter(node.target for node in nodes if node.op == "call_module")
-    shared = Counter(id(p) for m in modules.values() for p in m.parameters(recurse=False))
-    found = {}
-    for node in nodes:
-        source = node.args[0] if node.op == "call_module" and node.args else None
-        if not isinstance(source, torch.fx.Node) or source.op != "call_module" or len(source.users) > 1:
-            continue
-        layer, norm = modules[str(source.target)], modules[str(node.target)]
-        known = isinstance(layer, LAYERS) and isinstance(norm, NORMS) and norm.running_var is not None
-        if known and uses[source.target] == uses[node.target] == 1 and shared[id(layer.weight)] == 1:
-            found[str(source.target)] = str(node.target)
-    return found
+def _norms(network: nn.Module) -> dict[str, str]:
+    """Layer -> BatchNorm that takes its output and that alone, and has statistics of its own."""
+    found = followers(network, LAYERS, NORMS)
+    return {layer: norm for layer, norm in found.items() if _statistics(network.get_submodule(norm)) is not None}
+
+
+def _statistics(norm: Any) -> Tensor | None:
+    return norm.running_var

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench import stats
-from bench.labels import Record
+from bench.labels import Record, all_settings
 from bench.summary import level_interval, order
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ COLUMNS = (
     "seed", "level", "metric", "mean", "ci_low", "ci_high", "std", "p5", "worst", "yield", "chips", "key",
     # Beyond the columns that were agreed on, after them.
     "status", "unit", "clean", "ekl", "time_s", "test_samples", "tail_chips", "task_version", "device_version",
-    "method_version", "training_key", "precision", "recipe", "budget",
+    "method_version", "training_key", "precision", "recipe", "budget", "read_power_w", "read_energy_j",
 )
 # fmt: on
 
@@ -43,7 +43,7 @@ def rows(record: Record) -> Iterator[dict[str, Any]]:
         "method": t["method"],
         "train_device": t["device"],
         "train_level": t["level"],
-        "settings": json.dumps(t["settings"], sort_keys=True),
+        "settings": json.dumps(all_settings(record), sort_keys=True),
         "preset": e["preset"],
         "seed": t["seed"],
         "metric": task["metric"],
@@ -83,7 +83,7 @@ def measured(record: Record, level: Record) -> dict[str, Any]:
         "chips": len(chips),
         "ekl": level["ekl"],
         "tail_chips": min(first, len(chips)),
-    }
+    } | {name: level[name] for name in ("read_power_w", "read_energy_j") if name in level}
 
 
 def _std(values: Sequence[float]) -> float:

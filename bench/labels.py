@@ -34,10 +34,37 @@ def time_label(time_s: float | None) -> str:
     return "" if time_s is None else f" at {time_s:g} s"
 
 
+def settings_label(owner: Record) -> str:
+    """Device settings of an Evaluation or a Training, where any differ from the device's own: ' stuck_on=0.01'."""
+    return "".join(f" {k}={plain(v)}" for k, v in sorted(owner.get("device_settings", {}).items()))
+
+
+def all_settings(record: Record) -> dict[str, Any]:
+    """The method's settings by name, the test device's as device.NAME, the training device's, if others, as
+    train_device.NAME.
+    """
+    e = record["evaluation"]
+    t = e["training"]
+    found = dict(t["settings"])
+    found |= {f"device.{k}": v for k, v in e.get("device_settings", {}).items()}
+    if _trained_elsewhere(e):
+        found |= {f"train_device.{k}": v for k, v in t.get("device_settings", {}).items()}
+    return found
+
+
+def _trained_elsewhere(evaluation: Record) -> bool:
+    """Did a method that uses a device train on another than the test device, or on other settings of it?"""
+    t = evaluation["training"]
+    here = (evaluation["device"], evaluation.get("device_settings", {}))
+    return t["device"] != "ideal" and (t["device"], t.get("device_settings", {})) != here
+
+
 def variant(record: Record) -> dict[str, Any]:
     """What tells method variants apart, settings and seed aside: versions, where it trained, budget, recipe."""
     t = record["evaluation"]["training"]
     where = {f"train_{name}": t[name] for name in ("device", "device_version", "level", "time_s")}
+    if settings := t.get("device_settings"):
+        where["train_device_settings"] = settings
     return {name: t[name] for name in ("method", "method_version", "precision", "recipe")} | where | t["budget"]
 
 
@@ -52,8 +79,8 @@ def labels(variants: Sequence[Record]) -> list[str]:
     for record in variants:
         t = record["evaluation"]["training"]
         settings = [f"{k}={plain(v)}" for k, v in sorted(t["settings"].items())]
-        elsewhere = t["device"] not in ("ideal", record["evaluation"]["device"])
-        where = [f"(trained on {plain(t['device'])})"] if elsewhere else []
+        elsewhere = _trained_elsewhere(record["evaluation"])
+        where = [f"(trained on {plain(t['device'])}{settings_label(t)})"] if elsewhere else []
         bases.append(" ".join([plain(t["method"]), *settings, *where]))
     result = []
     for base, record in zip(bases, variants, strict=True):

@@ -4,41 +4,40 @@ import dataclasses
 import functools
 import itertools
 import math
-import types
-import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bench import presets, registry
+from bench import settings as settings_
 from bench.errors import BenchError
 from bench.registry import suggestion
 from bench.spec import ChipPolicy, Evaluation, Training
 from devices._base import Device
+from devices._measured import Measured
 from methods._base import RECIPE, Method, MethodError
 
 
 def method_of(name: str, settings: Mapping[str, Any] | None = None) -> Method:
     """A method with its settings; BenchError names an unknown or unusable one."""
     cls: type[Method] = registry.get("methods", name)
-    known = {f.name: f for f in dataclasses.fields(cls.Settings)}
-    for setting in settings or {}:
-        if setting not in known:
-            there = suggestion(setting, known) if known else "; it has no settings"
-            raise BenchError(f"method {name} has no setting '{setting}'{there}")
-    return cls(cls.Settings(**(settings or {})))
+    return cls(settings_.make(f"method {name}", cls.Settings, settings or {}))
 
 
-def device_of(name: str) -> Device:
-    """A registered device, or one fitted to a lab's measurements if `name` is a .json file."""
-    if name.endswith(".json"):
-        from devices._measured import Measured
+def device_of(name: str, settings: Mapping[str, Any] | None = None) -> Device:
+    """A registered device, or one fitted to a lab's measurements if `name` is a .json file; with its settings."""
+    cls = _device_class(name)
+    chosen = settings_.make(f"device {name}", cls.Settings, settings or {}, cls.senseless)
+    return Measured.from_file(Path(name), chosen) if name.endswith(".json") else cls(chosen)
 
-        if Path(name).stem in registry.entries("devices"):
-            raise BenchError(f"device {name}: '{Path(name).stem}' is the name of another device; rename the file")
-        return Measured.from_file(Path(name))
-    return registry.get("devices", name)()
+
+def _device_class(name: str) -> type[Device]:
+    if not name.endswith(".json"):
+        return registry.get("devices", name)
+    if Path(name).stem in registry.entries("devices"):
+        raise BenchError(f"device {name}: '{Path(name).stem}' is the name of another device; rename the file")
+    return Measured
 
 
 def task_of(name: str) -> Any:
@@ -48,36 +47,13 @@ def task_of(name: str) -> Any:
 
 def parse_settings(method: str, given: Mapping[str, str]) -> dict[str, Any]:
     """Turn `key=text` into the types that the method's settings declare; drop what equals the default."""
-    cls: type[Method] = registry.get("methods", method)
-    hints = typing.get_type_hints(cls.Settings)
-    method_of(method, dict.fromkeys(given))  # unknown names first
-    values = {key: _parse(key, text, hints[key]) for key, text in given.items()}
-    method_of(method, values)
-    defaults = cls.Settings()
-    return {key: value for key, value in sorted(values.items()) if value != getattr(defaults, key)}
+    return settings_.parse(f"method {method}", registry.get("methods", method).Settings, given)
 
 
-def _own_settings(method: str, given: Mapping[str, str]) -> dict[str, str]:
-    """Of `{"name": ...}`, meant for every method, and `{"METHOD.name": ...}`, those that are this method's."""
-    owned = {key.removeprefix(f"{method}."): text for key, text in given.items() if key.startswith(f"{method}.")}
-    return {key: text for key, text in given.items() if "." not in key} | owned
-
-
-def _parse(key: str, text: str, hint: Any) -> Any:
-    options = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
-    if type(None) in options and text.lower() in ("none", ""):
-        return None
-    kind = next(o for o in options if o is not type(None))
-    try:
-        if kind is bool:
-            return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[text.lower()]
-        value = kind(text)
-    except (ValueError, KeyError):
-        right = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, f"a {kind.__name__}")
-        raise BenchError(f"setting {key}={text}: must be {right}") from None
-    if isinstance(value, float) and not math.isfinite(value):
-        raise BenchError(f"setting {key}={text}: must be a finite number")
-    return value
+def parse_device_settings(device: str, given: Mapping[str, str]) -> dict[str, Any]:
+    """The same for a device's settings."""
+    cls = _device_class(device)
+    return settings_.parse(f"device {device}", cls.Settings, given, cls.senseless)
 
 
 def normalise(training: Training) -> Training:
@@ -86,7 +62,7 @@ def normalise(training: Training) -> Training:
     if not cls.uses_device:
         ideal = device_of("ideal")
         training = dataclasses.replace(
-            training, device=ideal.name, device_version=ideal.version, level=0.0, time_s=None
+            training, device=ideal.name, device_version=ideal.version, device_settings={}, level=0.0, time_s=None
         )
     if not cls.finetunes:
         budget = dataclasses.replace(training.budget, finetune_epochs=0, finetune_lr=0.0)
@@ -151,6 +127,7 @@ class Request:
     half_width: float | None = None
     samples_per_chip: str | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
+    device_settings: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -171,9 +148,10 @@ def cells(request: Request) -> list[Cell]:
 
 def _evaluation(request: Request, task_name: str, seed: int, device_name: str, method: str) -> Evaluation:
     preset = presets.get(request.preset)
-    task, device = task_of(task_name), device_of(device_name)
+    device_settings = parse_device_settings(device_name, request.device_settings)
+    task, device = task_of(task_name), device_of(device_name, device_settings)
     cls: type[Method] = registry.get("methods", method)
-    settings = parse_settings(method, _own_settings(method, request.settings))
+    settings = parse_settings(method, settings_.own(method, request.settings))
     time_s = device.default_time_s if request.time_s is None else request.time_s
     level = device.axis.train_level if request.level is None else request.level
     levels = device.axis.levels if request.levels is None else request.levels
@@ -196,6 +174,7 @@ def _evaluation(request: Request, task_name: str, seed: int, device_name: str, m
         settings=settings,
         device=device.name,
         device_version=device.version,
+        device_settings=device_settings,
         level=level,
         time_s=time_s,
         budget=budget,
@@ -210,6 +189,7 @@ def _evaluation(request: Request, task_name: str, seed: int, device_name: str, m
         training=normalise(training),
         device=device.name,
         device_version=device.version,
+        device_settings=device_settings,
         time_s=time_s,
         levels=tuple(sorted(set(levels))),
         chips=policy,

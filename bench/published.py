@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.labels import MISSING, number
+from bench.labels import MISSING, all_settings, number
 from bench.summary import PRESET_ORDER
 
 Record = Mapping[str, Any]
@@ -53,7 +53,7 @@ def _answers(row: Published, record: Record) -> bool:
     training = evaluation["training"]
     ours = (training["task"], training["network"], evaluation["device"], training["method"], training["level"])
     theirs = (row.task, row.network, row.device, row.method, row.train_level)
-    usual = training["width"] == 1 and not training["settings"] and evaluation["preset"] in ("paper", "standard")
+    usual = training["width"] == 1 and not all_settings(record) and evaluation["preset"] in ("paper", "standard")
     return record["status"] == "done" and ours == theirs and usual
 
 

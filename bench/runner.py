@@ -12,15 +12,16 @@ from filelock import Timeout
 from torch import nn
 
 from bench import plan
-from bench.context import TrainingContext, build_network, new_cost
+from bench.context import TrainingContext, build_network, input_ranges, new_cost
 from bench.environment import environment
 from bench.errors import BenchError
 from bench.files import write_text
 from bench.montecarlo import PILOT_SAMPLES, Rig, best_samples, sweep_level, validate
 from bench.progress import Monitor
-from bench.spec import Evaluation, Training
+from bench.spec import Evaluation, Training, canonical
 from bench.store import RECORD_SCHEMA, Checkpoints, Records, misfit
 from devices._base import Device
+from devices._ranges import LearnedRanges
 from tasks._base import Split, Splits, Task
 
 
@@ -42,11 +43,12 @@ class Runner:
         self.records = Records(results)
         self._splits: dict[str, Splits] = {}
         self._devices: dict[str, Device] = {}
+        self._sources: dict[str, str] = {}  # name of a device -> what makes it: the name, or a table's path
 
     def run(self, cell: plan.Cell, command: str, force: bool = False) -> dict[str, Any]:
         """The record of a cell: from the store if it is done, else trained, swept and stored."""
         evaluation = cell.evaluation
-        self._devices[evaluation.device] = plan.device_of(cell.device)
+        self._sources[evaluation.device] = cell.device
         if force:
             self._drop_older_sweep(evaluation.key)
         elif (known := self.records.load(evaluation.key)) is not None and known["status"] == "done":
@@ -111,6 +113,8 @@ class Runner:
                 network.get_parameter(name)
         except (RuntimeError, AttributeError) as error:
             raise misfit(self.checkpoints.path(training.key), error) from None
+        if about.get("input_ranges"):
+            network.input_ranges = LearnedRanges(about["input_ranges"])  # type: ignore[assignment]
         return network, about
 
     @contextmanager
@@ -142,7 +146,7 @@ class Runner:
             context = TrainingContext(
                 training,
                 task=task,
-                device=self._device(training.device),
+                device=self._device(training),
                 splits=splits,
                 processor=self.processor,
                 checkpoints=self.checkpoints,
@@ -158,12 +162,16 @@ class Runner:
                 "analog": list(deployable.analog),
                 "environment": environment(self.processor),
             }
+            if ranges := input_ranges(deployable.network):
+                about["input_ranges"] = ranges
             self.checkpoints.save(training.key, deployable.network.state_dict(), about)
 
-    def _device(self, name: str) -> Device:
-        if name not in self._devices:
-            self._devices[name] = plan.device_of(name)
-        return self._devices[name]
+    def _device(self, of: Training | Evaluation) -> Device:
+        """The training device of a Training, the test device of an Evaluation; each made once."""
+        key = canonical([of.device, of.device_version, of.device_settings])
+        if key not in self._devices:
+            self._devices[key] = plan.device_of(self._sources.get(of.device, of.device), of.device_settings)
+        return self._devices[key]
 
     def _measure(self, evaluation: Evaluation) -> dict[str, Any]:
         """Train or load, then sweep the test set. Levels that an interrupted sweep finished are kept."""
@@ -171,9 +179,9 @@ class Runner:
         task, splits = self.task(training)
         test = splits.test.head(evaluation.test_samples, "test-samples")
         network, about = self._trained(training)
-        device = self._device(evaluation.device)
+        device = self._device(evaluation)
         began = time.perf_counter()
-        rig = _rig(network, about, task, test)
+        rig = _rig(network, about, task, test, splits.val)
         wanted, pilot = evaluation.chips.samples, None
         if isinstance(wanted, str):  # auto: chosen on the validation split, level by level
             val = splits.val.head(min(PILOT_SAMPLES, len(splits.val)))
@@ -233,7 +241,7 @@ class Runner:
     def _frame(self, evaluation: Evaluation, command: str) -> dict[str, Any]:
         """Everything in a record but what was measured."""
         task = plan.task_of(evaluation.training.task)
-        metric, axis = task.metric, self._device(evaluation.device).axis
+        metric, axis = task.metric, self._device(evaluation).axis
         return {
             "schema": RECORD_SCHEMA,
             "key": evaluation.key,
@@ -258,9 +266,9 @@ class Runner:
         }
 
 
-def _rig(network: nn.Module, about: dict[str, Any], task: Task, split: Split) -> Rig:
-    """A trained network, as its checkpoint says it was trained, on a split."""
-    return Rig(network, tuple(about["analog"]), task, split, about["training"]["precision"])
+def _rig(network: nn.Module, about: dict[str, Any], task: Task, split: Split, calibration: Split | None = None) -> Rig:
+    """A trained network, as its checkpoint says it was trained, on a split; `calibration`: as for Rig."""
+    return Rig(network, tuple(about["analog"]), task, split, about["training"]["precision"], calibration)
 
 
 def title(training: Training, test_device: str | None = None) -> str:

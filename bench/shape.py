@@ -51,6 +51,9 @@ CHECKPOINT: Shape = (
 def check_record(record: Any) -> None:
     """Raise ValueError, in one line, unless every table can be made with the record."""
     check(record, RECORD)
+    for part in (record["evaluation"], record["evaluation"]["training"]):
+        if not isinstance(part.get("device_settings", {}), dict):
+            raise ValueError(f"device_settings is {part['device_settings']!r:.40}, must be dict")
     planned, measured = record["evaluation"]["levels"], record["levels"]
     if not planned or len(set(planned)) != len(planned):
         raise ValueError(f"evaluation.levels is {planned!r:.40}, must be levels that differ")
@@ -62,6 +65,8 @@ def check_record(record: Any) -> None:
         raise ValueError("clean is None, must be a number")
     if record["status"] == "done" and [level["level"] for level in measured] != planned:
         raise ValueError("levels are not those of the evaluation")
+    if any(not _fits(level.get("read_power_w", 0.0), NUMBER) for level in measured):
+        raise ValueError("read_power_w of a level must be a number")
     if any(not level["chips"] or level["first_stage"] < 1 for level in measured):
         raise ValueError("a level has no chips or a first_stage below 1")
 

@@ -34,7 +34,8 @@ def seed_of(*parts: object) -> int:
 class Training:
     """A training run: task, network, method, training device and level, budget, precision, seed.
 
-    `settings` holds only what differs from the method's defaults. `level` is in units of the
+    `settings` holds only what differs from the method's defaults, `device_settings` what differs from
+    the training device's. `level` is in units of the
     device's axis, `time_s` in seconds since programming (None where the device has no time).
     `recipe`: version of what all methods share (methods/_base.py).
     """
@@ -54,10 +55,11 @@ class Training:
     precision: str
     seed: int
     recipe: str
+    device_settings: Mapping[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
-        return dataclasses.asdict(self)
+        return _without_defaults(dataclasses.asdict(self))
 
     @property
     def key(self) -> str:
@@ -98,7 +100,7 @@ class ChipPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """A sweep of one Training's network over a test device."""
+    """A sweep of one Training's network over a test device; `device_settings` as in Training."""
 
     training: Training
     device: str
@@ -108,10 +110,12 @@ class Evaluation:
     chips: ChipPolicy
     preset: str
     test_samples: int | None
+    device_settings: Mapping[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
-        return {**dataclasses.asdict(self), "levels": list(self.levels)}
+        made = {**dataclasses.asdict(self), "levels": list(self.levels), "training": self.training.as_dict()}
+        return _without_defaults(made)
 
     @property
     def key(self) -> str:
@@ -127,6 +131,11 @@ class Evaluation:
             "levels": tuple(data.get("levels", ())),
         }
         return _from_dict(Evaluation, {**data, **parts})
+
+
+def _without_defaults(made: dict[str, Any]) -> dict[str, Any]:
+    """Device settings came after the first records: where there are none, keys stay what they were."""
+    return {name: value for name, value in made.items() if name != "device_settings" or value}
 
 
 def _from_dict(cls: type, data: Mapping[str, Any]) -> Any:

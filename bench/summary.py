@@ -12,7 +12,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bench import stats
-from bench.labels import Record, command, labels, network_label, plain, time_label, variant_key, version_label
+from bench.labels import (
+    Record,
+    command,
+    labels,
+    network_label,
+    plain,
+    settings_label,
+    time_label,
+    variant_key,
+    version_label,
+)
 from bench.stats import Interval, Sample
 
 PRESET_ORDER = ("paper", "standard", "quick", "smoke")
@@ -23,8 +33,8 @@ COSTS = ("epochs", "samples", "seconds", "teacher_samples", "teacher_seconds")
 class Row:
     """One method variant in a group, over its seeds.
 
-    Without `levels` and `score` if all seeds failed. `p5`, `worst` (first-stage chips), `yield_share`
-    and `ekl` belong to the group's top level, each the mean over seeds; `cost` too.
+    Without `levels` and `score` if all seeds failed. `p5`, `worst` (first-stage chips), `yield_share`,
+    `ekl` and `read_power_w` (devices of cells) belong to the group's top level, each the mean over seeds; `cost` too.
     `failed`: (seed, error, key); `keys`: of the records that `command` remakes.
     `rank` None: not ranked, since it failed or a measure of spread is missing.
     """
@@ -42,6 +52,7 @@ class Row:
     worst: float | None = None
     yield_share: float | None = None
     ekl: float | None = None
+    read_power_w: float | None = None
     chips: tuple[int, int] | None = None
     cost: Mapping[str, float]
     rank: int | None = None
@@ -51,7 +62,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Rows that may be compared: same preset, task, network, device, time, test samples and levels.
+    """Rows that may be compared: same preset, task, network, device and settings, time, test samples, levels.
 
     The score averages the `levels`; runs of an untouched preset have the device's own. `random`: can
     chips differ at any of them? `tail_chips`: number of chips behind p5 and worst.
@@ -110,7 +121,9 @@ def summary(records: Sequence[Record]) -> list[Group]:
 
 def unmeasured_spread(record: Record, level: Record) -> bool:
     """Was a level given one chip by wish, so that nobody knows how much chips differ there?"""
-    return record["evaluation"]["chips"]["minimum"] == 1 and len(level["chips"]) == 1 and level["level"] > 0
+    e = record["evaluation"]
+    differ = level["level"] > 0 or any(name.startswith("stuck_") for name in e.get("device_settings", {}))
+    return e["chips"]["minimum"] == 1 and len(level["chips"]) == 1 and differ
 
 
 def level_interval(record: Record, level: Record) -> Interval:
@@ -125,7 +138,8 @@ def _group_key(record: Record) -> tuple:
     place = PRESET_ORDER.index(e["preset"]) if e["preset"] in PRESET_ORDER else len(PRESET_ORDER)
     time_s, samples = (-1 if e[name] is None else e[name] for name in ("time_s", "test_samples"))
     task, network = (t["task"], t["task_version"]), (t["network"], t["width"])
-    return (place, e["preset"], task, network, (e["device"], e["device_version"], time_s), samples, _levels(record))
+    device = (e["device"], e["device_version"], settings_label(e), time_s)
+    return (place, e["preset"], task, network, device, samples, _levels(record))
 
 
 def _group(records: Sequence[Record]) -> Group:
@@ -146,7 +160,7 @@ def _group(records: Sequence[Record]) -> Group:
         preset=plain(e["preset"]),
         task=plain(t["task"]) + version_label(t["task_version"]),
         network=network_label(t),
-        device=plain(e["device"]) + version_label(e["device_version"]) + time_label(e["time_s"]),
+        device=plain(e["device"]) + version_label(e["device_version"]) + settings_label(e) + time_label(e["time_s"]),
         test_samples=e["test_samples"],
         metric=plain(task["metric"]),
         unit=plain(task["unit"]),
@@ -181,7 +195,7 @@ def _row(label: str, records: Sequence[Record], tail: int, higher: bool) -> Row:
     done = [r for r in records if r["status"] == "done"]
     common: dict[str, Any] = {
         "label": label,
-        "trained_on": "ideal" if t["device"] == "ideal" else f"{plain(t['device'])} {t['level']:g}",
+        "trained_on": "ideal" if t["device"] == "ideal" else f"{plain(t['device'])}{settings_label(t)} {t['level']:g}",
         "seeds": tuple(_seed(r) for r in done),
         "failed": tuple((_seed(r), plain(r["error"]), plain(r["key"])) for r in records if r["status"] != "done"),
         "command": command(done or records),
@@ -203,6 +217,7 @@ def _row(label: str, records: Sequence[Record], tail: int, higher: bool) -> Row:
         worst=_mean([stats.worst(f["chips"][:tail], higher) for _, f in whole]),
         yield_share=_mean([stats.yield_share(f["chips"], r["clean"], stats.YIELD_LOSS, higher) for r, f in whole]),
         ekl=_mean([f["ekl"] for _, f in top if f["ekl"] is not None]),
+        read_power_w=_mean([f["read_power_w"] for _, f in top if "read_power_w" in f]),
         chips=(min(sizes, default=1), max(sizes, default=1)),
         cost={name: _mean([r["cost"][name] for r in done]) or 0 for name in COSTS},
     )

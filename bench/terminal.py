@@ -9,7 +9,7 @@ from rich.text import Text
 
 from bench.columns import failures, notes, tables
 from bench.frame import measured
-from bench.labels import Record, number, percent, plain
+from bench.labels import Record, number, percent, plain, settings_label
 from bench.summary import summary
 
 
@@ -42,7 +42,8 @@ def sweep_table(record: Record) -> Table:
         rows.append([f"{level['level']:g}", *map(number, values), *tail])
     e, task = record["evaluation"], record["task"]
     t = e["training"]
-    parts = [t["method"], t["task"], e["device"], e["preset"], f"{task['metric']} in {task['unit']}"]
+    device = e["device"] + settings_label(e)
+    parts = [t["method"], t["task"], device, e["preset"], f"{task['metric']} in {task['unit']}"]
     clean = "failed" if record["status"] != "done" else f"clean {number(record['clean'])}"
     table = _rich(" · ".join(map(plain, [*parts, clean])), names, rows, ())
     table.caption, table.caption_justify = Text(f"key {plain(record['key'])}"), "left"

@@ -4,11 +4,35 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+
+from devices._curve import Curve
+from devices._periphery import Periphery
+from devices._periphery_settings import PeripherySettings
+from devices._ranges import Ranges
+from devices._settings import SettingError, Settings, setting
+
+__all__ = [
+    "Axis",
+    "Chip",
+    "Device",
+    "DeviceError",
+    "PeripherySettings",
+    "SettingError",
+    "Settings",
+    "Weights",
+    "draw_bits",
+    "draw_normal",
+    "flatten",
+    "setting",
+    "streams",
+    "unflatten",
+]
 
 CHUNK = 2**19  # random numbers of one stream; part of what a chip is
 
@@ -34,6 +58,36 @@ class Axis:
     maximum: float
 
 
+class Chip(dict[str, Tensor]):
+    """Weights by name, as one chip shows them, and the cells behind them where the device has cells.
+
+    `cells`: conductances in uS by name, (2, *w.shape), plus cells first; (2, k, *w.shape) with k pairs or slices.
+    A device that needs them for nothing else may give a function that makes them when they are asked for.
+    `scales`: weight units per uS by name: (), (out, 1, ...), or w.shape where each tile has its own.
+    A plain dict is a chip too, of a device without cells.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        *,
+        cells: Weights | Callable[[], Weights] | None = None,
+        scales: Weights | None = None,
+    ) -> None:
+        super().__init__(weights)
+        self._cells, self.scales = cells, scales
+
+    @property
+    def cells(self) -> Weights | None:
+        if callable(self._cells):
+            self._cells = self._cells()
+        return self._cells
+
+    def showing(self, weights: Weights) -> "Chip":
+        """The same cells with other tensors for weights: equal in value, with gradients of their own."""
+        return Chip(weights, cells=self._cells, scales=self.scales)
+
+
 class Device(ABC):
     """A memristive device technology.
 
@@ -46,13 +100,25 @@ class Device(ABC):
     name: ClassVar[str] = ""
     version: ClassVar[str] = "1"
     source: ClassVar[str] = ""
-    mapping: ClassVar[str] = "signed weight"
+    # How a weight sits on cells; settings may change it, so an instance may state its own.
+    mapping: str = "signed weight"
     # Do gradients pass through `program` to the clean weights? Otherwise training is straight-through.
     differentiable: ClassVar[bool] = False
     # Earliest and latest time since programming that the source covers; None: no time axis.
     times_s: ClassVar[tuple[float, float] | None] = None
+    # The only times there are, where the source has nothing between them.
+    only_times_s: ClassVar[tuple[float, ...] | None] = None
     default_time_s: ClassVar[float | None] = None
     axis: ClassVar[Axis]
+    # Of a device: PeripherySettings, or a subclass with the device's own.
+    Settings: ClassVar[type[PeripherySettings]] = PeripherySettings
+    # Why a setting that other devices have would make no sense on this one.
+    senseless: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("stuck_on", "stuck_off"), "it varies weights, and has no cells that could be stuck"
+    )
+
+    def __init__(self, settings: Any = None) -> None:
+        self.settings: Any = self.Settings() if settings is None else settings
 
     @abstractmethod
     def program(
@@ -69,7 +135,36 @@ class Device(ABC):
 
     def is_random(self, level: float) -> bool:
         """Can two chips differ at this level? If not, the sweep runs one chip there."""
-        return level > 0
+        return level > 0 or self.settings.noisy
+
+    def curve(self, chip: Weights) -> Curve | None:
+        """How the chip's cells conduct, None if it has no cells. Default: by Ohm's law."""
+        if not isinstance(chip, Chip) or chip.scales is None:
+            return None
+        return Curve(chip, lambda: chip.cells, chip.scales)
+
+    def surrounds(self, chip: Weights) -> bool:
+        """Does anything happen around this chip's products?"""
+        curve = self.curve(chip)
+        return self.settings.surrounds or (curve is not None and not curve.is_ohmic)
+
+    def periphery(
+        self,
+        chip: Weights,
+        *,
+        clean: Weights | None = None,
+        ranges: Ranges | None = None,
+        generator: torch.Generator | None = None,
+    ) -> AbstractContextManager[Any]:
+        """What surrounds the products of forward passes with this chip: a context to run them in.
+
+        `chip`: the tensors that functional_call is given; `clean`: those that were programmed; `ranges`:
+        full scales of the converters, by default those of each batch; `generator`: of the noise, lives where
+        the network lives. A context that does nothing where nothing surrounds.
+        """
+        if not self.surrounds(chip):
+            return nullcontext()
+        return Periphery(self.settings, chip, clean=clean, curve=self.curve(chip), ranges=ranges, generator=generator)
 
     def check(self, level: float, time_s: float | None = None) -> None:
         """Raise DeviceError for a level or a time that this device's source does not cover."""
@@ -86,6 +181,9 @@ class Device(ABC):
             raise DeviceError(
                 f"{self.name}: time {time_s:g} s is out of range; its source covers {first:g} to {last:g} s"
             )
+        if self.only_times_s is not None and time_s not in self.only_times_s:
+            known = ", ".join(f"{t:g}" for t in self.only_times_s)
+            raise DeviceError(f"{self.name}: time {time_s:g} s was not measured; its source has {known} s")
 
     def training_chip(
         self,
@@ -96,16 +194,17 @@ class Device(ABC):
         time_s: float | None = None,
         straight_through: bool = False,
     ) -> dict[str, Tensor]:
-        """A chip for a forward pass in training, with gradients to `weights`.
+        """A chip, read once, for a forward pass in training, with gradients to `weights`.
 
         Through the device's own formula where it has a gradient; otherwise, or if
         `straight_through`, the gradient of a chip weight is that of the clean weight.
         """
         if self.differentiable and not straight_through:
-            return self.program(weights, generator, level=level, time_s=time_s)
+            return self.read(self.program(weights, generator, level=level, time_s=time_s), generator)
         with torch.no_grad():
-            chip = self.program(weights, generator, level=level, time_s=time_s)
-        return {name: _StraightThrough.apply(weights[name], chip[name]) for name in weights}
+            chip = self.read(self.program(weights, generator, level=level, time_s=time_s), generator)
+        shown = {name: _StraightThrough.apply(weights[name], chip[name]) for name in weights}
+        return chip.showing(shown) if isinstance(chip, Chip) else shown
 
 
 class _StraightThrough(torch.autograd.Function):
@@ -130,18 +229,33 @@ def flatten(weights: Weights) -> Tensor:
 
 
 def unflatten(flat: Tensor, like: Weights) -> dict[str, Tensor]:
-    """Inverse of `flatten`: views of `flat` with the shapes and memory formats of `like`."""
+    """Inverse of `flatten`: views of `flat` with the shapes and memory formats of `like`.
+
+    `flat`: (n,), or (..., n) for several numbers a weight; the dimensions before the last stay in front.
+    """
+    front = list(flat.shape[:-1])
     result = {}
-    for (name, w), part in zip(like.items(), flat.split([w.numel() for w in like.values()]), strict=True):
+    for (name, w), part in zip(like.items(), flat.split([w.numel() for w in like.values()], dim=-1), strict=True):
         order = _memory_order(w)
-        back = sorted(range(w.dim()), key=order.__getitem__)
-        result[name] = part.view([w.shape[d] for d in order]).permute(back)
+        back = [len(front) + place for place in sorted(range(w.dim()), key=order.__getitem__)]
+        result[name] = part.view([*front, *(w.shape[d] for d in order)]).permute([*range(len(front)), *back])
     return result
 
 
 def _memory_order(w: Tensor) -> list[int]:
     """Dimensions of a tensor, the one with the longest stride first."""
     return sorted(range(w.dim()), key=w.stride().__getitem__, reverse=True)
+
+
+def streams(generator: torch.Generator, n: int) -> list[torch.Generator]:
+    """n independent generators from one, so that what one stage draws changes no other stage's numbers.
+
+    On the CPU, where sweeps draw. Elsewhere `generator` itself n times: seeds would have to come back from there,
+    once a training step, and no two chips of a training are compared.
+    """
+    if generator.device.type != "cpu":
+        return [generator] * n
+    return [torch.Generator().manual_seed(s) for s in torch.randint(2**62, (n,), generator=generator).tolist()]
 
 
 def draw_normal(n: int, generator: torch.Generator, like: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ g = |w| / M * g_max, the unused one to 0. Each cell then deviates,
 
 with Q the measured quantile function of the conductance at time t given the conductance g at
 programming. The chip's weight is (g+ - g-) * M / g_max. A cell keeps its u at all times and
-levels. Between measured times, deviations are interpolated in log10 t.
+levels. A stuck cell is one programmed to g_max or to 0, whatever was asked for. Between measured
+times, deviations are interpolated in log10 t.
 """
 
 import hashlib
@@ -19,7 +20,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from devices._base import Axis, Device, DeviceError, Weights, draw_bits, flatten, unflatten
+from devices._base import Axis, Chip, Device, DeviceError, Weights, draw_bits, flatten, unflatten
+from devices._faults import FaultSettings
 
 # Regular grid on which Q is looked up. 128 conductances are 0.3 uS apart for g_max = 40 uS, a tenth of the
 # measured spread; 2048 equally likely u let one random int32 serve both cells of a pair.
@@ -31,6 +33,7 @@ class Measured(Device):
     """Differential pairs of cells whose deviation is looked up in a table (see bench/fit.py)."""
 
     mapping = "differential pair, unused cell at 0"
+    Settings = FaultSettings
     axis = Axis(
         name="multiplier",
         unit="x measured deviation",
@@ -41,13 +44,15 @@ class Measured(Device):
     default_time_s: ClassVar[float]
     table_file: ClassVar[Path]
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Any = None) -> None:
+        super().__init__(settings)
         self._load(self.table_file)
 
     @classmethod
-    def from_file(cls, path: Path) -> "Measured":
+    def from_file(cls, path: Path, settings: Any = None) -> "Measured":
         """A device from a user's fitted table; its name is the file's stem. Raises DeviceError."""
         device = cls.__new__(cls)
+        Device.__init__(device, settings)
         content = device._load(path)
         last = device.table["times_s"][-1]
         # What other devices state as class attributes, this one learns from its file
@@ -69,10 +74,13 @@ class Measured(Device):
         self._grids: dict[tuple[float, torch.device], Tensor] = {}
         return content
 
+    def is_random(self, level: float) -> bool:
+        return super().is_random(level) or self.settings.stuck_share > 0
+
     @torch.no_grad()
     def program(
         self, weights: Weights, generator: torch.Generator, *, level: float, time_s: float | None = None
-    ) -> dict[str, Tensor]:
+    ) -> Chip:
         """Map to differential pairs and let every cell deviate as measured; one int32 draw a weight."""
         self.check(level, time_s)
         flat = flatten(weights).float()
@@ -82,16 +90,36 @@ class Measured(Device):
             w.div_(peaks[name].clamp(min=1e-30))  # now -1 to 1; a tensor of zeros has no scale and stays zero
         bits = draw_bits(flat.numel(), generator, flat)
         deviation = self._grid(self.default_time_s if time_s is None else time_s, flat.device) * level
-        used = flat.abs()
+        used, unused = self._pairs(flat, bits, deviation, generator)
+        sign = torch.copysign(flat.new_ones(()), flat, out=flat)
+        chip = unflatten((used - unused).mul_(sign), weights)
+        g_max_us = self.table["g_max_us"]
+
+        def cells() -> Weights:
+            both = torch.stack([torch.where(sign > 0, used, unused), torch.where(sign > 0, unused, used)])
+            return unflatten(both.mul_(g_max_us), weights)
+
+        shown = {name: w.mul_(peaks[name]).to(weights[name].dtype) for name, w in chip.items()}
+        return Chip(shown, cells=cells, scales={name: peak / g_max_us for name, peak in peaks.items()})
+
+    def _pairs(self, u: Tensor, bits: Tensor, deviation: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Conductances / g_max of the used and of the unused cells, each (n,), of weights u in [-1, 1].
+
+        bits: (n,) int32, BITS of them for the one and as many for the other; deviation: (ROWS, DRAWS).
+        """
+        used, unused = u.abs(), None
+        if self.settings.stuck_share > 0:
+            (cells,) = self.settings.stick((torch.stack([used, torch.zeros_like(used)]),), 1.0, 0.0, generator)
+            used, unused = cells
         # Clamped, so that a diverged network's NaN gives NaN and not an index out of range
-        row = torch.add(flat.new_full((), 0.5), used, alpha=ROWS - 1).int().clamp_(0, ROWS - 1)
+        row = torch.add(u.new_full((), 0.5), used, alpha=ROWS - 1).int().clamp_(0, ROWS - 1)
         row.mul_(DRAWS).add_(bits & (DRAWS - 1))
         used.add_(deviation.view(-1).index_select(0, row)).clamp_(min=0)
-        other = torch.bitwise_right_shift(bits, BITS, out=row).bitwise_and_(DRAWS - 1)
-        used.sub_(deviation[0].clamp(min=0).index_select(0, other))
-        used.mul_(torch.copysign(flat.new_ones(()), flat, out=flat))
-        chip = unflatten(used, weights)
-        return {name: w.mul_(peaks[name]).to(weights[name].dtype) for name, w in chip.items()}
+        draw = torch.bitwise_right_shift(bits, BITS, out=row).bitwise_and_(DRAWS - 1)
+        if unused is None:
+            return used, deviation[0].clamp(min=0).index_select(0, draw)
+        draw.add_(unused.int().mul_((ROWS - 1) * DRAWS))  # stuck cells at 1, all others at 0
+        return used, unused.add_(deviation.view(-1).index_select(0, draw)).clamp_(min=0)
 
     def deviation_us(self, time_s: float) -> Tensor:
         """Quantiles of g(t) - g in uS, (knots of g, probabilities), interpolated in log10 time. Raises DeviceError."""

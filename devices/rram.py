@@ -24,4 +24,5 @@ class Rram(Device):
         """Multiply every weight by its own lognormal factor."""
         flat = flatten(weights)
         factor = draw_normal(flat.numel(), generator, flat).mul_(level).exp_()
-        return unflatten(flat * factor.to(flat.dtype), weights)
+        chip = unflatten(flat * factor.to(flat.dtype), weights)
+        return {name: w.to(weights[name].dtype) for name, w in chip.items()}

@@ -1,44 +1,21 @@
 """The method interface: what a training method is, and what the bench offers it."""
 
-import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from devices._base import Device
+from devices._base import Device, Settings, setting
 from tasks._base import Task
+
+__all__ = ["Budget", "Context", "Deployable", "Method", "MethodError", "Settings", "analog_weights", "setting"]
 
 
 class MethodError(ValueError):
-    """A user's mistake about a method or its settings, told in one line."""
-
-
-def setting(
-    default: Any, doc: str, *, low: float | None = None, high: float | None = None, choices: tuple[str, ...] = ()
-) -> Any:
-    """A field of a method's Settings with its meaning and range; command line and tuner read them."""
-    return field(default=default, metadata={"doc": doc, "low": low, "high": high, "choices": choices})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """Base of every method's settings. Each field is made with `setting`."""
-
-    def __post_init__(self) -> None:
-        for f in dataclasses.fields(self):
-            value, meta = getattr(self, f.name), f.metadata
-            if value is None:
-                continue
-            if meta["choices"] and value not in meta["choices"]:
-                raise MethodError(f"setting {f.name}={value}: must be one of {', '.join(meta['choices'])}")
-            low, high = meta["low"], meta["high"]
-            if (low is not None and value < low) or (high is not None and value > high):
-                span = f"at least {low:g}" if high is None else f"between {low:g} and {high:g}"
-                raise MethodError(f"setting {f.name}={value:g}: must be {span}")
+    """A user's mistake about a method, told in one line."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import hypothesis
 import pytest
 import torch
 
@@ -14,6 +15,10 @@ from bench import plan, store
 from bench.cli import main
 from bench.progress import Monitor
 from bench.runner import Runner
+
+# The same examples everywhere and every time, on machines of any speed
+hypothesis.settings.register_profile("bench", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("bench")
 
 
 class Ended(NamedTuple):

@@ -283,11 +283,13 @@ def test_more_samples_than_there_are_is_one_line(done, cli, tmp_path):
     "text, words",
     [
         ("method.alpa=1", "method mtrd has no setting 'alpa'; did you mean 'alpha'?"),
-        ("nominal.alpha=1", "--set nominal.alpha=1: 'nominal' must be 'method' or one of mtrd"),
+        ("nominal.alpha=1", "--set nominal.alpha=1: 'nominal' must be 'method', 'device' or one of mtrd"),
         ("mtrd.alpha=2", "setting alpha=2: must be between 0 and 1"),
         ("method.alpha=2", "setting alpha=2: must be between 0 and 1"),
         ("method.temperature=hot", "setting temperature=hot: must be a number"),
         ("method.weighting=best", "setting weighting=best: must be one of rank, softmax, uniform"),
+        ("device.colour=red", "device rram has no setting 'colour'; there are: dac_bits, "),
+        ("device.=red", "--set device.=red: must read method.NAME=VALUE or device.NAME=VALUE"),
     ],
 )
 def test_bad_settings_are_one_line(cli, text, words):
@@ -305,6 +307,8 @@ def test_bad_settings_are_one_line(cli, text, words):
         ("report", "no records in results"),
         ("device show rrm", "unknown device 'rrm'; did you mean 'rram'?"),
         ("device show rram --time 5", "rram: has no time axis"),
+        ("device show rram --set device.colour=red", "device rram has no setting 'colour'"),
+        ("device show rram --set method.alpha=1", "--set method.alpha=1: 'method' must be 'device'"),
         ("device show rram --out x.txt", "--out x.txt: must end in .png, .pdf or .svg"),
         ("device fit nowhere.tsv --out x.json", "nowhere.tsv"),
     ],

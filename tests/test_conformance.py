@@ -9,8 +9,10 @@ import math
 from collections.abc import Iterable
 
 import pytest
+import torch
 
 from bench import plan, registry
+from devices._base import Device
 
 KINDS = ("methods", "devices", "tasks")
 Triple = tuple[str, str, str]
@@ -62,7 +64,20 @@ def check(record: dict) -> None:
         assert all(0 <= metric <= 100 for metric in entry["chips"])
         assert math.isfinite(entry["ekl"]) and entry["ekl"] >= 0
     assert record["cost"]["epochs"] == 1 and record["cost"]["samples"] == 256
-    assert record["levels"][0]["chips"][0] == pytest.approx(record["clean"], abs=1.0)
+    # Mean drift stays at level 0: small weights fall a little further than one factor a layer can mend
+    slack = 1.0 if keeps_weights(device) else 5.0
+    assert record["levels"][0]["chips"][0] == pytest.approx(record["clean"], abs=slack)
+
+
+def keeps_weights(device: Device) -> bool:
+    """Is a chip at level 0 the digital network?"""
+    w = torch.randn(1000, generator=torch.Generator().manual_seed(0))
+    return torch.allclose(device.program({"w": w}, torch.Generator(), level=0.0)["w"], w, atol=1e-4)
+
+
+def test_only_drift_keeps_a_chip_at_level_0_from_being_the_digital_network():
+    names = {name for name in registry.entries("devices") if not keeps_weights(plan.device_of(name))}
+    assert names <= {"pcm", "reram_cmo"}
 
 
 def test_every_pair_of_method_device_and_task(run_cells):

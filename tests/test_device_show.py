@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from bench import plan, registry
 from bench.device_show import DRAWS, describe, plot
 from devices._base import Device, DeviceError
 from devices.ideal import Ideal
+from devices.pcm import Pcm
+from devices.reram_cmo import ReramCmo
 from devices.rram import Rram
 from devices.rram1t1r import Rram1t1r
 
@@ -35,7 +38,27 @@ def test_measured_device_depends_on_time() -> None:
         describe(Rram(), 1.0)
 
 
-@pytest.mark.parametrize("device", [Ideal(), Rram(), Rram1t1r()], ids=lambda d: d.name)
+def test_describes_a_device_as_it_is_read() -> None:
+    """CMO/HfOx at w = M: programming, relaxation and read noise of the used cell, and half a cut of the unused one."""
+    row = describe(ReramCmo()).set_index(["level", "weight"]).loc[(1.0, 0.5)]
+    used = math.hypot(0.00081107 + 0.00106879 * 48.6, 0.04201137 * math.log(3600) + 0.41183342)
+    now = 48.6 - 0.08900206 * math.log(3600)
+    read = 0.0277316483 * math.sqrt(math.log((3600 + 1e-6) / 2e-6))
+    noise_us = math.hypot(used, read * math.log10(now), read * math.log10(9), 0.205)  # .205: a relaxation cut at g_min
+    assert row["std"] * 79.2 == pytest.approx(noise_us, rel=0.03)
+
+
+@pytest.mark.parametrize("name", registry.entries("devices"))
+def test_every_device_can_be_shown(name: str) -> None:
+    device = plan.device_of(name)
+    table = describe(device).set_index(["level", "weight"])
+    assert set(table.index.get_level_values(0)) == set(device.axis.levels)
+    last = table.loc[max(device.axis.levels)]
+    assert (last["q05"] <= last["q50"]).all() and (last["q50"] <= last["q95"]).all()
+    assert (last["q05"] < last["q95"]).any() == device.is_random(max(device.axis.levels))
+
+
+@pytest.mark.parametrize("device", [Ideal(), Rram(), Rram1t1r(), Pcm()], ids=lambda d: d.name)
 def test_draws_a_figure(device: Device, tmp_path: Path) -> None:
     plot(device, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")

@@ -21,7 +21,7 @@ def test_a_chip_is_the_same_chip_on_both(name):
         )["w"].cpu()
         for where in ("cpu", "cuda")
     ]
-    assert torch.allclose(*made, rtol=1e-5, atol=1e-6)
+    assert torch.allclose(*made, rtol=1e-4, atol=1e-5)  # logarithms and powers differ in their last digits
 
 
 @pytest.mark.parametrize("method", sorted(registry.entries("methods")))
@@ -41,9 +41,10 @@ def test_a_cell_runs_and_its_sweep_agrees_with_the_cpu(home, tmp_path, one_cell,
             assert rig.measure(chip)[0] == pytest.approx(metric, abs=1.0)
 
 
-def test_a_training_step_does_not_wait_for_the_gpu():
-    """Noise drawn for training lives where the network lives."""
+@pytest.mark.parametrize("name", sorted(registry.entries("devices")))
+def test_noise_drawn_for_training_lives_where_the_network_lives(name):
     network = torch.nn.Linear(10, 10).to("cuda")
     generator = torch.Generator(device="cuda").manual_seed(0)
-    chip = plan.device_of("rram").training_chip({"weight": network.weight}, generator, level=0.3)
-    assert chip["weight"].device.type == "cuda"
+    device = plan.device_of(name)
+    chip = device.training_chip({"weight": network.weight}, generator, level=device.axis.train_level)
+    assert chip["weight"].device.type == "cuda" and chip["weight"].isfinite().all()

@@ -3,6 +3,7 @@
 import copy
 import io
 import json
+import math
 import re
 import subprocess
 import sys
@@ -142,6 +143,38 @@ def test_csv_has_the_agreed_columns_and_a_row_a_level():
     assert zero["ci_low"] == zero["ci_high"] == 90.0
     assert zero["std"] == 0
     assert zero["yield"] == 1.0
+
+
+def with_device_settings(made: dict, test: dict, train: dict) -> dict:
+    """A record made with these settings of the test and of the training device."""
+    made["evaluation"]["device_settings"] = test
+    made["evaluation"]["training"]["device_settings"] = train
+    return made
+
+
+def test_device_settings_are_shown_and_never_ranked_together():
+    plain = record("ni")
+    both = with_device_settings(record("ni"), {"stuck_on": 0.01}, {"stuck_on": 0.01})
+    test_alone = with_device_settings(record("mtrd"), {"stuck_on": 0.01}, {})
+    nominal = with_device_settings(record("nominal", device="rram", train={"device": "ideal"}), {"stuck_on": 0.01}, {})
+    groups = summary([plain, both, test_alone, nominal])
+    assert [len(g.rows) for g in groups] == [1, 3]
+    assert groups[1].device == "rram stuck_on=0.01" and groups[1].slug != groups[0].slug
+    labels = {row.label for row in groups[1].rows}
+    assert labels == {"ni", "mtrd (trained on rram)", "nominal"}
+    settings = [json.loads(table([r])["settings"][0]) for r in (plain, both, test_alone, nominal)]
+    assert settings == [{}, *[{"device.stuck_on": 0.01}] * 3]
+    other = with_device_settings(record("ni"), {"a": 1}, {"a": 2})
+    assert json.loads(table([other])["settings"][0]) == {"device.a": 1, "train_device.a": 2}
+    assert summary([other])[0].rows[0].label == "ni (trained on rram a=2)"
+
+
+def test_one_chip_with_stuck_cells_says_nothing_of_its_spread_even_at_level_0():
+    one = record("ni", chips={"minimum": 1, "maximum": 1, "half_width": None})
+    one["levels"] = [level | {"chips": level["chips"][:1], "first_stage": 1} for level in one["levels"]]
+    stuck = with_device_settings(copy.deepcopy(one), {"stuck_off": 0.1}, {"stuck_off": 0.1})
+    found = [summary([r])[0].rows[0].levels[0.0] for r in (one, stuck)]
+    assert [math.isnan(interval.high) for interval in found] == [False, True]
 
 
 def test_ranks_are_by_score_and_equal_methods_share_one():

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from bench import plan
-from devices._base import Device
+from devices._base import Device, SettingError
 from methods._base import Budget, MethodError
 from methods.mtrd import teacher_weights
 
@@ -216,5 +216,5 @@ def test_divergence_is_an_error():
 
 @pytest.mark.parametrize("bad", [{"alpha": 1.5}, {"temperature": 0.0}, {"weighting": "loudest"}])
 def test_settings_out_of_range_are_refused(bad):
-    with pytest.raises(MethodError, match=next(iter(bad))):
+    with pytest.raises(SettingError, match=next(iter(bad))):
         plan.method_of("mtrd", bad)

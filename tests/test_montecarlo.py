@@ -37,11 +37,13 @@ def test_ideal_device_is_the_digital_network_bit_for_bit(rig):
 
 @pytest.mark.parametrize("name", sorted(registry.entries("devices")))
 def test_level_0_is_the_digital_network(rig, name):
-    """A mapping may round, but no more than 1e-5."""
+    """A mapping may round, but no more than 1e-5. Mean drift is no deviation: it stays, but for the first moment."""
     device = plan.device_of(name)
-    chip = rig.program(device, chip_generator("test chip", 0), 0.0, device.default_time_s)
-    clean = logits(rig)
-    assert (logits(rig, chip) - clean).abs().max() <= 1e-5 * clean.abs().max()
+    first = device.times_s and device.times_s[0]
+    for time_s in {first} if name in ("pcm", "reram_cmo") else {first, device.default_time_s}:
+        chip = rig.program(device, chip_generator("test chip", 0), 0.0, time_s)
+        clean = logits(rig)
+        assert (logits(rig, chip) - clean).abs().max() <= 1e-5 * clean.abs().max()
 
 
 @pytest.mark.parametrize("name", sorted(registry.entries("devices")))
@@ -158,10 +160,16 @@ class Known:
     def program(self, device, generator, level, time_s):
         return {"luck": self.between * torch.randn((), generator=self.luck, dtype=torch.float64)}
 
-    def per_sample(self, chip):
+    def periphery(self, device, chip, generator):
+        return None
+
+    def power(self, device, chip, periphery):
+        return {}
+
+    def per_sample(self, chip, periphery=None):
         return self.worth + chip["luck"]
 
-    def measure(self, chip, *, samples=None, probabilities=True):
+    def measure(self, chip, *, samples=None, probabilities=True, periphery=None):
         return (self.worth if samples is None else self.worth[samples]).mean().item() + chip["luck"].item(), None
 
 

@@ -6,10 +6,11 @@ from typing import Any, Optional
 
 import pytest
 
-from bench import plan, presets, registry
+from bench import commands, plan, presets, registry, settings
 from bench.errors import BenchError
 from bench.spec import ChipPolicy, Evaluation, Training, canonical, key_of, seed_of
-from devices._base import DeviceError
+from devices._base import DeviceError, SettingError, Settings, setting
+from devices.rram import Rram
 from methods._base import Budget, MethodError
 
 TRAINING = Training(
@@ -94,7 +95,8 @@ def test_keys_are_those_of_the_first_release():
 @pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(Training)])
 def test_every_field_of_a_training_is_in_its_key(name):
     budget = dataclasses.replace(TRAINING.budget, lr=0.2)
-    other = {"settings": {}, "budget": budget, "time_s": 1.0}.get(name, getattr(TRAINING, name))
+    others = {"settings": {}, "device_settings": {"a": 1}, "budget": budget, "time_s": 1.0}
+    other = others.get(name, getattr(TRAINING, name))
     if other is getattr(TRAINING, name):
         other = other + 1 if isinstance(other, int | float) else other + "x"
     assert dataclasses.replace(TRAINING, **{name: other}).key != TRAINING.key
@@ -257,6 +259,89 @@ def test_chips_are_fixed_or_adaptive():
     assert only(chips=30, half_width=0.5).chips == ChipPolicy(minimum=10, maximum=30, half_width=0.5)
 
 
+# Device settings
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Coating(Settings):
+    """Settings that a test gives to rram."""
+
+    oxide: str = setting("hafnia", "what the cell is made of", choices=("hafnia", "titania"))
+    stuck: float = setting(0.0, "share of cells", low=0.0, high=1.0)
+
+
+@pytest.fixture
+def coated(monkeypatch):
+    """rram has settings."""
+    monkeypatch.setattr(Rram, "Settings", Coating)
+
+
+def test_without_device_settings_a_value_has_the_form_of_the_first_release():
+    for value in (TRAINING, EVALUATION):
+        assert "device_settings" not in canonical(value.as_dict())
+
+
+def test_device_settings_are_in_both_keys_and_come_back_from_json(coated):
+    plain = only(methods=("noise_injection",))
+    set_ = only(methods=("noise_injection",), device_settings={"stuck": ".25", "oxide": "titania"})
+    assert set_.device_settings == set_.training.device_settings == {"stuck": 0.25, "oxide": "titania"}
+    assert set_.key != plain.key and set_.training.key != plain.training.key
+    again = Evaluation.from_dict(json.loads(json.dumps(set_.as_dict())))
+    assert again == set_ and again.key == set_.key
+
+
+def test_device_settings_that_equal_the_default_name_the_same_cell(coated):
+    plain = only(methods=("noise_injection",))
+    assert only(methods=("noise_injection",), device_settings={"stuck": "0", "oxide": "hafnia"}) == plain
+    assert plain.key == only(methods=("noise_injection",)).key
+
+
+def test_the_nominal_network_does_not_depend_on_device_settings(coated):
+    plain, set_ = only(), only(device_settings={"stuck": ".25"})
+    assert set_.training == plain.training
+    assert set_.device_settings == {"stuck": 0.25}
+
+
+def test_teachers_keep_the_device_settings(coated):
+    student = only(methods=("mtrd",), device_settings={"stuck": ".25"}).training
+    assert plan.variant(student, "noise_injection", 0.1, {}).device_settings == {"stuck": 0.25}
+    assert plan.variant(student, "nominal", None, {}).device_settings == {}
+
+
+@pytest.mark.parametrize(
+    "devices, given, message",
+    [
+        (("rram",), {"stock": "1"}, "device rram has no setting 'stock'; did you mean 'stuck'"),
+        (("rram", "ideal"), {"stuck": ".1"}, "device ideal has no setting 'stuck'; there are: dac_bits, "),
+        (("pcm", "gaussian"), {"stuck_on": ".1"}, "device gaussian has no setting 'stuck_on': it varies weights"),
+        (("tahfo2",), {"stuck_off": ".1"}, "device tahfo2 has no setting 'stuck_off': its level is the share of stuck"),
+        (("pcm",), {"stuck_on": ".6", "stuck_off": ".6"}, "the shares must add up to at most 1"),
+        (("rram",), {"stuck": "2"}, "setting stuck=2: must be between 0 and 1"),
+        (("rram",), {"stuck": "many"}, "setting stuck=many: must be a number"),
+        (("rram",), {"oxide": "rust"}, "setting oxide=rust: must be one of hafnia, titania"),
+    ],
+)
+def test_settings_that_a_device_does_not_take_are_refused(coated, devices, given, message):
+    with pytest.raises((BenchError, SettingError), match=message):
+        plan.cells(request(devices=devices, device_settings=given))
+
+
+def test_a_cell_is_run_on_the_devices_that_its_settings_make(coated, cpu_runner, tmp_path):
+    runner = cpu_runner(tmp_path, tmp_path)
+    cell = only(methods=("noise_injection",), device_settings={"stuck": ".25"})
+    other = dataclasses.replace(cell, device_settings={"oxide": "titania"})
+    assert runner._device(cell).settings == runner._device(cell.training).settings == Coating(stuck=0.25)
+    assert runner._device(other).settings == Coating(oxide="titania")
+
+
+def test_the_command_of_a_cell_names_its_device_settings(coated):
+    asked = request(methods=("nominal", "mtrd"), device_settings={"stuck": ".25"})
+    words = ["device.stuck=.25", "mtrd.alpha=.5"]
+    first, second = (commands._command(cell, asked, words) for cell in plan.cells(asked))
+    assert "--set device.stuck=.25" in first and "mtrd.alpha" not in first
+    assert "--set device.stuck=.25 --set mtrd.alpha=.5" in second
+
+
 # Reading what was asked for
 
 
@@ -333,7 +418,7 @@ def test_settings_are_read_by_their_type():
     ],
 )
 def test_settings_that_a_method_does_not_take_are_refused(method, key, text, message):
-    with pytest.raises((BenchError, MethodError), match=message):
+    with pytest.raises((BenchError, SettingError), match=message):
         plan.parse_settings(method, {key: text})
 
 
@@ -342,7 +427,7 @@ OLD_SPELLING = Optional[float]  # noqa: UP045
 
 @pytest.mark.parametrize("hint, text, value", [(int | None, "3", 3), (OLD_SPELLING, "none", None), (bool, "1", True)])
 def test_optional_settings_of_either_spelling(hint, text, value):
-    assert plan._parse("x", text, hint) == value
+    assert settings.read("x", text, hint) == value
 
 
 def test_a_fitted_device_may_not_take_a_registered_name(tmp_path):

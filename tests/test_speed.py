@@ -8,7 +8,7 @@ from rich.console import Console
 
 from bench import plan, speed
 from bench.montecarlo import Rig
-from bench.timing import decision, growth, networks
+from bench.timing import decision, growth, networks, tables
 from bench.timing.plain import Sweeper, Trainer, noisy
 
 CPU = torch.device("cpu")
@@ -25,10 +25,14 @@ def test_every_figure_is_measured_and_shown(home, capsys):
     for rates in (row["train_img_s"], row["sweep_img_chips_s"], row["epoch_s"], figures["ceiling_gflops"]):
         assert all(rate > 0 for rate in rates.values())
     assert len(figures["decision"]["ours"]) == len(figures["decision"]["plain_means"]) == 5
-    Console(width=200).print(speed.table(figures))
-    text = capsys.readouterr().out
-    for word in ("plain + loading", "independent chips", "R2", "peak memory", "GFLOP/s"):
-        assert word in text
+    Console(width=200).print(tables.terminal(figures))
+    for text in (capsys.readouterr().out, tables.markdown(figures)):
+        for word in ("plain + loading", "independent chips", "R2", "peak memory", "GFLOP/s", "mlp x0.25"):
+            assert word in text
+    nominal, noisy_ones = (row["train_img_s"][name] for name in ("nominal", "noise_injection"))
+    assert f"| mlp x0.25 | noise_injection | {noisy_ones:,.0f} | {noisy_ones / nominal:.2f} |" in tables.markdown(
+        figures
+    )
 
 
 def test_a_network_that_is_not_timed_is_one_line(cli, tmp_path):

@@ -421,6 +421,8 @@ def test_a_record_with_junk_in_a_field_is_broken_or_whole_and_never_more(tmp_pat
         ("evaluation.levels", [0.0, 0.0], "evaluation.levels is [0.0, 0.0], must be levels that differ"),
         ("evaluation.preset", 3, "evaluation.preset is 3, must be str"),
         ("evaluation.test_samples", "x", "evaluation.test_samples is 'x', must be int | None"),
+        ("evaluation.device_settings", [1], "device_settings is [1], must be dict"),
+        ("evaluation.training.device_settings", None, "device_settings is None, must be dict"),
         ("evaluation.training", "text", "no 'evaluation.training.task'"),
         ("evaluation.training.seed", "0", "evaluation.training.seed is '0', must be int"),
         ("evaluation.training.seed", None, "evaluation.training.seed is None, must be int"),

@@ -188,3 +188,45 @@ def test_an_absent_or_unreadable_table_is_told_in_one_line(tmp_path: Path) -> No
     for name in ("cut.json", "deep.json", "absent.json"):
         with pytest.raises(DeviceError, match=f"^{name}: not a readable table"):
             Measured.from_file(tmp_path / name)
+
+
+def test_stuck_cells_deviate_from_where_they_are_stuck() -> None:
+    w = {"w": torch.cat([torch.full((DRAWS,), 0.5), torch.ones(1)])}
+    clean = DEVICE.program(w, seeded(), level=1.0)
+    assert clean.cells is not None and clean.scales is not None
+    chip = Rram1t1r(Rram1t1r.Settings(stuck_on=0.1, stuck_off=0.1)).program(w, seeded(), level=1.0)
+    assert chip.cells is not None
+    torch.testing.assert_close((chip.cells["w"][0] - chip.cells["w"][1]) * clean.scales["w"], chip["w"])
+    mean, std = moments_us(DEVICE, 1e5)
+    targets = ((0.8, 20.0), (0.1, 40.0), (0.1, 0.0)), ((0.1, 40.0), (0.9, 0.0))
+    for side, parts in zip(chip.cells["w"].double(), targets, strict=True):
+        at = [(share, g + mean[knot(g)].item(), std[knot(g)].item()) for share, g in parts]
+        first = sum(share * m for share, m, _ in at)
+        second = sum(share * (m**2 + s**2) for share, m, s in at)
+        spread = math.sqrt(second - first**2)
+        assert side.mean().item() == pytest.approx(first, abs=5 * spread / DRAWS**0.5 + 0.05)
+        assert side.std().item() == pytest.approx(spread, rel=0.02)
+    same = (chip.cells["w"] == clean.cells["w"]).double().mean(1)
+    assert same[0].item() == pytest.approx(0.8, abs=0.01), "other cells keep their luck"
+
+
+def test_a_chip_with_stuck_cells_is_random_at_level_zero() -> None:
+    stuck = Rram1t1r(Rram1t1r.Settings(stuck_on=0.5))
+    assert stuck.is_random(0.0) and not DEVICE.is_random(0.0)
+    shown = stuck.program({"w": torch.ones(10_000)}, seeded(), level=0.0)["w"]
+    # The used cell is at g_max anyway; the unused one takes its current away where it is stuck
+    assert shown.unique().tolist() == [0.0, 1.0]
+    assert shown.mean().item() == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_chip_makes_its_cells_when_they_are_asked_for() -> None:
+    w = {"a": torch.randn(5, 2, 3, 3).contiguous(memory_format=torch.channels_last), "b": torch.randn(4, 3).half()}
+    chip = DEVICE.program(w, seeded(), level=1.0)
+    assert chip.cells is not None and chip.scales is not None
+    for name, tensor in w.items():
+        plus, minus = chip.cells[name]
+        assert plus.shape == tensor.shape and (plus >= 0).all() and (minus >= 0).all()
+        again = (plus - minus) * chip.scales[name]
+        torch.testing.assert_close(again.to(tensor.dtype), chip[name])
+    large = w["a"].abs() > w["a"].abs().max() / 2
+    assert ((chip.cells["a"][0] > chip.cells["a"][1]) == (w["a"] > 0))[large].all()

@@ -1,0 +1,86 @@
+"""What `bench speed` measured, as tables for a terminal and for a file."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+
+# Kind of figure -> (title, forward passes that its work is worth)
+KINDS = {
+    "train_img_s": ("training, images a second", 3),
+    "sweep_img_chips_s": ("sweep, images x chips a second", 1),
+}
+
+
+def terminal(figures: dict[str, Any]) -> Group:
+    """The figures for a terminal."""
+    parts: list[Any] = []
+    for kind, (title, _) in KINDS.items():
+        shown = Table(title=title, title_justify="left")
+        for i, column in enumerate(_columns(figures)):
+            shown.add_column(column, justify="left" if i < 2 else "right")
+        for rows in _networks(figures, kind):
+            for row in rows:
+                shown.add_row(*row)
+            shown.add_section()
+        parts.append(shown)
+    return Group(*parts, *_sentences(figures))
+
+
+def markdown(figures: dict[str, Any]) -> str:
+    """The same as a Markdown file."""
+    lines = [
+        "# Speed",
+        "",
+        f"Made by `bench speed` on {figures['created'][:10]}; docs/performance.md says what is what.",
+    ]
+    for kind, (title, _) in KINDS.items():
+        columns = _columns(figures)
+        lines += ["", f"## {title[0].upper()}{title[1:]}", "", f"| {' | '.join(columns)} |", "|:--|:--|--:|--:|--:|"]
+        lines += [f"| {' | '.join(row)} |" for rows in _networks(figures, kind) for row in rows]
+    return "\n".join([*lines, "", "## Beside them", "", *(f"- {text}" for text in _sentences(figures))]) + "\n"
+
+
+def _columns(figures: dict[str, Any]) -> list[str]:
+    return ["network", "contender", "rate", "of ours", f"of the {figures['precision']} ceiling"]
+
+
+def _networks(figures: dict[str, Any], kind: str) -> Iterator[list[list[str]]]:
+    """The rows of each network: its contenders, each against ours and against the machine."""
+    ceiling_gflops, passes = figures["ceiling_gflops"][figures["precision"]], KINDS[kind][1]
+    for network in figures["networks"]:
+        own = network[kind].get("ours", network[kind].get("nominal"))
+        rows = []
+        for name, rate in network[kind].items():
+            share = rate * passes * network["forward_mflop"] / 1000 / ceiling_gflops
+            title = f"{network['network']} x{network['width']:g}"
+            rows.append([title, name, f"{rate:,.0f}", f"{rate / own:.2f}", f"{100 * share:.0f}%"])
+        yield rows
+
+
+def _sentences(figures: dict[str, Any]) -> list[str]:
+    """Everything that is no rate."""
+    chosen, grown = figures["decision"], figures["growth"]
+    said = [
+        f"to rank three networks at {len(chosen['levels'])} levels: {chosen['ours_s']:.1f} s, "
+        f"{chosen['ours_image_chips']:,} images x chips; {chosen['plain_chips']} independent chips of each on all "
+        f"images: {chosen['plain_s']:.0f} s, {chosen['plain_image_chips']:,}, "
+        f"{chosen['fewer_image_chips']:.0f} times as many"
+    ]
+    said += [f"seconds against {name}: a straight line with R2 = {line['r2']:.4f}" for name, line in grown.items()]
+    n, memory = grown["chips"]["n"], grown["chips"]["peak_memory_mib"]
+    said.append(
+        f"peak memory: {memory[0]} MiB at {n[0]} chips, {memory[-1]} MiB at {n[-1]}; "
+        f"{figures['peak_memory_mib']} MiB in all"
+    )
+    if figures["convolutions"]:
+        small = (
+            f"{row['channels']} channels, {row['map']} x {row['map']}: {row['conv2d_ms'] / row['matmul_ms']:.1f}x"
+            for row in figures["convolutions"]
+        )
+        said.append("3x3 convolution as matrix product against conv2d: " + "; ".join(small))
+    said += [f"not measured: {name} ({reason})" for name, reason in figures["missing"].items()]
+    ceilings = ", ".join(f"{name} {value:,.0f}" for name, value in figures["ceiling_gflops"].items())
+    versions = ", ".join(f"{name} {version}" for name, version in figures["versions"].items())
+    return [*said, f"{figures['hardware']}; {versions}; GFLOP/s of a matrix product: {ceilings}"]
