@@ -213,7 +213,7 @@ def _one_line(error: Exception) -> tuple[str, int]:
 
 
 def _is_user_error(error: Any) -> bool:
-    names = {"DeviceError", "SettingError", "TaskError", "MethodError", "FitError"}
+    names = {"DeviceError", "SettingError", "UnknownProduct", "TaskError", "MethodError", "FitError"}
     return any(cls.__name__ in names for cls in type(error).__mro__)
 
 

@@ -46,6 +46,8 @@ def tables(group: Group, joint: str) -> list[list[Column]]:
         (f"yield{top}", lambda r: percent(r.yield_share)),
         (f"EKL{top}", lambda r: number(r.ekl, 4)),
     ]
+    if any(row.read_power_w is not None for row in group.rows):
+        tails.append((f"mW{top}", lambda r: MISSING if r.read_power_w is None else f"{1e3 * r.read_power_w:.3g}"))
     return [scores, tails, [method, *map(cost, COSTS)]]
 
 
@@ -60,6 +62,8 @@ def notes(group: Group) -> list[str]:
         f"p5 and worst: of the first {tail}; yield: chips at most {stats.YIELD_LOSS:g} {loss_unit} worse than the "
         "method's clean digital network.",
     ]
+    if any(row.read_power_w is not None for row in group.rows):
+        lines.append("mW: power of the cells while every layer is read, mean over samples and reads.")
     conditional = sorted({seed for row in group.rows if row.conditional for seed in row.seeds})
     if conditional:
         seeds = f"seed {conditional[0]}" if len(conditional) == 1 else "the one seed that two methods share"

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from bench.progress import Work
 from bench.spec import Training, seed_of
 from bench.store import Checkpoints, misfit
 from devices._base import Device
+from devices._ranges import LearnedRanges, Ranges, learned_ranges
 from methods._base import analog_weights
 from tasks._base import Splits, Task
 
@@ -75,8 +77,19 @@ class TrainingContext:
             # functional_call would let BatchNorm write to the module's own buffers: give it clones.
             state |= {name: buffer.clone() for name, buffer in network.named_buffers()}
         self.cost["forward_passes"] += len(inputs)
-        with compute(self.processor, self.training.precision):
+        around = nullcontext() if chip is None or not self.device.surrounds(chip) else self._periphery(network, chip)
+        with compute(self.processor, self.training.precision), around:
             return functional_call(network, state, (inputs,)).float()
+
+    def _periphery(self, network: nn.Module, chip: Mapping[str, Tensor]) -> AbstractContextManager[Any]:
+        """What surrounds the chip's products; full scales are those of the batch, or learned with the network."""
+        learned = None
+        if self.device.settings.input_range == "learned":
+            learned = learned_ranges(network, make=network.training)
+            if learned is not None and torch.is_grad_enabled():
+                learned.step()
+        clean = analog_weights(network, tuple(chip))
+        return self.device.periphery(chip, clean=clean, ranges=Ranges(learned), generator=self.generator)
 
     def chip(
         self,
@@ -120,7 +133,9 @@ class TrainingContext:
             self.cost["epochs"] += 1
             if epoch + 1 < n:
                 kept = {name: _state_of(part) for name, part in state.items()}
-                self.checkpoints.save_partial(self.training.key, {"epoch": epoch + 1, "cost": self.cost, "state": kept})
+                ranges = {name: numbers for name, part in state.items() if (numbers := input_ranges(part))}
+                point = {"epoch": epoch + 1, "cost": self.cost, "state": kept, "input_ranges": ranges}
+                self.checkpoints.save_partial(self.training.key, point)
 
     def _resume(self, state: Mapping[str, Any]) -> int:
         partial = self.checkpoints.load_partial(self.training.key)
@@ -133,6 +148,8 @@ class TrainingContext:
                     part.update(kept)
                 else:
                     part.load_state_dict(kept)
+                if numbers := partial.get("input_ranges", {}).get(name):
+                    part.input_ranges = LearnedRanges(numbers)
             self.cost = partial["cost"]
             return partial["epoch"]
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
@@ -172,6 +189,12 @@ def build_network(task: Task, training: Training, processor: torch.device) -> nn
         torch.manual_seed(seed_of("init", training.seed, training.task, training.network, training.width))
         network = task.network(training.network, training.width)
     return network.to(processor).to(memory_format=torch.channels_last)
+
+
+def input_ranges(part: Any) -> dict[str, float]:
+    """Learned input ranges of a network, ln of the full scales; {} if it has none, or is no network."""
+    learned = learned_ranges(part, make=False) if isinstance(part, nn.Module) else None
+    return {} if learned is None else learned.logarithms()
 
 
 def _state_of(part: Any) -> Any:

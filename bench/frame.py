@@ -18,7 +18,7 @@ COLUMNS = (
     "seed", "level", "metric", "mean", "ci_low", "ci_high", "std", "p5", "worst", "yield", "chips", "key",
     # Beyond the columns that were agreed on, after them.
     "status", "unit", "clean", "ekl", "time_s", "test_samples", "tail_chips", "task_version", "device_version",
-    "method_version", "training_key", "precision", "recipe", "budget",
+    "method_version", "training_key", "precision", "recipe", "budget", "read_power_w", "read_energy_j",
 )
 # fmt: on
 
@@ -83,7 +83,7 @@ def measured(record: Record, level: Record) -> dict[str, Any]:
         "chips": len(chips),
         "ekl": level["ekl"],
         "tail_chips": min(first, len(chips)),
-    }
+    } | {name: level[name] for name in ("read_power_w", "read_energy_j") if name in level}
 
 
 def _std(values: Sequence[float]) -> float:

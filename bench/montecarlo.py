@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -13,11 +14,15 @@ from bench.fast import compute
 from bench.folding import Folded
 from bench.spec import ChipPolicy, seed_of
 from bench.stats import chips_needed
-from devices._base import Device
+from devices._base import Device, PeripherySettings
+from devices._periphery import Periphery
+from devices._power import PowerMeter
+from devices._ranges import Ranges, learned_ranges
 from tasks._base import Split, Task
 
 BATCH = 500
 PILOT, PILOT_SAMPLES = 8, 1000  # validation chips and samples from which samples a chip are chosen
+POWER_SAMPLES = 200  # over which read power is averaged: it differs little from sample to sample
 MINIMUM_SAMPLES = 128  # so that a chip's metric is near normal
 FLOPS_A_WEIGHT = 2000  # of a forward pass, in the time that programming a weight takes (docs/statistics.md)
 
@@ -30,7 +35,16 @@ def chip_generator(purpose: str, index: int) -> torch.Generator:
 class Rig:
     """A network and a split, prepared once, on which many chips are measured."""
 
-    def __init__(self, network: nn.Module, analog: tuple[str, ...], task: Task, split: Split, precision: str) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        analog: tuple[str, ...],
+        task: Task,
+        split: Split,
+        precision: str,
+        calibration: Split | None = None,
+    ) -> None:
+        """`calibration`: samples that set the ranges of converters, where a device has any; by default the split's."""
         self.network = network.eval()
         self.task = task
         self.precision = precision
@@ -44,6 +58,8 @@ class Rig:
         self.inputs = torch.cat([_cast(task.prepare(x), self.dtype) for x in split.inputs.split(BATCH)])
         # In fp32 the network stays what it is, bit for bit.
         self.folded = None if precision == "fp32" else Folded(self.network, task.prepare(split.inputs[:2]))
+        self._calibration = split if calibration is None else calibration
+        self._ranges: dict[PeripherySettings, Ranges] = {}
 
     def program(self, device: Device, generator: torch.Generator, level: float, time_s: float | None):
         """The analog weights of one chip."""
@@ -51,14 +67,53 @@ class Rig:
             chip = device.program(self.weights, generator, level=level, time_s=time_s)
             return device.read(chip, generator)
 
+    def periphery(
+        self, device: Device, chip: dict[str, Tensor], generator: torch.Generator
+    ) -> AbstractContextManager[Any] | None:
+        """What surrounds this chip's products, None if nothing does; its noise is seeded by the chip's generator."""
+        if not device.surrounds(chip):
+            return None
+        seed = int(torch.randint(2**62, (), generator=generator))
+        noise = torch.Generator(self.processor).manual_seed(seed)
+        return device.periphery(chip, clean=self.weights, ranges=self._calibrated(device.settings), generator=noise)
+
+    def _calibrated(self, settings: PeripherySettings) -> Ranges:
+        """Full scales of the converters, set once for all chips, by the digital network."""
+        if settings not in self._ranges:
+            learned = learned_ranges(self.network, make=False) if settings.input_range == "learned" else None
+            ranges = Ranges(learned)
+            inputs = self.task.prepare(self._calibration.head(min(BATCH, len(self._calibration))).inputs)
+            around = Periphery(settings, self.weights, ranges=ranges)
+            with torch.inference_mode(), compute(self.processor, self.precision), ranges.observing(), around:
+                functional_call(self.network, self.weights, (_cast(inputs.to(self.processor), self.dtype),))
+            self._ranges[settings] = ranges
+        return self._ranges[settings]
+
+    def power(
+        self, device: Device, chip: dict[str, Tensor], periphery: AbstractContextManager[Any] | None = None
+    ) -> dict[str, float]:
+        """Read power (W) and energy an inference (J) of a chip's cells; {} if the device has none."""
+        if (curve := device.curve(chip)) is None:
+            return {}
+        inputs = self.inputs[:POWER_SAMPLES]
+        meter = PowerMeter(chip, curve, self._calibrated(device.settings), device.settings.read_v)
+        with torch.inference_mode(), compute(self.processor, self.precision), periphery or nullcontext(), meter:
+            functional_call(self.network, chip, (inputs,))
+        return {"read_power_w": meter.power_w(), "read_energy_j": meter.energy_j(len(inputs))}
+
     def measure(
-        self, chip: dict[str, Tensor] | None = None, *, samples: Tensor | None = None, probabilities: bool = True
+        self,
+        chip: dict[str, Tensor] | None = None,
+        *,
+        samples: Tensor | None = None,
+        probabilities: bool = True,
+        periphery: AbstractContextManager[Any] | None = None,
     ) -> tuple[float, Tensor | None]:
         """(metric, probabilities (n, classes) on the CPU or None) of one chip, or of the digital network.
 
         `samples`: indices of the samples to measure on; None: all.
         """
-        correct, predictive = self._run(chip, samples, probabilities)
+        correct, predictive = self._run(chip, samples, probabilities, periphery)
         known = [p.cpu() for p in predictive if p is not None]
         return correct.mean().item(), torch.cat(known) if known else None
 
@@ -67,19 +122,23 @@ class Rig:
         weights = sum(w.numel() for w in self.weights.values())
         return weights * FLOPS_A_WEIGHT / max(flops(self.network, _cast(self.inputs[:1], torch.float32)), 1)
 
-    def per_sample(self, chip: dict[str, Tensor]) -> Tensor:
+    def per_sample(self, chip: dict[str, Tensor], periphery: AbstractContextManager[Any] | None = None) -> Tensor:
         """Each sample's share in the metric on one chip, (n,) float64 on the CPU."""
-        return self._run(chip, None, False)[0]
+        return self._run(chip, None, False, periphery)[0]
 
     def _run(
-        self, chip: dict[str, Tensor] | None, samples: Tensor | None, probabilities: bool
+        self,
+        chip: dict[str, Tensor] | None,
+        samples: Tensor | None,
+        probabilities: bool,
+        periphery: AbstractContextManager[Any] | None,
     ) -> tuple[Tensor, list[Tensor | None]]:
         inputs, targets = (x if samples is None else x[samples] for x in (self.inputs, self.targets))
         correct, predictive = [], []
         network, state = self.network, dict(chip or {})
-        if self.folded is not None:
+        if self.folded is not None and periphery is None:  # an ADC sits between a product and its BatchNorm
             network, state = self.folded.network, self.folded.state(chip or self.weights, self.dtype)
-        with torch.inference_mode(), compute(self.processor, self.precision):
+        with torch.inference_mode(), compute(self.processor, self.precision), periphery or nullcontext():
             for some, theirs in zip(inputs.split(BATCH), targets.split(BATCH), strict=True):
                 output = functional_call(network, state, (some,)).float()
                 correct.append(self.task.correct(output, theirs))
@@ -137,7 +196,8 @@ def sweep_level(
     `samples`: each chip meets so many random samples of the split, its own (the same for all methods,
     and fewer are a part of more); the chips' values stay independent and unbiased, so that intervals
     over them hold. Not where chips can't differ: there the one chip meets all.
-    Returns {"level", "chips": metric per chip, "first_stage", "ekl", "samples"}; no EKL with `samples`.
+    Returns {"level", "chips": metric per chip, "first_stage", "ekl", "samples"}, and the power of
+    devices with cells; no EKL with `samples`.
     `on_chip(metric, planned)` is called after each chip.
     """
     if not device.is_random(level) or (samples is not None and samples >= len(rig.targets)):
@@ -145,20 +205,31 @@ def sweep_level(
     planned = policy.minimum if device.is_random(level) else 1
     first_stage = planned
     chips: list[float] = []
+    power: dict[str, float] = {}
     spread = Disagreement()
     while len(chips) < planned:
-        chip = rig.program(device, chip_generator("test chip", len(chips)), level, time_s)
+        generator = chip_generator("test chip", len(chips))
+        chip = rig.program(device, generator, level, time_s)
+        around = rig.periphery(device, chip, generator)
+        if not chips:  # of the first chip: of millions of cells, the others' take as much
+            power = rig.power(device, chip, around)
         # EKL over the first stage alone: it grows with the number of chips, and that number must not differ.
         chosen = None if samples is None else samples_of_chip(len(rig.targets), samples, len(chips)).to(rig.processor)
         wanted = samples is None and len(chips) < first_stage
-        metric, predictive = rig.measure(chip, samples=chosen, probabilities=wanted)
+        metric, predictive = rig.measure(chip, samples=chosen, probabilities=wanted, periphery=around)
         chips.append(metric)
         if predictive is not None:
             spread.add(predictive)
         if len(chips) == first_stage > 1 and policy.half_width is not None:
             planned = chips_needed(chips, policy.half_width, policy.maximum)
         on_chip(metric, planned)
-    return {"level": level, "chips": chips, "first_stage": first_stage, "ekl": spread.value(), "samples": samples}
+    return {
+        "level": level,
+        "chips": chips,
+        "first_stage": first_stage,
+        "ekl": spread.value(),
+        "samples": samples,
+    } | power
 
 
 def samples_of_chip(n: int, samples: int, chip: int) -> Tensor:
@@ -175,8 +246,7 @@ def best_samples(rig: Rig, device: Device, *, level: float, time_s: float | None
     """
     if not device.is_random(level):
         return None
-    chips = (rig.program(device, chip_generator("pilot chip", c), level, time_s) for c in range(PILOT))
-    values = torch.stack([rig.per_sample(chip) for chip in chips])  # (chips, samples)
+    values = torch.stack([_pilot(rig, device, c, level, time_s) for c in range(PILOT)])  # (chips, samples)
     within = values.var(1).mean().item()
     between = values.mean(1).var().item() - within / values.shape[1]
     if between <= 0:
@@ -185,12 +255,22 @@ def best_samples(rig: Rig, device: Device, *, level: float, time_s: float | None
     return max(2 ** round(math.log2(m)), MINIMUM_SAMPLES) if m > 0 else MINIMUM_SAMPLES
 
 
+def _pilot(rig: Rig, device: Device, c: int, level: float, time_s: float | None) -> Tensor:
+    generator = chip_generator("pilot chip", c)
+    chip = rig.program(device, generator, level, time_s)
+    return rig.per_sample(chip, rig.periphery(device, chip, generator))
+
+
 def validate(rig: Rig, device: Device, levels: Sequence[float], *, chips: int, time_s: float | None) -> list[float]:
     """Mean metric at each level over `chips` validation chips, which no test chip equals."""
     means = []
     for level in levels:
         n = chips if device.is_random(level) else 1
-        made = (rig.program(device, chip_generator("validation chip", c), level, time_s) for c in range(n))
-        values = [rig.measure(chip, probabilities=False)[0] for chip in made]
+        values = []
+        for c in range(n):
+            generator = chip_generator("validation chip", c)
+            chip = rig.program(device, generator, level, time_s)
+            around = rig.periphery(device, chip, generator)
+            values.append(rig.measure(chip, probabilities=False, periphery=around)[0])
         means.append(sum(values) / n)
     return means

@@ -12,7 +12,7 @@ from filelock import Timeout
 from torch import nn
 
 from bench import plan
-from bench.context import TrainingContext, build_network, new_cost
+from bench.context import TrainingContext, build_network, input_ranges, new_cost
 from bench.environment import environment
 from bench.errors import BenchError
 from bench.files import write_text
@@ -21,6 +21,7 @@ from bench.progress import Monitor
 from bench.spec import Evaluation, Training, canonical
 from bench.store import RECORD_SCHEMA, Checkpoints, Records, misfit
 from devices._base import Device
+from devices._ranges import LearnedRanges
 from tasks._base import Split, Splits, Task
 
 
@@ -112,6 +113,8 @@ class Runner:
                 network.get_parameter(name)
         except (RuntimeError, AttributeError) as error:
             raise misfit(self.checkpoints.path(training.key), error) from None
+        if about.get("input_ranges"):
+            network.input_ranges = LearnedRanges(about["input_ranges"])  # type: ignore[assignment]
         return network, about
 
     @contextmanager
@@ -159,6 +162,8 @@ class Runner:
                 "analog": list(deployable.analog),
                 "environment": environment(self.processor),
             }
+            if ranges := input_ranges(deployable.network):
+                about["input_ranges"] = ranges
             self.checkpoints.save(training.key, deployable.network.state_dict(), about)
 
     def _device(self, of: Training | Evaluation) -> Device:
@@ -176,7 +181,7 @@ class Runner:
         network, about = self._trained(training)
         device = self._device(evaluation)
         began = time.perf_counter()
-        rig = _rig(network, about, task, test)
+        rig = _rig(network, about, task, test, splits.val)
         wanted, pilot = evaluation.chips.samples, None
         if isinstance(wanted, str):  # auto: chosen on the validation split, level by level
             val = splits.val.head(min(PILOT_SAMPLES, len(splits.val)))
@@ -261,9 +266,9 @@ class Runner:
         }
 
 
-def _rig(network: nn.Module, about: dict[str, Any], task: Task, split: Split) -> Rig:
-    """A trained network, as its checkpoint says it was trained, on a split."""
-    return Rig(network, tuple(about["analog"]), task, split, about["training"]["precision"])
+def _rig(network: nn.Module, about: dict[str, Any], task: Task, split: Split, calibration: Split | None = None) -> Rig:
+    """A trained network, as its checkpoint says it was trained, on a split; `calibration`: as for Rig."""
+    return Rig(network, tuple(about["analog"]), task, split, about["training"]["precision"], calibration)
 
 
 def title(training: Training, test_device: str | None = None) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.errors import BenchError
 from bench.registry import suggestion
-from devices._base import Settings
+from devices._settings import Settings
 
 SWITCH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 

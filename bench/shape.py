@@ -65,6 +65,8 @@ def check_record(record: Any) -> None:
         raise ValueError("clean is None, must be a number")
     if record["status"] == "done" and [level["level"] for level in measured] != planned:
         raise ValueError("levels are not those of the evaluation")
+    if any(not _fits(level.get("read_power_w", 0.0), NUMBER) for level in measured):
+        raise ValueError("read_power_w of a level must be a number")
     if any(not level["chips"] or level["first_stage"] < 1 for level in measured):
         raise ValueError("a level has no chips or a first_stage below 1")
 

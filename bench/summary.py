@@ -33,8 +33,8 @@ COSTS = ("epochs", "samples", "seconds", "teacher_samples", "teacher_seconds")
 class Row:
     """One method variant in a group, over its seeds.
 
-    Without `levels` and `score` if all seeds failed. `p5`, `worst` (first-stage chips), `yield_share`
-    and `ekl` belong to the group's top level, each the mean over seeds; `cost` too.
+    Without `levels` and `score` if all seeds failed. `p5`, `worst` (first-stage chips), `yield_share`,
+    `ekl` and `read_power_w` (devices of cells) belong to the group's top level, each the mean over seeds; `cost` too.
     `failed`: (seed, error, key); `keys`: of the records that `command` remakes.
     `rank` None: not ranked, since it failed or a measure of spread is missing.
     """
@@ -52,6 +52,7 @@ class Row:
     worst: float | None = None
     yield_share: float | None = None
     ekl: float | None = None
+    read_power_w: float | None = None
     chips: tuple[int, int] | None = None
     cost: Mapping[str, float]
     rank: int | None = None
@@ -216,6 +217,7 @@ def _row(label: str, records: Sequence[Record], tail: int, higher: bool) -> Row:
         worst=_mean([stats.worst(f["chips"][:tail], higher) for _, f in whole]),
         yield_share=_mean([stats.yield_share(f["chips"], r["clean"], stats.YIELD_LOSS, higher) for r, f in whole]),
         ekl=_mean([f["ekl"] for _, f in top if f["ekl"] is not None]),
+        read_power_w=_mean([f["read_power_w"] for _, f in top if "read_power_w" in f]),
         chips=(min(sizes, default=1), max(sizes, default=1)),
         cost={name: _mean([r["cost"][name] for r in done]) or 0 for name in COSTS},
     )

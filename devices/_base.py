@@ -4,12 +4,17 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from devices._curve import Curve
+from devices._periphery import Periphery
+from devices._periphery_settings import PeripherySettings
+from devices._ranges import Ranges
 from devices._settings import SettingError, Settings, setting
 
 __all__ = [
@@ -17,6 +22,7 @@ __all__ = [
     "Chip",
     "Device",
     "DeviceError",
+    "PeripherySettings",
     "SettingError",
     "Settings",
     "Weights",
@@ -104,7 +110,8 @@ class Device(ABC):
     only_times_s: ClassVar[tuple[float, ...] | None] = None
     default_time_s: ClassVar[float | None] = None
     axis: ClassVar[Axis]
-    Settings: ClassVar[type[Settings]] = Settings
+    # Of a device: PeripherySettings, or a subclass with the device's own.
+    Settings: ClassVar[type[PeripherySettings]] = PeripherySettings
     # Why a setting that other devices have would make no sense on this one.
     senseless: ClassVar[Mapping[str, str]] = dict.fromkeys(
         ("stuck_on", "stuck_off"), "it varies weights, and has no cells that could be stuck"
@@ -128,7 +135,36 @@ class Device(ABC):
 
     def is_random(self, level: float) -> bool:
         """Can two chips differ at this level? If not, the sweep runs one chip there."""
-        return level > 0
+        return level > 0 or self.settings.noisy
+
+    def curve(self, chip: Weights) -> Curve | None:
+        """How the chip's cells conduct, None if it has no cells. Default: by Ohm's law."""
+        if not isinstance(chip, Chip) or chip.scales is None:
+            return None
+        return Curve(chip, lambda: chip.cells, chip.scales)
+
+    def surrounds(self, chip: Weights) -> bool:
+        """Does anything happen around this chip's products?"""
+        curve = self.curve(chip)
+        return self.settings.surrounds or (curve is not None and not curve.is_ohmic)
+
+    def periphery(
+        self,
+        chip: Weights,
+        *,
+        clean: Weights | None = None,
+        ranges: Ranges | None = None,
+        generator: torch.Generator | None = None,
+    ) -> AbstractContextManager[Any]:
+        """What surrounds the products of forward passes with this chip: a context to run them in.
+
+        `chip`: the tensors that functional_call is given; `clean`: those that were programmed; `ranges`:
+        full scales of the converters, by default those of each batch; `generator`: of the noise, lives where
+        the network lives. A context that does nothing where nothing surrounds.
+        """
+        if not self.surrounds(chip):
+            return nullcontext()
+        return Periphery(self.settings, chip, clean=clean, curve=self.curve(chip), ranges=ranges, generator=generator)
 
     def check(self, level: float, time_s: float | None = None) -> None:
         """Raise DeviceError for a level or a time that this device's source does not cover."""

@@ -24,8 +24,8 @@ from torch import Tensor
 from devices._base import (
     Chip,
     Device,
+    PeripherySettings,
     SettingError,
-    Settings,
     Weights,
     draw_normal,
     flatten,
@@ -40,15 +40,13 @@ ReadNoise = Callable[[Tensor, float | None], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class MappingSettings(Settings):
+class MappingSettings(PeripherySettings):
     """How weights sit on the cells."""
 
     rule: str = setting("minimum", "the cell that a weight's sign leaves unused: at g_min, or mirrored", choices=RULES)
     pairs: int = setting(1, "differential pairs a weight, averaged", low=1, high=64)
     cell_bits: int | None = setting(None, "slices of an 8-bit weight, bits a cell; none: analog", choices=(1, 2, 4, 8))
     scale: str = setting("layer", "what shares one digital scale", choices=SCALES)
-    tile_rows: int = setting(512, "most inputs of a tile", low=1)
-    tile_columns: int = setting(512, "most outputs of a tile", low=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -78,7 +76,7 @@ class Cells(Device):
 
     g_min_us: ClassVar[float] = 0.0
     g_max_us: ClassVar[float]
-    Settings: ClassVar[type[Settings]] = CellSettings
+    Settings: ClassVar[type[PeripherySettings]] = CellSettings
 
     def __init__(self, settings: Any = None) -> None:
         super().__init__(settings)
@@ -124,7 +122,7 @@ class Cells(Device):
         return None
 
     def is_random(self, level: float) -> bool:
-        return level > 0 or self._has_faults
+        return super().is_random(level) or self._has_faults
 
     @property
     def _has_faults(self) -> bool:

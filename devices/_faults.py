@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from devices._base import SettingError, Settings, draw_bits, setting
+from devices._base import PeripherySettings, SettingError, draw_bits, setting
 
 BITS = 24  # of randomness in whether a cell is stuck: exact in float32
 
 
 @dataclass(frozen=True, kw_only=True)
-class FaultSettings(Settings):
+class FaultSettings(PeripherySettings):
     """Shares of the cells that are stuck, used and unused ones alike."""
 
     stuck_on: float = setting(0.0, "share of cells stuck at g_max", low=0.0, high=1.0)

@@ -75,7 +75,7 @@ class Measured(Device):
         return content
 
     def is_random(self, level: float) -> bool:
-        return level > 0 or self.settings.stuck_share > 0
+        return super().is_random(level) or self.settings.stuck_share > 0
 
     @torch.no_grad()
     def program(

@@ -23,7 +23,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from devices._base import Axis, Device, Settings, Weights, draw_normal, flatten, setting, unflatten
+from devices._base import Axis, Device, PeripherySettings, Weights, draw_normal, flatten, setting, unflatten
 from devices._mapping import BitSlices
 
 SLICES = BitSlices(g_min_us=0.0, g_max_us=1.0)  # cells in shares of their range: the source has no conductances
@@ -31,7 +31,7 @@ K = math.sqrt(sum(place**2 for place in SLICES.places)) / sum(SLICES.places)
 
 
 @dataclass(frozen=True, kw_only=True)
-class NeftSettings(Settings):
+class NeftSettings(PeripherySettings):
     """Settings of NeFT's devices."""
 
     form: str = setting("whole", "one draw a weight, as published, or one a 2-bit cell", choices=("whole", "sliced"))

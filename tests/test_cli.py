@@ -288,7 +288,7 @@ def test_more_samples_than_there_are_is_one_line(done, cli, tmp_path):
         ("method.alpha=2", "setting alpha=2: must be between 0 and 1"),
         ("method.temperature=hot", "setting temperature=hot: must be a number"),
         ("method.weighting=best", "setting weighting=best: must be one of rank, softmax, uniform"),
-        ("device.colour=red", "device rram has no setting 'colour'; it has no settings"),
+        ("device.colour=red", "device rram has no setting 'colour'; there are: dac_bits, "),
         ("device.=red", "--set device.=red: must read method.NAME=VALUE or device.NAME=VALUE"),
     ],
 )

@@ -160,10 +160,16 @@ class Known:
     def program(self, device, generator, level, time_s):
         return {"luck": self.between * torch.randn((), generator=self.luck, dtype=torch.float64)}
 
-    def per_sample(self, chip):
+    def periphery(self, device, chip, generator):
+        return None
+
+    def power(self, device, chip, periphery):
+        return {}
+
+    def per_sample(self, chip, periphery=None):
         return self.worth + chip["luck"]
 
-    def measure(self, chip, *, samples=None, probabilities=True):
+    def measure(self, chip, *, samples=None, probabilities=True, periphery=None):
         return (self.worth if samples is None else self.worth[samples]).mean().item() + chip["luck"].item(), None
 
 

@@ -312,7 +312,7 @@ def test_teachers_keep_the_device_settings(coated):
     "devices, given, message",
     [
         (("rram",), {"stock": "1"}, "device rram has no setting 'stock'; did you mean 'stuck'"),
-        (("rram", "ideal"), {"stuck": ".1"}, "device ideal has no setting 'stuck'; it has no settings"),
+        (("rram", "ideal"), {"stuck": ".1"}, "device ideal has no setting 'stuck'; there are: dac_bits, "),
         (("pcm", "gaussian"), {"stuck_on": ".1"}, "device gaussian has no setting 'stuck_on': it varies weights"),
         (("tahfo2",), {"stuck_off": ".1"}, "device tahfo2 has no setting 'stuck_off': its level is the share of stuck"),
         (("pcm",), {"stuck_on": ".6", "stuck_off": ".6"}, "the shares must add up to at most 1"),

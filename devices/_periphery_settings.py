@@ -1,0 +1,45 @@
+"""Settings of what surrounds a matrix product; every device's Settings have them, all off by default."""
+
+from dataclasses import dataclass
+
+from devices._settings import SettingError, Settings, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeripherySettings(Settings):
+    """Converters, noise, wires and tiles around the crossbar (docs/periphery.md)."""
+
+    dac_bits: int | None = setting(None, "bits of the DACs that drive the rows, sign included", low=2, high=16)
+    adc_bits: int | None = setting(None, "bits of the ADCs that read a tile's columns, sign included", low=2, high=16)
+    input_range: str = setting("static", "full scale of inputs: calibrated or trained", choices=("static", "learned"))
+    dac_range: float = setting(1.0, "full scale of the inputs / largest |input| in calibration", low=0.01, high=100.0)
+    adc_range: float = setting(1.0, "full scale of an ADC / largest |partial sum| in calibration", low=0.01, high=100.0)
+    input_noise: float = setting(0.0, "noise on the inputs, std / full scale", low=0.0, high=10.0)
+    read_noise: float = setting(0.0, "noise of each weight at every inference, std / max abs w", low=0.0, high=10.0)
+    output_noise: float = setting(0.0, "noise on a partial sum, std / (max abs w x full scale)", low=0.0, high=100.0)
+    ir_drop: float = setting(0.0, "wire resistance from cell to cell, x 0.35 ohm at 5 uS", low=0.0, high=100.0)
+    tile_rows: int = setting(512, "most inputs of a tile; partial sums of several are added digitally", low=1)
+    tile_columns: int = setting(512, "most outputs of a tile, which has an ADC range of its own", low=1)
+    read_v: float = setting(0.2, "read voltage of a full-scale input, V", low=0.001, high=5.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.input_range == "learned" and self.dac_bits is None:
+            raise SettingError("setting input_range=learned: only a DAC has a range to learn; set dac_bits too")
+        if self.adc_range != 1 and self.adc_bits is None:
+            raise SettingError(f"setting adc_range={self.adc_range:g}: means nothing without adc_bits; set both")
+
+    @property
+    def noisy(self) -> bool:
+        """Does the same input give another output at every inference?"""
+        return max(self.input_noise, self.read_noise, self.output_noise) > 0
+
+    @property
+    def surrounds(self) -> bool:
+        """Does anything happen around a product? Tiles alone change nothing."""
+        return self.dac_bits is not None or self.noisy or self.tiled
+
+    @property
+    def tiled(self) -> bool:
+        """Does anything happen to the partial sum of a tile? If not, a layer is computed as one."""
+        return self.adc_bits is not None or self.ir_drop > 0 or self.output_noise > 0
