@@ -2,7 +2,7 @@
 
 Order, within one tile (Rasch et al. 2023; docs/periphery.md has the formulas):
 
-    x -> DAC -> input noise -> product (I-V curve) -> read noise -> IR drop -> output noise -> ADC
+    x -> DAC -> input noise -> product (I-V curve) -> IR drop -> read noise, output noise -> ADC
 
 and the tiles' results are added digitally, the bias after them. Entered for the length of a forward
 pass, with the very tensors that functional_call is given; without an effect none is entered.
@@ -75,7 +75,7 @@ class Periphery(ProductMode):
         else:
             y = wide(product(x, own))
         if not self.ranges.observes:
-            y = self._disturbed(y, part, tile, x, w, product, full_scale)
+            y = self._disturbed(y, part, tile, x, own, product, full_scale)
         if settings.adc_bits is None:
             return y
         peaks = self.ranges.peak(
@@ -86,41 +86,41 @@ class Periphery(ProductMode):
         return quantise(y, settings.adc_range * over_columns(peaks, w, settings.tile_columns), settings.adc_bits)
 
     def _disturbed(
-        self, y: Tensor, part: Part, tile: RowTile, x: Tensor, w: Tensor, product: Product, full_scale: Tensor
+        self, y: Tensor, part: Part, tile: RowTile, x: Tensor, own: Tensor, product: Product, full_scale: Tensor
     ) -> Tensor:
         """IR drop, read noise and output noise of a partial sum; both noises in one draw."""
-        settings, own = self.settings, tile.weights(w)
+        settings = self.settings
         if not (settings.ir_drop or settings.read_noise or settings.output_noise):
             return y
         unit = self._peak(part) * full_scale  # a full input on a cell at max|w|
         if settings.ir_drop > 0:
-            y = y - self._ir_drop(tile, x, w, own, product, unit)
+            y = y - self._ir_drop(tile, x, own, product, unit)
         variance: Tensor | float = 0.0
         if settings.read_noise > 0:
-            variance = self._read_variance(part, x, own, product)
+            variance = self._read_variance(part, tile, x, own, product)
         if settings.output_noise > 0:
             variance = variance + (settings.output_noise * unit) ** 2
-        return y + variance.sqrt() * self._normal(y) if isinstance(variance, Tensor) else y
+        return y + variance.clamp(min=TINY).sqrt() * self._normal(y) if isinstance(variance, Tensor) else y
 
-    def _read_variance(self, part: Part, x: Tensor, own: Tensor, product: Product) -> Tensor:
+    def _read_variance(self, part: Part, tile: RowTile, x: Tensor, own: Tensor, product: Product) -> Tensor:
         """Of a partial sum whose weights are read anew, each with its own noise, for every input vector.
 
         sum_j s^2 x_j^2, exactly: products of different inputs don't share noise, as they would if one
         noisy chip were drawn for a batch. All outputs of a group have the same variance.
         """
-        ones = torch.ones_like(own[: product.groups])
+        ones = torch.ones_like(own[: product.groups]) * tile.present(own)
         with torch.autocast(x.device.type, enabled=False):
             squares = product(x.square(), ones)
         channel = squares.dim() - (own.dim() - 1)
         if product.groups > 1:
             squares = squares.repeat_interleave(len(own) // product.groups, channel)
-        return (self.settings.read_noise * self._peak(part)) ** 2 * squares.clamp(min=TINY)
+        return (self.settings.read_noise * self._peak(part)) ** 2 * squares
 
-    def _ir_drop(self, tile: RowTile, x: Tensor, w: Tensor, own: Tensor, product: Product, unit: Tensor) -> Tensor:
+    def _ir_drop(self, tile: RowTile, x: Tensor, own: Tensor, product: Product, unit: Tensor) -> Tensor:
         """First order (Rasch et al. 2023): c_i sum_j w_ij x_j (1 - (1 - j/n)^2), c = a (a (.05 a - .2) + .5),
         a = n / 571,429 sum_j |w_ij| |x_j|, with |w|, |x| at most 1.
         """
-        sagging = wide(product(x, own * (1 - (1 - tile.places(w)).square())))
+        sagging = wide(product(x, own * (1 - (1 - tile.places(own)).square())))
         a = wide(product(x.abs(), own.abs())) * (self.settings.ir_drop * len(tile) / WIRE / unit.clamp(min=TINY))
         return a * (a * (0.05 * a - 0.2) + 0.5) * sagging
 

@@ -32,7 +32,7 @@ class RowTile:
         cut = w[:, first:last]
         if (last - first) * each == len(self):
             return cut
-        return cut * self._rows(cut, first * each).ge(0)
+        return cut * self.present(cut)
 
     def inputs(self, x: Tensor, w: Tensor, product: Product) -> Tensor:
         """x: ([n,] in, *pixels) or (..., in) -> the input channels that the tile touches, of every group."""
@@ -43,19 +43,22 @@ class RowTile:
         grouped = x.unflatten(channel, (product.groups, -1))
         return grouped.narrow(channel + 1, first, last - first).flatten(channel, channel + 1)
 
-    def places(self, w: Tensor) -> Tensor:
-        """j / n of every weight in `weights(w)[0]`: 0 in the tile's first row, (n - 1) / n in its last."""
-        first, last, each = self._channels(w)
-        cut = w[:1, first:last]
-        return self._rows(cut, first * each).clamp(min=0) / len(self)
+    def places(self, own: Tensor) -> Tensor:
+        """j / n of every weight in own[0], own = `weights(w)`: 0 in the tile's first row, (n - 1) / n in its last."""
+        return self._rows(own).clamp(min=0) / len(self)
+
+    def present(self, own: Tensor) -> Tensor:
+        """Which weights of own[0] lie in the tile; the others belong to its neighbours."""
+        return self._rows(own) >= 0
 
     def _channels(self, w: Tensor) -> tuple[int, int, int]:
         each = w[0, 0].numel()
         return self.start // each, math.ceil(self.stop / each), each
 
-    def _rows(self, cut: Tensor, before: int) -> Tensor:
+    def _rows(self, cut: Tensor) -> Tensor:
         """Row within the tile of each weight of cut[0], -1 for those outside."""
-        row = torch.arange(before, before + cut[0].numel(), device=cut.device).view(cut.shape[1:])
+        first, _, each = self._channels(cut)
+        row = torch.arange(first * each, first * each + cut[0].numel(), device=cut.device).view(cut.shape[1:])
         return torch.where((row >= self.start) & (row < self.stop), row - self.start, -1)
 
 

@@ -210,6 +210,16 @@ def test_read_noise_is_that_of_weights_drawn_anew_for_every_input(groups):
     assert torch.allclose(ours.std(0), theirs.std(0), rtol=0.03)
 
 
+@pytest.mark.parametrize("rows", [3, 4, 7])
+def test_read_noise_is_the_same_however_rows_are_tiled(rows):
+    """Tiles that cut through a kernel, too: 2 channels of 4 rows."""
+    layer, x = nn.Conv1d(2, 3, 4, bias=False), torch.randn(1, 2, 6).expand(50_000, -1, -1)
+    w = layer.weight.detach()
+    whole = around(w, x, layer=layer, read_noise=0.1).std(0)
+    tiled = around(w, x, layer=layer, read_noise=0.1, tile_rows=rows, output_noise=1e-10).std(0)
+    assert torch.allclose(tiled, whole, rtol=0.02)
+
+
 def test_noise_refers_to_the_clean_weights():
     clean, chip, x = torch.tensor([[1.0]]), torch.tensor([[7.0]]), torch.ones(100_000, 1)
     layer = nn.Linear(1, 1, bias=False)
@@ -276,7 +286,9 @@ def test_row_tiles_are_a_partition(outputs, inputs, kernel, rows):
     tiles = list(row_tiles(w, rows))
     assert all(len(tile) <= rows for tile in tiles) and sum(map(len, tiles)) == inputs * kernel
     for tile in tiles:
-        cut, places = tile.weights(w), tile.places(w)
+        cut = tile.weights(w)
+        places = tile.places(cut)
+        assert tile.present(cut).sum() == len(tile)
         flat = cut.flatten(1)[:, (cut[0].flatten() != 0)]
         assert torch.equal(flat, w.flatten(1)[:, tile.start : tile.stop])
         assert places.max() == (len(tile) - 1) / len(tile)
