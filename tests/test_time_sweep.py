@@ -1,12 +1,14 @@
-"""A sweep of times, from the command line to the record: the same chips as a sweep of levels, seen later."""
+"""Sweeps of time and training elsewhere, run small: the same chips as a sweep of levels, seen later."""
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from bench import plan, runner
+from devices.rram1t1r import Rram1t1r
 
 SMALL = {"network": "mlp", "epochs": 1, "train_samples": 100, "test_samples": 50, "chips": 2}
 
@@ -44,6 +46,16 @@ def test_an_interrupted_sweep_of_times_goes_on(home, tmp_path, cpu_runner, timed
     record = cpu_runner(home, tmp_path).run(timed, "")
     assert seen == [1.0, 86_400.0, 86_400.0]
     assert [level["time_s"] for level in record["levels"]] == [1.0, 86_400.0]
+
+
+@pytest.mark.parametrize("method, source", [("noise_injection", "mylab.json"), ("nominal", "ideal")])
+def test_a_network_may_be_trained_on_a_fitted_table(home, tmp_path, cpu_runner, one_cell, method, source):
+    table = tmp_path / "mylab.json"
+    shutil.copy(Rram1t1r.table_file, table)
+    cell = one_cell(method, "rram", "mnist", **SMALL, finetune_epochs=1, levels=(0.3,), train_on=str(table))
+    assert Path(cell.train_device).name == source
+    record = cpu_runner(home, tmp_path).run(cell, "")
+    assert record["evaluation"]["training"]["device"] == source.removesuffix(".json")
 
 
 def test_with_and_without_compensation_from_the_command_line(cli, home, tmp_path):
