@@ -37,7 +37,16 @@ def run(
     width: Annotated[float | None, typer.Option(help="Factor on the network's width.")] = None,
     level: Annotated[float | None, typer.Option(help="Training level on the device's axis.")] = None,
     levels: Annotated[str | None, typer.Option(help="Test levels, with commas.")] = None,
-    time: Annotated[float | None, typer.Option("--time", help="Seconds since programming.")] = None,
+    time: Annotated[
+        float | None, typer.Option("--time", help="Seconds since programming; with --sweep time, in training.")
+    ] = None,
+    sweep: Annotated[
+        str, typer.Option(help="level, or time: at the level of --levels, or 1 on a multiplier axis (else as trained).")
+    ] = "level",
+    times: Annotated[
+        str | None, typer.Option(help="Test times in s; by default 1 s, 1 h, 1 d, 30 d, 1 y as far as measured.")
+    ] = None,
+    train_on: Annotated[str | None, typer.Option(help="Device to train on, if not the test device.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs from scratch.")] = None,
     finetune_epochs: Annotated[int | None, typer.Option(help="Epochs with noise, or of distillation.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Samples a training step.")] = None,
@@ -67,6 +76,40 @@ def run(
     options = {k: v for k, v in locals().items() if k not in ("commands", "debug")}
     options["settings"] = options.pop("set_") or []
     code = commands.run(**options)
+    if code:
+        raise typer.Exit(code)
+
+
+@app.command()
+def matrix(
+    method: Annotated[str, typer.Option(help="The method.")],
+    task: Annotated[str, typer.Option(help="The task.")],
+    device: Annotated[
+        str, typer.Option("--devices", help="Devices, with commas, or 'all'; 'ideal' is only tested on.")
+    ] = "all",
+    seed: Annotated[str, typer.Option(help="Seeds: 0, 0,1 or 0-4.")] = "0",
+    preset: Annotated[str, typer.Option(help="smoke, quick, standard or paper; auto: quick, paper on a GPU.")] = "auto",
+    network: Annotated[str | None, typer.Option(help="Network of the task, or timm:NAME.")] = None,
+    width: Annotated[float | None, typer.Option(help="Factor on the network's width.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs from scratch.")] = None,
+    finetune_epochs: Annotated[int | None, typer.Option(help="Epochs with noise, or of distillation.")] = None,
+    train_samples: Annotated[int | None, typer.Option(help="Train on a subset of so many.")] = None,
+    test_samples: Annotated[int | None, typer.Option(help="Test on a subset of so many.")] = None,
+    chips: Annotated[int | None, typer.Option(help="A fixed number of chips a cell.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="method.NAME=VALUE or device.NAME=VALUE.")] = None,
+    precision: Annotated[str, typer.Option(help="auto, bf16 or fp32.")] = "auto",
+    on: On = "auto",
+    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder that holds the data set already.")] = None,
+    results: Results = Path("results"),
+    debug: Debug = False,
+) -> None:
+    """Train on each device, test on all, each at its training level: heat map and table in RESULTS/matrix."""
+    from bench import commands
+
+    options = {k: v for k, v in locals().items() if k not in ("commands", "debug")}
+    options["settings"] = options.pop("set_") or []
+    code = commands.matrix(**options)
     if code:
         raise typer.Exit(code)
 
@@ -156,15 +199,23 @@ def device_fit(
 @device_app.command(name="show")
 def device_show(
     name: Annotated[str, typer.Argument(help="A device, or a fitted .json file.")],
-    time: Annotated[float | None, typer.Option("--time", help="Seconds since programming.")] = None,
+    time: Annotated[
+        str | None, typer.Option("--time", help="Seconds since programming, with commas; weights are at the first.")
+    ] = None,
+    level: Annotated[
+        float | None, typer.Option(help="Of cells and histogram; by default 1 on a multiplier axis, else for training.")
+    ] = None,
+    at: Annotated[str | None, typer.Option(help="Conductances of single cells / greatest one, with commas.")] = None,
+    cells: Annotated[int | None, typer.Option(help="Single cells for each conductance and time.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Only the single cells, as JSON; a picture if --out.")] = False,
     set_: DeviceSettings = None,
     out: Annotated[Path | None, typer.Option(help="Picture to write (default: NAME.png here).")] = None,
     debug: Debug = False,
 ) -> None:
-    """Tabulate and plot what a device does to a weight."""
+    """Tabulate and plot what a device does to a weight, and to a single cell where it has conductances."""
     from bench import commands
 
-    commands.device_show(name, set_ or [], time, out)
+    commands.device_show(name, set_ or [], level=level, times=time, at=at, cells=cells, as_json=json, out=out)
 
 
 def main() -> None:

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 
 from bench import stats
-from bench.labels import MISSING, number, percent, spread
-from bench.summary import COSTS, Group, Row
+from bench.groups import Group, Row
+from bench.labels import MISSING, number, percent, point_label, spread
+from bench.summary import COSTS
 
 STATED = "95% intervals; Holm-corrected paired differences of the score; methods that they can't separate share a rank"
 
@@ -21,20 +22,20 @@ def rank(row: Row) -> str:
 def tables(group: Group, joint: str) -> list[list[Column]]:
     """The group's tables, each narrow enough for a terminal: scores, tails, cost."""
 
-    def at(level: float) -> Column:
-        return f"{level:g}", lambda r: spread(r.levels.get(level), joint)
+    def at(point: float) -> Column:
+        return point_label(group.sweep, point), lambda r: spread(r.points.get(point), joint)
 
     def cost(name: str) -> Column:
         return name.replace("_", joint), lambda r: f"{r.cost[name]:,.0f}" if r.cost else MISSING
 
-    top = f"{joint}at {group.levels[-1]:g}"
+    top = f"{joint}at {point_label(group.sweep, group.points[-1])}"
     method: Column = ("method", lambda r: r.label)
     scores: list[Column] = [
         ("rank", rank),
         method,
         ("score", lambda r: spread(r.score, joint)),
         ("clean", lambda r: number(r.clean)),
-        *map(at, group.levels),
+        *map(at, group.points),
     ]
     tails: list[Column] = [
         method,
@@ -54,11 +55,11 @@ def tables(group: Group, joint: str) -> list[list[Column]]:
 def notes(group: Group) -> list[str]:
     """What a reader must know to read the numbers."""
     better = "higher" if group.higher_is_better else "lower"
-    levels = ", ".join(f"{level:g}" for level in group.levels)
+    points = ", ".join(point_label(group.sweep, point) for point in group.points)
     loss_unit = "points" if group.unit == "%" else group.unit
     tail = "chip" if group.tail_chips == 1 else f"{group.tail_chips} chips"
     lines = [
-        f"{group.metric} in {group.unit}, {better} is better; score: mean over {group.axis} at {levels}; {STATED}.",
+        f"{group.metric} in {group.unit}, {better} is better; score: mean over {group.axis} at {points}; {STATED}.",
         f"p5 and worst: of the first {tail}; yield: chips at most {stats.YIELD_LOSS:g} {loss_unit} worse than the "
         "method's clean digital network.",
     ]

@@ -1,7 +1,7 @@
 """What each command does, once its options are read. Those that read records don't wait for torch."""
 
+import json
 import logging
-import shlex
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,14 +10,15 @@ from rich.console import Console
 
 from bench import interrupt, leaderboard, terminal
 from bench.errors import BenchError
-from bench.labels import settings_label
 from bench.progress import Monitor
 from bench.store import Records, check_writable, home, read_record
+from bench.summary import group_key
 
 if TYPE_CHECKING:
     import torch
 
-    from bench import plan
+    from bench.plan import Cell
+    from bench.runner import Runner
     from devices._base import Device
 
 log = logging.getLogger("bench")
@@ -34,157 +35,107 @@ def run(
     **given: Any,
 ) -> int:
     """Run the cells of a request; 0 if all are done, 2 if one of several failed. A single one's error is raised."""
+    from bench import plan, request
+
+    processor = _processor(on, threads)
+    asked = request.read(processor, settings, **given)
+    cells = plan.cells(asked)
+    console, runner = Console(), _runner(data, results, processor)
+    errors: list[Exception] = []
+    for cell in cells:
+        done = _try(runner, cell, request.command(cell, asked, settings), force, several=len(cells) > 1)
+        if isinstance(done, Exception):
+            errors.append(done)
+        else:
+            console.print(terminal.sweep_table(done))
+    records: list[dict[str, Any]] = []
+    with suppress(BenchError) if errors else nullcontext():  # the first error is the one to tell
+        records = _remake(results)
+    if errors and len(cells) == 1:
+        raise errors[0]
+    keys = {cell.evaluation.key for cell in cells}
+    shown = {group_key(r) for r in records if r["key"] in keys}
+    terminal.render([r for r in records if group_key(r) in shown], console)
+    console.print(f"records, leaderboard and plots: {results}", highlight=False, soft_wrap=True)
+    return 2 if errors else 0
+
+
+def _processor(on: str, threads: int | None) -> "torch.device":
+    """What to compute on, with so many threads of the CPU."""
     import torch
 
-    from bench import fast, plan
-    from bench.runner import Runner, title
+    from bench import fast
 
     if threads is not None:
         if threads < 1:
             raise BenchError(f"threads {threads}: must be at least 1")
         torch.set_num_threads(threads)
-    processor = fast.processor(on)
-    request = _request(processor, settings, **given)
-    cells = plan.cells(request)
+    return fast.processor(on)
+
+
+def _runner(data: Path | None, results: Path, processor: "torch.device") -> "Runner":
+    """Work begins: a runner whose folders can be written to."""
+    from bench.runner import Runner
+
     interrupt.work_begins()
     check_writable(results)
     check_writable(home())
-    console, monitor = Console(), Monitor()
-    runner = Runner(home=home(), results=results, data_dir=data, processor=processor, monitor=monitor)
-    errors: list[Exception] = []
-    for cell in cells:
-        try:
-            record = runner.run(cell, _command(cell, request, settings), force)
-            console.print(terminal.sweep_table(record))
-        except Exception as error:
-            errors.append(error)
-            if len(cells) > 1:
-                reason = " ".join(str(error).split()) or type(error).__name__
-                monitor.say(f"FAILED {title(cell.evaluation.training, cell.evaluation.device)}: {reason}")
-            log.debug("", exc_info=True)
-    records: list[dict[str, Any]] = []
-    with suppress(BenchError) if errors else nullcontext():  # the first error is the one to tell
-        records, warnings, _ = leaderboard.remake(results)
-        for warning in warnings:
-            log.warning("%s", warning)
-    if errors and len(cells) == 1:
-        raise errors[0]
-    terminal.render(_alike(records, {cell.evaluation.key for cell in cells}), console)
-    console.print(f"records, leaderboard and plots: {results}", highlight=False, soft_wrap=True)
-    return 2 if errors else 0
+    return Runner(home=home(), results=results, data_dir=data, processor=processor, monitor=Monitor())
 
 
-def _request(
-    processor: "torch.device",
-    settings: list[str],
+def _try(runner: "Runner", cell: "Cell", command: str, force: bool, several: bool) -> dict[str, Any] | Exception:
+    """The record of a cell, or what went wrong; of one of several that is told now, and the others go on."""
+    from bench.runner import title
+
+    try:
+        return runner.run(cell, command, force)
+    except Exception as error:
+        if several:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            runner.monitor.say(f"FAILED {title(cell.evaluation.training, cell.evaluation.device)}: {reason}")
+        log.debug("", exc_info=True)
+        return error
+
+
+def _remake(results: Path) -> list[dict[str, Any]]:
+    """All records, with tables and plots made from them."""
+    records, warnings, _ = leaderboard.remake(results)
+    for warning in warnings:
+        log.warning("%s", warning)
+    return records
+
+
+def matrix(
     *,
-    method: str,
-    device: str,
-    task: str,
-    seed: str,
-    preset: str,
-    levels: str | None,
-    time: float | None,
-    precision: str,
+    data: Path | None,
+    results: Path,
+    on: str,
+    threads: int | None,
+    settings: list[str],
     **given: Any,
-) -> "plan.Request":
-    """Read the words of the command line."""
-    from bench import fast, plan
+) -> int:
+    """Train on each device, test on all; 0 if all cells are done, 2 if one failed."""
+    from bench import matrix, plan, request
 
-    if precision not in ("auto", "bf16", "fp32"):
-        raise BenchError(f"precision '{precision}': must be auto, bf16 or fp32")
-    if preset == "auto":
-        preset = "quick" if processor.type == "cpu" else "paper"
-    methods = plan.names(method, "methods")
-    return plan.Request(
-        methods=methods,
-        devices=plan.names(device, "devices"),
-        tasks=plan.names(task, "tasks"),
-        seeds=plan.parse_numbers(seed, "seed", int),
-        preset=preset,
-        precision=fast.precision_for(processor) if precision == "auto" else precision,
-        levels=None if levels is None else plan.parse_numbers(levels, "levels"),
-        time_s=time,
-        settings=_settings(settings, methods),
-        device_settings=_device_settings(settings),
-        **given,
-    )
-
-
-def _alike(records: list[dict[str, Any]], keys: set[str]) -> list[dict[str, Any]]:
-    """The records that share a table with those of `keys`."""
-
-    def table(record: dict[str, Any]) -> tuple[Any, ...]:
-        evaluation = record["evaluation"]
-        training = evaluation["training"]
-        device = evaluation["device"], settings_label(evaluation)
-        return evaluation["preset"], training["task"], training["network"], training["width"], device
-
-    shown = {table(r) for r in records if r["key"] in keys}
-    return [r for r in records if table(r) in shown]
-
-
-def _settings(given: list[str], methods: tuple[str, ...]) -> dict[str, str]:
-    """['method.alpha=.5', 'mtrd.temperature=4'] -> {'alpha': '.5', 'mtrd.temperature': '4'}."""
-    found = {}
-    for text, owner, name, value in map(_setting, given):
-        if owner not in (("method", "device", *methods) if methods else ("device",)):
-            methods_too = f"'method', 'device' or one of {', '.join(methods)}" if methods else "'device'"
-            raise BenchError(f"--set {text}: '{owner}' must be {methods_too}")
-        if owner != "device":
-            found[name if owner == "method" else f"{owner}.{name}"] = value
-    return found
-
-
-def _device_settings(given: list[str]) -> dict[str, str]:
-    """['device.stuck_on=.01', 'method.alpha=.5'] -> {'stuck_on': '.01'}."""
-    return {name: value for _, owner, name, value in map(_setting, given) if owner == "device"}
-
-
-def _device(name: str, settings: list[str]) -> "Device":
-    """A device with what `--set device.NAME=VALUE` says of it."""
-    from bench import plan
-
-    _settings(settings, ())  # nothing but device settings
-    return plan.device_of(name, plan.parse_device_settings(name, _device_settings(settings)))
-
-
-def _setting(text: str) -> tuple[str, str, str, str]:
-    """'method.alpha=.5' -> itself, 'method', 'alpha', '.5'."""
-    name, equals, value = text.partition("=")
-    owner, dot, setting = name.partition(".")
-    if not (equals and dot and setting):
-        raise BenchError(f"--set {text}: must read method.NAME=VALUE or device.NAME=VALUE")
-    return text, owner, setting, value
-
-
-def _command(cell: "plan.Cell", request: "plan.Request", settings: list[str]) -> str:
-    """The one command that remakes this cell."""
-    evaluation = cell.evaluation
-    training = evaluation.training
-    method = training.method
-    words = ["bench", "run", "--method", method, "--device", cell.device, "--task", training.task]
-    words += ["--seed", str(training.seed), "--preset", request.preset]
-    plain = ("network", "width", "level", "time_s", "epochs", "finetune_epochs", "batch_size", "lr")
-    for name in (*plain, "train_samples", "test_samples", "chips", "half_width", "samples_per_chip"):
-        value = getattr(request, name)
-        if value is not None:
-            option = "--time" if name == "time_s" else "--" + name.replace("_", "-")
-            words += [option, _exact(value)]
-    if request.levels is not None:
-        words += ["--levels", ",".join(map(_exact, request.levels))]
-    for text in settings:
-        if text.partition(".")[0] in ("method", "device", training.method):
-            words += ["--set", text]
-    words += ["--precision", training.precision]
-    return shlex.join(words)
-
-
-def _exact(value: Any) -> str:
-    """As short as loses nothing: a rounded number would name another cell."""
-    if not isinstance(value, float):
-        return str(value)
-    return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    processor = _processor(on, threads)
+    for kind in ("method", "task"):
+        plan.one_name(given[kind], f"{kind}s", kind)
+    asked = request.read(processor, settings, **given)
+    parts = matrix.parts(asked)
+    console, runner = Console(), _runner(data, results, processor)
+    found: dict[str, dict[str, Any]] = {}
+    for part, cell in parts:
+        if cell.evaluation.key not in found:
+            done = _try(runner, cell, request.command(cell, part, settings), force=False, several=True)
+            found |= {} if isinstance(done, Exception) else {cell.evaluation.key: done}
+    made = matrix.measured(asked, [cell for _, cell in parts], found)
+    _remake(results)
+    written = matrix.write(made, results / "matrix")
+    terminal.frame(matrix.frame(made), made.title)
+    for note in matrix.notes(made):
+        console.print(note, style="dim", highlight=False, markup=False)
+    console.print("written: " + ", ".join(map(str, written)), highlight=False, soft_wrap=True)
+    return 2 if made.missing else 0
 
 
 def report(results: Path) -> int:
@@ -226,7 +177,7 @@ def validate(
     """Sweep a network of the checkpoint store over the validation split, on chips that no test chip equals."""
     from rich.table import Table
 
-    from bench import fast, plan
+    from bench import fast, plan, request
     from bench.runner import Runner, title
     from bench.spec import Training
 
@@ -236,7 +187,7 @@ def validate(
     interrupt.work_begins()
     means = runner.validate(
         training,
-        _device(device, settings),
+        request.device(device, settings),
         None if levels is None else plan.parse_numbers(levels, "levels"),
         time_s,
         chips,
@@ -278,28 +229,57 @@ def device_fit(cells: Path, out: Path, g_max: float, source: str) -> None:
     Console().print(f"use it: bench run --device {out} ...", highlight=False)
 
 
-def device_show(name: str, settings: list[str], time_s: float | None, out: Path | None) -> None:
-    """Tabulate and plot a device."""
-    from rich.table import Table
-    from rich.text import Text
+def device_show(
+    name: str,
+    settings: list[str],
+    *,
+    level: float | None,
+    times: str | None,
+    at: str | None,
+    cells: int | None,
+    as_json: bool,
+    out: Path | None,
+) -> None:
+    """Tabulate a device's weights and cells and plot them; or print the cells alone, as JSON."""
+    from bench import device_plot, device_show, plan, request
+
+    device = request.device(name, settings)
+    level = device.axis.usual_level if level is None else level
+    times_s = () if times is None else plan.parse_numbers(times, "time")
+    for time_s in times_s or (None,):
+        device.check(level, time_s)
+    picture = out or (None if as_json else Path(f"{device.name}.png"))
+    if picture is not None and picture.suffix not in (".png", ".pdf", ".svg"):
+        raise BenchError(f"--out {picture}: must end in .png, .pdf or .svg")
+    seen = None
+    if as_json or at is not None or cells is not None or device.conductances_us is not None:
+        shares = device_show.AT if at is None else plan.parse_numbers(at, "at")
+        when, n = times_s or (device.default_time_s,), device_show.CELLS if cells is None else cells
+        seen = device_show.cells(device, level=level, times_s=when, at=shares, n=n)
+        low_us, high_us = device_show.conductances_us(device)
+        if min(shares) * high_us < low_us:
+            note = f"cells go from {low_us:g} to {high_us:g} uS; those asked for less are asked for {low_us:g} uS"
+            Console(stderr=True).print(f"{device.name}: {note}", highlight=False, soft_wrap=True)
+    if as_json:
+        print(json.dumps(seen, indent=1))
+    else:
+        _show_device(device, level, times_s[0] if times_s else None, seen)
+    if picture is not None:
+        interrupt.work_begins()
+        device_plot.plot(device, picture, level=level, times_s=times_s)
+        Console(stderr=as_json).print(f"plot: {picture}", highlight=False)
+
+
+def _show_device(device: "Device", level: float, time_s: float | None, cells: list[dict[str, Any]] | None) -> None:
+    """Tables of a device's weights, and of its cells where it has any."""
+    import pandas as pd
 
     from bench import device_show
 
-    device = _device(name, settings)
-    device.check(0.0, time_s)
-    picture = out or Path(f"{device.name}.png")
-    if picture.suffix not in (".png", ".pdf", ".svg"):
-        raise BenchError(f"--out {picture}: must end in .png, .pdf or .svg")
-    frame = device_show.describe(device, time_s)
     about = f"{device.name}: chip weight relative to max|w|\nmapping: {device.mapping}"
     if device.source:
         about += f"\nsource: {device.source}"
-    table = Table(title=Text(about), title_justify="left")  # Text, since a [ in a source is no markup
-    for column in frame.columns:
-        table.add_column(str(column), justify="right")
-    for row in frame.itertuples(index=False):
-        table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row))
-    Console().print(table)
-    interrupt.work_begins()
-    device_show.plot(device, picture, time_s)
-    Console().print(f"plot: {picture}", highlight=False)
+    terminal.frame(device_show.describe(device, time_s), about)
+    if cells is not None:
+        shown = pd.DataFrame(cells).dropna(axis="columns")
+        terminal.frame(shown, f"{device.name}: single cells at {device.axis.name} {level:g}, as one read shows them")

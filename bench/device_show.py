@@ -1,27 +1,20 @@
-"""What a device does to a weight, as a table and as a figure, by programming synthetic chips."""
+"""What a device does to a weight and to a single cell, as tables, by programming synthetic chips."""
 
 from collections.abc import Sequence
-from pathlib import Path
-
-import matplotlib
-
-matplotlib.use("Agg")
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from bench.files import write_with
-from devices._base import Device
-from devices._measured import Measured
+from bench.errors import BenchError
+from bench.spec import seed_of
+from devices._base import Device, DeviceError
 
 WEIGHTS = (-1.0, 0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
+AT = (0.0, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0)
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-DRAWS = 4_000
-MOST_COLUMNS = 3
+DRAWS, CELLS = 4_000, 20_000
+MOST_CELLS = 10_000_000
 
 
 def describe(device: Device, time_s: float | None = None, weights: Sequence[float] = WEIGHTS) -> pd.DataFrame:
@@ -45,77 +38,46 @@ def describe(device: Device, time_s: float | None = None, weights: Sequence[floa
     return pd.DataFrame(rows)
 
 
-def plot(device: Device, path: Path, time_s: float | None = None) -> None:
-    """Write a figure to `path` (.png, .pdf or .svg): chip weight over programmed weight, a panel a level.
+def conductances_us(device: Device) -> tuple[float, float]:
+    """Least and greatest conductance of the device's cells. DeviceError if it has none."""
+    if device.conductances_us is None:
+        raise DeviceError(f"{device.name}: varies weights and has no conductances, so there are no cells to show")
+    return device.conductances_us
 
-    For a `Measured` device also the deviation of a cell over its conductance, a panel a measured time.
+
+def cells(
+    device: Device,
+    *,
+    level: float,
+    times_s: Sequence[float | None],
+    at: Sequence[float] = AT,
+    n: int = CELLS,
+) -> list[dict[str, float | None]]:
+    """Mean and std of n single cells for each time and each conductance `at` g / g_max, as one read shows them.
+
+    A dict each: g_over_gmax, time_s (None: a device without time), mean_us, std_us. Cells can't be asked for less
+    than the device's least conductance: below it they are asked for that. A time's cells are those of every other.
+    BenchError for a conductance out of range or a number of cells without a spread.
     """
-    table = describe(device, time_s, weights=np.linspace(-1, 1, 41).round(6).tolist())
-    levels = [level for level in device.axis.levels if level > 0] or list(device.axis.levels)
-    times = list(device.table["times_s"]) if isinstance(device, Measured) else []
-    columns = min(MOST_COLUMNS, max(len(levels), len(times)))
-    rows_of_levels, rows_of_times = -(-len(levels) // columns), -(-len(times) // columns)
-    rows = rows_of_levels + rows_of_times
-    with sns.axes_style("whitegrid"), sns.plotting_context("paper", font_scale=1.15):
-        figure = Figure(figsize=(3.8 * columns, 3.1 * rows + 0.5), layout="constrained")
-        grid = figure.subplots(rows, columns, squeeze=False)
-        _level_panels(grid[:rows_of_levels].ravel(), device, table, levels)
-        if isinstance(device, Measured):
-            _time_panels(grid[rows_of_levels:].ravel(), device, times)
-        at = device.default_time_s if time_s is None else time_s
-        when = "" if at is None else f", chips {_seconds(at)} after programming"
-        figure.suptitle(f"{device.name} (version {device.version}){when}")
-        write_with(path, lambda temporary: figure.savefig(temporary, dpi=150))
+    conductances_us(device)
+    if wrong := [x for x in at if not 0 <= x <= 1]:
+        raise BenchError(f"at {wrong[0]:g}: must be between 0 and 1, in shares of the greatest conductance")
+    if not 2 <= n <= MOST_CELLS:
+        raise BenchError(f"cells {n}: must be between 2 and {MOST_CELLS}")
+    for time_s in times_s:
+        device.check(level, time_s)
+    found: list[dict[str, float | None]] = []
+    for time_s in times_s:
+        for x in at:
+            g_us = shown_cells(device, x, n, level=level, time_s=time_s).double()
+            moments = {"mean_us": g_us.mean().item(), "std_us": g_us.std().item()}
+            found.append({"g_over_gmax": x, "time_s": time_s, **moments})
+    return found
 
 
-def _level_panels(panels: np.ndarray, device: Device, table: pd.DataFrame, levels: Sequence[float]) -> None:
-    """One panel a level, all on the scale of the widest band."""
-    shown = table[table.level.isin(levels)]
-    low, high = min(shown.q05.min(), -1.0), max(shown.q95.max(), 1.0)
-    margin = 0.04 * (high - low)
-    for axes, level in zip(panels, levels, strict=False):
-        part = shown[shown.level == level]
-        axes.axline((0, 0), slope=1, color="0.4", linestyle=":", label="programmed")
-        bands = [part[f"q{q * 100:02.0f}"] for q in QUANTILES]
-        _bands(axes, part.weight.to_numpy(), np.stack(bands))
-        axes.set(xlim=(-1, 1), ylim=(low - margin, high + margin))
-        axes.set(xlabel="programmed weight / max|w|", ylabel="chip weight / max|w|")
-        unit = f" ({device.axis.unit})" if device.axis.unit else ""
-        axes.set_title(f"{device.axis.name} {level:g}{unit}", fontsize="medium")
-    _finish(panels, len(levels))
-
-
-def _time_panels(panels: np.ndarray, device: Measured, times: Sequence[float]) -> None:
-    """One panel a measured time: quantiles of a cell's deviation at multiplier 1."""
-    probabilities = np.array(device.table["probabilities"])
-    g_us = np.array(device.table["g_us"])
-    for axes, time in zip(panels, times, strict=False):
-        deviation_us = device.deviation_us(time).numpy()
-        bands = np.stack([[np.interp(q, probabilities, row) for row in deviation_us] for q in QUANTILES])
-        axes.axhline(0, color="0.4", linestyle=":", label="programmed")
-        _bands(axes, g_us, bands)
-        axes.set_title(f"one cell, {_seconds(time)} after programming", fontsize="medium")
-        axes.set(xlim=(0, device.table["g_max_us"]), xlabel="conductance at programming (uS)", ylabel="deviation (uS)")
-    widest = max(abs(limit) for axes in panels[: len(times)] for limit in axes.get_ylim())
-    for axes in panels[: len(times)]:
-        axes.set_ylim(-widest, widest)
-    _finish(panels, len(times))
-
-
-def _bands(axes: Axes, x: np.ndarray, quantiles: np.ndarray) -> None:
-    """Median, middle half and middle 90 %: quantiles (5, len(x))."""
-    colour = sns.color_palette("deep")[0]
-    axes.fill_between(x, quantiles[0], quantiles[4], color=colour, alpha=0.2, linewidth=0, label="5 to 95 %")
-    axes.fill_between(x, quantiles[1], quantiles[3], color=colour, alpha=0.4, linewidth=0, label="25 to 75 %")
-    sns.lineplot(x=x, y=quantiles[2], color=colour, ax=axes, label="median", legend=False)
-
-
-def _finish(panels: np.ndarray, used: int) -> None:
-    """Legend in the first panel; no frame where there is nothing to show."""
-    panels[0].legend(loc="upper left", fontsize="small")
-    for axes in panels[used:]:
-        axes.set_axis_off()
-
-
-def _seconds(time_s: float) -> str:
-    return f"{time_s:,.0f} s" if time_s >= 1000 else f"{time_s:g} s"
+def shown_cells(device: Device, x: float, n: int, *, level: float, time_s: float | None) -> torch.Tensor:
+    """n single cells asked for x g_max, in uS; other cells for each x, the same for each level and time."""
+    low_us, high_us = conductances_us(device)
+    asked = torch.full((n,), max(x * high_us, low_us))
+    generator = torch.Generator().manual_seed(seed_of("shown cells", x))
+    return device.cells_us(asked, generator, level=level, time_s=time_s)

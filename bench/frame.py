@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench import stats
-from bench.labels import Record, all_settings
+from bench.labels import Record, all_settings, swept
 from bench.summary import level_interval, order
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ COLUMNS = (
     # Beyond the columns that were agreed on, after them.
     "status", "unit", "clean", "ekl", "time_s", "test_samples", "tail_chips", "task_version", "device_version",
     "method_version", "training_key", "precision", "recipe", "budget", "read_power_w", "read_energy_j",
+    "sweep",
 )
 # fmt: on
 
@@ -61,10 +62,12 @@ def rows(record: Record) -> Iterator[dict[str, Any]]:
         "recipe": t["recipe"],
         "budget": json.dumps(t["budget"], sort_keys=True),
     }
-    found = {level["level"]: level for level in record["levels"]}
-    for level in sorted(e["levels"]):
-        numbers = measured(record, found[level]) if level in found else {"chips": 0}
-        yield common | {"level": level} | numbers
+    sweep, points = swept(e)
+    common |= {"sweep": "time" if sweep == "time_s" else "level", "level": e["levels"][0]}
+    found = {level[sweep]: level for level in record["levels"]}
+    for point in points:
+        numbers = measured(record, found[point]) if point in found else {"chips": 0}
+        yield common | {sweep: point} | numbers
 
 
 def measured(record: Record, level: Record) -> dict[str, Any]:

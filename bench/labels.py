@@ -29,6 +29,31 @@ def version_label(version: str) -> str:
     return "" if version == "1" else f" v{plain(version)}"
 
 
+def time_text(time_s: float) -> str:
+    """A time in its largest whole unit: 1 s, 1 h, 30 d, 1 y (365 d)."""
+    for seconds, unit in ((31_536_000, "y"), (86_400, "d"), (3600, "h")):
+        if time_s >= seconds and time_s % seconds == 0:
+            return f"{time_s / seconds:g} {unit}"
+    return f"{time_s:g} s"
+
+
+def swept(evaluation: Record) -> tuple[str, list[float]]:
+    """What an Evaluation sweeps, as its record's entries name it, and where, ascending: ("level", [0.0, 0.1])."""
+    times = evaluation.get("times_s")
+    return ("time_s", sorted(map(float, times))) if times else ("level", sorted(map(float, evaluation["levels"])))
+
+
+def point_label(sweep: str, point: float) -> str:
+    """A point of a sweep: '0.1', or '1 h'."""
+    return time_text(point) if sweep == "time_s" else f"{point:g}"
+
+
+def sweep_label(evaluation: Record) -> str:
+    """What a heading says of the time: nothing, ' at 3600 s', or ' over time at level 1'."""
+    over_time = swept(evaluation)[0] == "time_s"
+    return f" over time at level {evaluation['levels'][0]:g}" if over_time else time_label(evaluation["time_s"])
+
+
 def time_label(time_s: float | None) -> str:
     """Time since programming, where the device has one."""
     return "" if time_s is None else f" at {time_s:g} s"
@@ -47,16 +72,21 @@ def all_settings(record: Record) -> dict[str, Any]:
     t = e["training"]
     found = dict(t["settings"])
     found |= {f"device.{k}": v for k, v in e.get("device_settings", {}).items()}
-    if _trained_elsewhere(e):
+    if _trained_unlike(e):
         found |= {f"train_device.{k}": v for k, v in t.get("device_settings", {}).items()}
     return found
 
 
-def _trained_elsewhere(evaluation: Record) -> bool:
-    """Did a method that uses a device train on another than the test device, or on other settings of it?"""
+def trained_elsewhere(evaluation: Record) -> bool:
+    """Did a method that uses a device train on another than the test device?"""
+    return evaluation["training"]["device"] not in ("ideal", evaluation["device"])
+
+
+def _trained_unlike(evaluation: Record) -> bool:
+    """Did it train on another than the test device, or on other settings of it?"""
     t = evaluation["training"]
-    here = (evaluation["device"], evaluation.get("device_settings", {}))
-    return t["device"] != "ideal" and (t["device"], t.get("device_settings", {})) != here
+    other = t.get("device_settings", {}) != evaluation.get("device_settings", {})
+    return trained_elsewhere(evaluation) or (t["device"] != "ideal" and other)
 
 
 def variant(record: Record) -> dict[str, Any]:
@@ -79,7 +109,7 @@ def labels(variants: Sequence[Record]) -> list[str]:
     for record in variants:
         t = record["evaluation"]["training"]
         settings = [f"{k}={plain(v)}" for k, v in sorted(t["settings"].items())]
-        elsewhere = _trained_elsewhere(record["evaluation"])
+        elsewhere = _trained_unlike(record["evaluation"])
         where = [f"(trained on {plain(t['device'])}{settings_label(t)})"] if elsewhere else []
         bases.append(" ".join([plain(t["method"]), *settings, *where]))
     result = []

@@ -9,6 +9,7 @@ from filelock import FileLock
 from bench import frame, markdown, published
 from bench.errors import BenchError
 from bench.files import write_text, write_with
+from bench.groups import side_by_side
 from bench.labels import Record
 from bench.store import Records
 from bench.summary import summary
@@ -29,7 +30,7 @@ def remake(results_dir: Path) -> tuple[list[dict[str, Any]], list[str], list[Pat
 
 def write(results_dir: Path, records: Sequence[Record]) -> list[Path]:
     """Write LEADERBOARD.md, PUBLISHED.md, leaderboard.csv and the plots; return their paths. OSError if it can't."""
-    from bench.plots import metric_versus_level, save  # slow to import
+    from bench.plots import metric_over_sweep, save  # slow to import
 
     board, csv, papers = (results_dir / name for name in ("LEADERBOARD.md", "leaderboard.csv", "PUBLISHED.md"))
     table, groups = frame.table(records), summary(records)
@@ -37,7 +38,7 @@ def write(results_dir: Path, records: Sequence[Record]) -> list[Path]:
     write_text(papers, published.markdown(records))
     write_with(csv, lambda path: table.to_csv(path, index=False, float_format="%.8g", lineterminator="\n"))
     written = [board, csv, papers]
-    for group in groups:
-        if any(row.levels for row in group.rows):
-            written += save(metric_versus_level(group), results_dir / "plots" / group.slug)
+    for group in (*groups, *side_by_side(groups)):
+        if group.has_curve:
+            written += save(metric_over_sweep(group), results_dir / "plots" / group.slug)
     return written

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from bench.columns import Column, failures, notes, tables
+from bench.groups import Group, Row, side_by_side
 from bench.labels import code, escape
-from bench.summary import Group, Row
 
 
 def leaderboard(groups: Sequence[Group]) -> str:
@@ -15,13 +15,16 @@ def leaderboard(groups: Sequence[Group]) -> str:
     for group in groups:
         lines += ["", f"## {escape(group.title)}", ""]
         lines += [f"{escape(note)}  " for note in notes(group)]
-        if any(row.levels for row in group.rows):
-            lines += ["", f"![{escape(group.metric)} versus level](plots/{group.slug}.png)"]
+        if group.has_curve:
+            what = "time" if group.over_time else "level"
+            lines += ["", f"![{escape(group.metric)} versus {what}](plots/{group.slug}.png)"]
         for table in tables(group, " "):
             lines += ["", *_table(table, group.rows)]
         lines += [f"\n{escape(line)}" for line in failures(group)]
         lines += ["", "Commands, with the keys that `bench show` takes:", ""]
         lines += [f"- {escape(row.label)}: {code(row.command)} ({escape(', '.join(row.keys))})" for row in group.rows]
+    for group in side_by_side(groups):
+        lines += ["", f"## {escape(group.title)}", "", f"![{escape(group.metric)} versus time](plots/{group.slug}.png)"]
     return "\n".join(lines) + "\n"
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench import presets, registry
+from bench import presets, registry, sweep
 from bench import settings as settings_
 from bench.errors import BenchError
 from bench.registry import suggestion
@@ -104,7 +104,10 @@ def variant(training: Training, method: str, level: float | None, settings: Mapp
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a user asked for; None means: what the preset, the task or the device says."""
+    """What a user asked for; None means: what the preset, the task or the device says.
+
+    `train_on`: the device to train on, the test device if None; `sweep`: level, or time, at `times`.
+    """
 
     methods: tuple[str, ...]
     devices: tuple[str, ...]
@@ -117,6 +120,9 @@ class Request:
     level: float | None = None
     levels: tuple[float, ...] | None = None
     time_s: float | None = None
+    train_on: str | None = None
+    sweep: str = "level"
+    times: tuple[float, ...] | None = None
     epochs: int | None = None
     finetune_epochs: int | None = None
     batch_size: int | None = None
@@ -132,31 +138,33 @@ class Request:
 
 @dataclass(frozen=True)
 class Cell:
-    """One Evaluation and where its device comes from (a name, or the path of a fitted table)."""
+    """One Evaluation and where its devices come from (names, or paths of fitted tables)."""
 
     evaluation: Evaluation
     device: str
+    train_device: str
 
 
 def cells(request: Request) -> list[Cell]:
     """The cross product, in the order asked for, each cell once. Raises for bad input."""
     _check_numbers(request)
     product = itertools.product(request.tasks, request.seeds, request.devices, request.methods)
-    made = [Cell(_evaluation(request, *names), names[2]) for names in product]
+    made = [_cell(request, *names) for names in product]
     return list({cell.evaluation.key: cell for cell in made}.values())
+
+
+def _cell(request: Request, task: str, seed: int, device: str, method: str) -> Cell:
+    evaluation = _evaluation(request, task, seed, device, method)
+    normalised = evaluation.training.device == "ideal"  # whatever device was named
+    return Cell(evaluation, device, "ideal" if normalised else request.train_on or device)
 
 
 def _evaluation(request: Request, task_name: str, seed: int, device_name: str, method: str) -> Evaluation:
     preset = presets.get(request.preset)
-    device_settings = parse_device_settings(device_name, request.device_settings)
-    task, device = task_of(task_name), device_of(device_name, device_settings)
+    task, (device, device_settings) = task_of(task_name), _set_device(device_name, request)
     cls: type[Method] = registry.get("methods", method)
     settings = parse_settings(method, settings_.own(method, request.settings))
-    time_s = device.default_time_s if request.time_s is None else request.time_s
-    level = device.axis.train_level if request.level is None else request.level
-    levels = device.axis.levels if request.levels is None else request.levels
-    for checked in (level, *levels):
-        device.check(checked, time_s)
+    swept, usually = sweep.of(device, request.sweep, request.levels, request.times, request.time_s)
     network = request.network or preset.network or task.networks[0]
     width = preset.width if request.width is None else request.width
     if network.startswith("timm:") and request.width is None:
@@ -172,30 +180,50 @@ def _evaluation(request: Request, task_name: str, seed: int, device_name: str, m
         method=cls.name,
         method_version=version_of(cls),
         settings=settings,
-        device=device.name,
-        device_version=device.version,
-        device_settings=device_settings,
-        level=level,
-        time_s=time_s,
         budget=budget,
         precision=request.precision,
         seed=seed,
         recipe=RECIPE,
+        **_trained_at(request, device_name, cls),
     )
     # Does the preset still say what was done? If not, its name gets a star on every table.
     usual = (preset.network or task.networks[0], preset.width, preset.budget, preset.chips, preset.test_samples)
-    as_preset = (network, width, budget, policy, test_samples) == usual and set(levels) == set(device.axis.levels)
+    as_preset = (network, width, budget, policy, test_samples) == usual and usually
     return Evaluation(
         training=normalise(training),
         device=device.name,
         device_version=device.version,
         device_settings=device_settings,
-        time_s=time_s,
-        levels=tuple(sorted(set(levels))),
         chips=policy,
         preset=preset.name if as_preset else f"{preset.name}*",
         test_samples=test_samples,
+        **swept,
     )
+
+
+def _set_device(name: str, request: Request) -> tuple[Device, dict[str, Any]]:
+    """A device and its settings, as the request sets it."""
+    settings = parse_device_settings(name, request.device_settings)
+    return device_of(name, settings), settings
+
+
+def _trained_at(request: Request, test_device: str, method: type[Method]) -> dict[str, Any]:
+    """The fields of a Training that say where it trains."""
+    if request.train_on == "ideal" != test_device and method.uses_device:
+        raise BenchError("train-on ideal: has no deviation to train for; method nominal is what trains without any")
+    device, settings = _set_device(request.train_on or test_device, request)
+    level = device.axis.train_level if request.level is None else request.level
+    # One time holds for both devices; but of two devices, or where time is swept, only one can be meant
+    meant = request.time_s is not None and (request.train_on in (None, test_device) or request.sweep == "time")
+    time_s = request.time_s if meant else device.default_time_s
+    device.check(level, time_s)
+    return {
+        "device": device.name,
+        "device_version": device.version,
+        "device_settings": settings,
+        "level": level,
+        "time_s": time_s,
+    }
 
 
 @functools.cache
@@ -214,6 +242,10 @@ def _budget(request: Request, preset: presets.Preset) -> Any:
 
 def _check_numbers(request: Request) -> None:
     """Raise BenchError for what no run can have; the rest is checked where it is used."""
+    if request.sweep not in ("level", "time"):
+        raise BenchError(f"sweep '{request.sweep}': must be level or time")
+    if request.times is not None and request.sweep != "time":
+        raise BenchError("times: they are for --sweep time; --time is the one time of a sweep of levels")
     for name in (*_BUDGET, "width", "test_samples", "half_width"):
         value = getattr(request, name)
         if value is None or (name == "finetune_epochs" and value == 0):
@@ -268,3 +300,10 @@ def names(text: str, kind: str) -> tuple[str, ...]:
     if not (found := tuple(dict.fromkeys(chosen))):
         raise BenchError(f"no {kind[:-1]} named: give one, several with commas, or 'all'")
     return found
+
+
+def one_name(text: str, kind: str, option: str) -> str:
+    """The one name that `option` takes; several are refused."""
+    if len(found := names(text, kind)) > 1:
+        raise BenchError(f"{option} {text}: must be one {kind[:-1]}")
+    return found[0]

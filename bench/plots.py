@@ -1,8 +1,10 @@
 """Figures of a leaderboard group. No pyplot state, no dates in the files: same records, same bytes."""
 
+import math
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import pandas as pd
@@ -10,9 +12,15 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import NullLocator
 
 from bench.files import write_with
-from bench.summary import Group, Row
+from bench.groups import Group, Row
+from bench.labels import point_label
+
+if TYPE_CHECKING:
+    from bench.matrix import Matrix
 
 # Ten colours that colour-blind readers can tell apart, and eleven markers: coprime, so 110 pairs.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
@@ -31,9 +39,9 @@ STYLE: Any = {
 }
 
 
-def metric_versus_level(group: Group) -> Figure:
-    """Mean metric over the sweep, a line a method variant, with 95% bands; the legend is in rank order."""
-    rows = [row for row in group.rows if row.levels]
+def metric_over_sweep(group: Group) -> Figure:
+    """Mean metric over levels, or over time, a line a method variant, with 95% bands; the legend is in rank order."""
+    rows = [row for row in group.rows if row.points]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.0, 3.5), layout="constrained")
         FigureCanvasAgg(figure)
@@ -41,10 +49,50 @@ def metric_versus_level(group: Group) -> Figure:
         _draw(axes, rows)
         axes.set_xlabel(_text(group.axis))
         axes.set_ylabel(_text(f"{group.metric} ({group.unit})"))
-        axes.set_title(_text(f"{group.task} · {group.network} · {group.device}"))
-        axes.set_xticks(group.levels if len(group.levels) <= 12 else group.levels[:: len(group.levels) // 8])
+        elsewhere = ", trained on other devices" if group.elsewhere else ""
+        axes.set_title(_text(f"{group.task} · {group.network} · {group.device}{elsewhere}"))
+        ticks = group.points if len(group.points) <= 12 else group.points[:: len(group.points) // 8]
+        if group.over_time:
+            _log_time(axes, group.points)
+        axes.set_xticks(ticks, [point_label(group.sweep, point) for point in ticks])
         figure.supxlabel(_text(_caption(group, rows)), fontsize=7, color="0.35", x=0.01, ha="left")
     return figure
+
+
+def heat_map(matrix: "Matrix") -> Figure:
+    """A row a training device, a column a test device; frames where a device meets itself, a dash for the missing."""
+    means = {place: entry.found.mean for place, entry in matrix.entries.items() if entry.found is not None}
+    values = pd.DataFrame(
+        [[means.get((row, column), math.nan) for column in matrix.columns] for row in matrix.rows],
+        index=[_text(row) for row in matrix.rows],
+        columns=[_text(column) for column in matrix.columns],
+        dtype=float,
+    )
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(2.6 + 0.62 * len(matrix.columns), 1.9 + 0.42 * len(matrix.rows)), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots()
+        colours = "viridis" if matrix.higher_is_better else "viridis_r"
+        bar = {"label": _text(matrix.metric)}
+        sns.heatmap(values, annot=True, fmt=".1f", annot_kws={"size": 7}, cmap=colours, cbar_kws=bar, ax=axes)
+        for y, row in enumerate(matrix.rows):
+            for x, column in enumerate(matrix.columns):
+                if (row, column) not in means:
+                    axes.text(x + 0.5, y + 0.5, "—", ha="center", va="center", color="0.4")
+                elif row == column:
+                    axes.add_patch(Rectangle((x, y), 1, 1, fill=False, edgecolor="w", linewidth=1.6))
+        axes.set(xlabel="tested on", ylabel="trained on", title=_text(matrix.title))
+        axes.grid(False)
+    return figure
+
+
+def _log_time(axes: Axes, times_s: Sequence[float]) -> None:
+    """Logarithmic in seconds; linear below the first time above 0, where 0 itself is among them."""
+    if min(times_s) > 0:
+        axes.set_xscale("log")
+    else:
+        axes.set_xscale("symlog", linthresh=min((t for t in times_s if t > 0), default=1.0))
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _draw(axes: Axes, rows: list[Row]) -> None:
@@ -53,12 +101,12 @@ def _draw(axes: Axes, rows: list[Row]) -> None:
     colours = sns.color_palette("colorblind", 10)
     palette = {name: colours[i % 10] for i, name in enumerate(names)}
     markers = {name: MARKERS[i % 11] for i, name in enumerate(names)}
-    frame = pd.DataFrame([(r.label, x, found.mean) for r in rows for x, found in r.levels.items()])
+    frame = pd.DataFrame([(r.label, x, found.mean) for r in rows for x, found in r.points.items()])
     frame.columns = ["method", "level", "mean"]
     look: dict[str, Any] = {"palette": palette, "markers": markers, "dashes": False, "markersize": 6, "linewidth": 1.4}
     sns.lineplot(frame, x="level", y="mean", hue="method", style="method", errorbar=None, legend=False, ax=axes, **look)
     for row in rows:
-        x, bounds = list(row.levels), list(row.levels.values())
+        x, bounds = list(row.points), list(row.points.values())
         low, high = [b.low for b in bounds], [b.high for b in bounds]
         axes.fill_between(x, low, high, color=palette[row.label], alpha=0.2, linewidth=0)
     handles = [

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.labels import MISSING, all_settings, number
+from bench.labels import MISSING, all_settings, number, swept, trained_elsewhere
 from bench.summary import PRESET_ORDER
 
 Record = Mapping[str, Any]
@@ -48,13 +48,14 @@ TABLES = (
 
 
 def _answers(row: Published, record: Record) -> bool:
-    """Is this record the same question: task, network at full width, device, method and training level?"""
+    """Is this record the same question: task, network at full width, device, sweep, method and training level?"""
     evaluation = record["evaluation"]
     training = evaluation["training"]
     ours = (training["task"], training["network"], evaluation["device"], training["method"], training["level"])
     theirs = (row.task, row.network, row.device, row.method, row.train_level)
     usual = training["width"] == 1 and not all_settings(record) and evaluation["preset"] in ("paper", "standard")
-    return record["status"] == "done" and ours == theirs and usual
+    own = swept(evaluation)[0] == "level" and not trained_elsewhere(evaluation)
+    return record["status"] == "done" and ours == theirs and usual and own
 
 
 def markdown(records: Sequence[Record]) -> str:

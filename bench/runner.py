@@ -48,7 +48,7 @@ class Runner:
     def run(self, cell: plan.Cell, command: str, force: bool = False) -> dict[str, Any]:
         """The record of a cell: from the store if it is done, else trained, swept and stored."""
         evaluation = cell.evaluation
-        self._sources[evaluation.device] = cell.device
+        self._sources |= {evaluation.training.device: cell.train_device, evaluation.device: cell.device}
         if force:
             self._drop_older_sweep(evaluation.key)
         elif (known := self.records.load(evaluation.key)) is not None and known["status"] == "done":
@@ -190,23 +190,24 @@ class Runner:
         born = about["environment"]["created"]
         levels, before_s = self._finished_levels(evaluation.key, born)
         chips = evaluation.chips.minimum
-        with self.monitor.work(f"sweep {title(training, evaluation.device)}", len(evaluation.levels) * chips) as work:
+        with self.monitor.work(f"sweep {title(training, evaluation.device)}", len(evaluation.points) * chips) as work:
             work.advance(len(levels) * chips)
-            for level in evaluation.levels[len(levels) :]:
+            for level, time_s in evaluation.points[len(levels) :]:
                 if pilot is not None:
-                    wanted = best_samples(pilot, device, level=level, time_s=evaluation.time_s)
+                    wanted = best_samples(pilot, device, level=level, time_s=time_s)
                 seen = _follow(work.advance, lambda extra: work.total(work.steps + extra), chips)  # noqa: B023
                 done = sweep_level(
                     rig,
                     device,
                     level=level,
-                    time_s=evaluation.time_s,
+                    time_s=time_s,
                     policy=evaluation.chips,
                     samples=wanted,
                     on_chip=seen,
                 )
-                levels.append(done)
-                work.note(level=level, mean=sum(done["chips"]) / len(done["chips"]))
+                over_time = {"time_s": time_s} if evaluation.times_s else {}
+                levels.append(done | over_time)
+                work.note(**(over_time or {"level": level}), mean=sum(done["chips"]) / len(done["chips"]))
                 kept = {"levels": levels, "seconds": before_s + time.perf_counter() - began, "trained": born}
                 write_text(self._partial_sweep(evaluation.key), json.dumps(kept))
         return {
@@ -242,6 +243,7 @@ class Runner:
         """Everything in a record but what was measured."""
         task = plan.task_of(evaluation.training.task)
         metric, axis = task.metric, self._device(evaluation).axis
+        name, unit = ("time", "s since programming") if evaluation.times_s else (axis.name, axis.unit)
         return {
             "schema": RECORD_SCHEMA,
             "key": evaluation.key,
@@ -256,7 +258,7 @@ class Runner:
                 "unit": metric.unit,
                 "higher_is_better": metric.higher_is_better,
             },
-            "axis": {"name": axis.name, "unit": axis.unit},
+            "axis": {"name": name, "unit": unit},
             "clean": None,
             "levels": [],
             "cost": new_cost() | {"teacher_samples": 0, "teacher_seconds": 0.0},
@@ -273,9 +275,11 @@ def _rig(network: nn.Module, about: dict[str, Any], task: Task, split: Split, ca
 
 def title(training: Training, test_device: str | None = None) -> str:
     """A training, or a cell, in a few words."""
-    where = test_device or training.device
     level = f" at {training.level:g}" if training.level > 0 else ""
-    return f"{training.method} on {where}{level}, {training.task}, seed {training.seed}"
+    where = f"on {test_device or training.device}{level}"
+    if test_device not in (None, training.device) and training.device != "ideal":
+        where = f"trained on {training.device}{level}, on {test_device}"
+    return f"{training.method} {where}, {training.task}, seed {training.seed}"
 
 
 def _follow(advance: Callable[[], None], grow: Callable[[int], None], floor: int) -> Callable[[float, int], None]:

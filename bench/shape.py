@@ -55,6 +55,11 @@ def check_record(record: Any) -> None:
         if not isinstance(part.get("device_settings", {}), dict):
             raise ValueError(f"device_settings is {part['device_settings']!r:.40}, must be dict")
     planned, measured = record["evaluation"]["levels"], record["levels"]
+    times = record["evaluation"].get("times_s")
+    if times is not None and not (isinstance(times, list) and times and all(_fits(t, NUMBER) for t in times)):
+        raise ValueError(f"evaluation.times_s is {times!r:.40}, must be a list of times")
+    if times is not None and (len(planned) != 1 or len(set(times)) != len(times)):
+        raise ValueError("a sweep of times, must be of times that differ at one level")
     if not planned or len(set(planned)) != len(planned):
         raise ValueError(f"evaluation.levels is {planned!r:.40}, must be levels that differ")
     if record["status"] not in ("done", "failed"):
@@ -63,8 +68,9 @@ def check_record(record: Any) -> None:
         raise ValueError("levels of a failed run, must be none")
     if record["status"] == "done" and record["clean"] is None:
         raise ValueError("clean is None, must be a number")
-    if record["status"] == "done" and [level["level"] for level in measured] != planned:
-        raise ValueError("levels are not those of the evaluation")
+    points = [(level, None) for level in planned] if times is None else [(planned[0], time_s) for time_s in times]
+    if record["status"] == "done" and [(level["level"], level.get("time_s")) for level in measured] != points:
+        raise ValueError(f"levels are not those of the evaluation{'' if times is None else ', or its times'}")
     if any(not _fits(level.get("read_power_w", 0.0), NUMBER) for level in measured):
         raise ValueError("read_power_w of a level must be a number")
     if any(not level["chips"] or level["first_stage"] < 1 for level in measured):

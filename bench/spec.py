@@ -100,7 +100,10 @@ class ChipPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """A sweep of one Training's network over a test device; `device_settings` as in Training."""
+    """A sweep of one Training's network over a test device; `device_settings` as in Training.
+
+    Over `levels` at `time_s`; or, with `times_s`, over those times at the one level in `levels`, `time_s` None.
+    """
 
     training: Training
     device: str
@@ -111,11 +114,19 @@ class Evaluation:
     preset: str
     test_samples: int | None
     device_settings: Mapping[str, Any] = field(default_factory=dict)
+    times_s: tuple[float, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
-        made = {**dataclasses.asdict(self), "levels": list(self.levels), "training": self.training.as_dict()}
-        return _without_defaults(made)
+        rows = {"levels": list(self.levels), "times_s": list(self.times_s)}
+        return _without_defaults({**dataclasses.asdict(self), **rows, "training": self.training.as_dict()})
+
+    @property
+    def points(self) -> tuple[tuple[float, float | None], ...]:
+        """(level, time in s) of each point of the sweep, in order."""
+        if self.times_s:
+            return tuple((self.levels[0], time_s) for time_s in self.times_s)
+        return tuple((level, self.time_s) for level in self.levels)
 
     @property
     def key(self) -> str:
@@ -129,13 +140,14 @@ class Evaluation:
             "training": Training.from_dict(data.get("training", {})),
             "chips": _from_dict(ChipPolicy, data.get("chips", {})),
             "levels": tuple(data.get("levels", ())),
+            "times_s": tuple(data.get("times_s", ())),
         }
         return _from_dict(Evaluation, {**data, **parts})
 
 
 def _without_defaults(made: dict[str, Any]) -> dict[str, Any]:
-    """Device settings came after the first records: where there are none, keys stay what they were."""
-    return {name: value for name, value in made.items() if name != "device_settings" or value}
+    """Device settings and time sweeps came after the first records: without them, keys stay what they were."""
+    return {name: value for name, value in made.items() if name not in ("device_settings", "times_s") or value}
 
 
 def _from_dict(cls: type, data: Mapping[str, Any]) -> Any:

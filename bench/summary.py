@@ -3,15 +3,14 @@
 Numbers only; columns.py, frame.py and plots.py show them. Imports neither torch nor pandas.
 """
 
-import hashlib
 import math
-import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from bench import stats
+from bench.groups import Group, Row
 from bench.labels import (
     Record,
     command,
@@ -19,7 +18,9 @@ from bench.labels import (
     network_label,
     plain,
     settings_label,
-    time_label,
+    sweep_label,
+    swept,
+    trained_elsewhere,
     variant_key,
     version_label,
 )
@@ -29,93 +30,16 @@ PRESET_ORDER = ("paper", "standard", "quick", "smoke")
 COSTS = ("epochs", "samples", "seconds", "teacher_samples", "teacher_seconds")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One method variant in a group, over its seeds.
-
-    Without `levels` and `score` if all seeds failed. `p5`, `worst` (first-stage chips), `yield_share`,
-    `ekl` and `read_power_w` (devices of cells) belong to the group's top level, each the mean over seeds; `cost` too.
-    `failed`: (seed, error, key); `keys`: of the records that `command` remakes.
-    `rank` None: not ranked, since it failed or a measure of spread is missing.
-    """
-
-    label: str
-    trained_on: str
-    seeds: tuple[int, ...]
-    failed: tuple[tuple[int, str, str], ...]
-    command: str
-    keys: tuple[str, ...]
-    levels: Mapping[float, Interval]
-    clean: float | None = None
-    score: Interval | None = None
-    p5: float | None = None
-    worst: float | None = None
-    yield_share: float | None = None
-    ekl: float | None = None
-    read_power_w: float | None = None
-    chips: tuple[int, int] | None = None
-    cost: Mapping[str, float]
-    rank: int | None = None
-    tied: bool = False
-    conditional: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Group:
-    """Rows that may be compared: same preset, task, network, device and settings, time, test samples, levels.
-
-    The score averages the `levels`; runs of an untouched preset have the device's own. `random`: can
-    chips differ at any of them? `tail_chips`: number of chips behind p5 and worst.
-    """
-
-    preset: str
-    task: str
-    network: str
-    device: str
-    test_samples: int | None
-    metric: str
-    unit: str
-    higher_is_better: bool
-    axis: str
-    levels: tuple[float, ...]
-    random: bool
-    tail_chips: int
-    rows: tuple[Row, ...]
-
-    @property
-    def title(self) -> str:
-        """A heading."""
-        subset = f" · {self.test_samples} test samples" if self.test_samples is not None else ""
-        levels = f" · levels {', '.join(f'{level:g}' for level in self.levels)}" if self._touched else ""
-        return f"{self.preset} · {self.task} · {self.network} · {self.device}{subset}{levels}"
-
-    @property
-    def slug(self) -> str:
-        """A file name without suffix: <preset>-<task>-<network>-<device>."""
-        parts = [self.preset, self.task, self.network, self.device]
-        if self.test_samples is not None:
-            parts.append(f"n{self.test_samples}")
-        if self._touched:
-            # Short, however many levels there are.
-            parts.append(hashlib.sha256(repr(self.levels).encode()).hexdigest()[:8])
-        return re.sub(r"[^A-Za-z0-9_.-]+", "_", "-".join(parts)).lstrip(".")
-
-    @property
-    def _touched(self) -> bool:
-        """Does the preset carry a star? Then groups may differ in nothing but their levels."""
-        return self.preset.endswith("*")
-
-
 def order(record: Record) -> tuple:
     """Sort key of records: comparable ones side by side, then method variant, seed, key."""
-    return (*_group_key(record), variant_key(record), record["evaluation"]["training"]["seed"], record["key"])
+    return (*group_key(record), variant_key(record), record["evaluation"]["training"]["seed"], record["key"])
 
 
 def summary(records: Sequence[Record]) -> list[Group]:
     """Groups in a fixed order that depends on nothing but the records."""
     groups = defaultdict(list)
     for record in sorted(records, key=order):
-        groups[_group_key(record)].append(record)
+        groups[group_key(record)].append(record)
     return [_group(members) for members in groups.values()]
 
 
@@ -132,14 +56,17 @@ def level_interval(record: Record, level: Record) -> Interval:
     return Interval(found.mean, math.nan, math.nan) if unmeasured_spread(record, level) else found
 
 
-def _group_key(record: Record) -> tuple:
+def group_key(record: Record) -> tuple:
+    """Equal for records that may be compared."""
     e = record["evaluation"]
     t = e["training"]
     place = PRESET_ORDER.index(e["preset"]) if e["preset"] in PRESET_ORDER else len(PRESET_ORDER)
     time_s, samples = (-1 if e[name] is None else e[name] for name in ("time_s", "test_samples"))
     task, network = (t["task"], t["task_version"]), (t["network"], t["width"])
     device = (e["device"], e["device_version"], settings_label(e), time_s)
-    return (place, e["preset"], task, network, device, samples, _levels(record))
+    sweep, points = swept(e)
+    over = (sweep, e["levels"][0] if sweep == "time_s" else 0.0, tuple(points))
+    return (place, e["preset"], task, network, device, trained_elsewhere(e), samples, over)
 
 
 def _group(records: Sequence[Record]) -> Group:
@@ -160,21 +87,20 @@ def _group(records: Sequence[Record]) -> Group:
         preset=plain(e["preset"]),
         task=plain(t["task"]) + version_label(t["task_version"]),
         network=network_label(t),
-        device=plain(e["device"]) + version_label(e["device_version"]) + settings_label(e) + time_label(e["time_s"]),
+        device=plain(e["device"]) + version_label(e["device_version"]) + settings_label(e) + sweep_label(e),
+        settings=settings_label(e),
+        elsewhere=trained_elsewhere(e),
         test_samples=e["test_samples"],
         metric=plain(task["metric"]),
         unit=plain(task["unit"]),
         higher_is_better=task["higher_is_better"],
         axis=plain(axis["name"]) + (f" ({plain(axis['unit'])})" if axis["unit"] else ""),
-        levels=_levels(records[0]),
+        sweep=swept(e)[0],
+        points=tuple(swept(e)[1]),
         random=any(len(level["chips"]) > 1 for r in done for level in r["levels"]),
         tail_chips=tail,
         rows=tuple(rows),
     )
-
-
-def _levels(record: Record) -> tuple[float, ...]:
-    return tuple(sorted(map(float, record["evaluation"]["levels"])))
 
 
 def _one_a_seed(records: Sequence[Record]) -> list[Record]:
@@ -202,15 +128,16 @@ def _row(label: str, records: Sequence[Record], tail: int, higher: bool) -> Row:
         "keys": tuple(plain(r["key"]) for r in done or records),
     }
     if not done:
-        return Row(**common, levels={}, cost={})
-    by_level = {level: _at(done, level) for level in _levels(done[0])}
-    top = by_level[max(by_level)]
+        return Row(**common, points={}, cost={})
+    sweep, points = swept(done[0]["evaluation"])
+    by_point = {point: _at(done, sweep, point) for point in points}
+    top = by_point[max(by_point)]
     # Of chips that met all samples: the others' values have their samples' luck too.
     whole = [(r, found) for r, found in top if found["samples"] is None]
-    sizes = [len(found["chips"]) for level in by_level.values() for _, found in level if len(found["chips"]) > 1]
+    sizes = [len(found["chips"]) for point in by_point.values() for _, found in point if len(found["chips"]) > 1]
     return Row(
         **common,
-        levels={level: _over_seeds(found) for level, found in by_level.items()},
+        points={point: over_seeds(found) for point, found in by_point.items()},
         clean=_mean([r["clean"] for r in done]),
         score=_score(done),
         p5=_mean([stats.fifth_percentile(f["chips"][:tail], higher) for _, f in whole]),
@@ -231,12 +158,13 @@ def _mean(values: Sequence[float]) -> float | None:
     return math.fsum(values) / len(values) if values else None
 
 
-def _at(records: Sequence[Record], level: float) -> list[tuple[Record, Record]]:
-    """(record, its entry for that level)."""
-    return [(r, found) for r in records for found in r["levels"] if found["level"] == level]
+def _at(records: Sequence[Record], sweep: str, point: float) -> list[tuple[Record, Record]]:
+    """(record, its entry for that point of the sweep)."""
+    return [(r, found) for r in records for found in r["levels"] if found[sweep] == point]
 
 
-def _over_seeds(found: Sequence[tuple[Record, Record]]) -> Interval:
+def over_seeds(found: Sequence[tuple[Record, Record]]) -> Interval:
+    """Mean and interval of one point, from (record, its entry) of each seed."""
     if len(found) == 1:
         return level_interval(*found[0])
     return stats.seeds_interval([level["chips"] for _, level in found])

@@ -1,6 +1,7 @@
 """The leaderboard and a record's sweep in the terminal."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
@@ -9,8 +10,21 @@ from rich.text import Text
 
 from bench.columns import failures, notes, tables
 from bench.frame import measured
-from bench.labels import Record, number, percent, plain, settings_label
+from bench.labels import (
+    Record,
+    number,
+    percent,
+    plain,
+    point_label,
+    settings_label,
+    sweep_label,
+    swept,
+    trained_elsewhere,
+)
 from bench.summary import summary
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def render(records: Sequence[Record], console: Console) -> None:
@@ -32,17 +46,20 @@ def render(records: Sequence[Record], console: Console) -> None:
 
 def sweep_table(record: Record) -> Table:
     """One record's sweep, a row a level; below it the key that `bench show` takes."""
-    names = ("level", "mean", "± 95%", "std", "p5", "worst", "yield", "chips", "EKL")
+    sweep, _ = swept(record["evaluation"])
+    over_time = sweep == "time_s"
+    names = ("time" if over_time else "level", "mean", "± 95%", "std", "p5", "worst", "yield", "chips", "EKL")
     rows = []
-    for level in sorted(record["levels"], key=lambda found: found["level"]):
+    for level in sorted(record["levels"], key=lambda found: found[sweep]):
         m = measured(record, level)
         half = m["ci_high"] - m["mean"]
         values = [m["mean"], half, m["std"], m["p5"], m["worst"]]
         tail = [percent(m["yield"]), str(m["chips"]), number(m["ekl"], 4)]
-        rows.append([f"{level['level']:g}", *map(number, values), *tail])
+        rows.append([point_label(sweep, level[sweep]), *map(number, values), *tail])
     e, task = record["evaluation"], record["task"]
     t = e["training"]
-    device = e["device"] + settings_label(e)
+    device = e["device"] + settings_label(e) + (sweep_label(e) if over_time else "")
+    device += f" (trained on {t['device']})" if trained_elsewhere(e) else ""
     parts = [t["method"], t["task"], device, e["preset"], f"{task['metric']} in {task['unit']}"]
     clean = "failed" if record["status"] != "done" else f"clean {number(record['clean'])}"
     table = _rich(" · ".join(map(plain, [*parts, clean])), names, rows, ())
@@ -64,3 +81,13 @@ def _rich(title: str | None, names: Sequence[str], rows: Sequence[Sequence[str]]
     for row in rows:
         result.add_row(*(Text(cell) for cell in row))
     return result
+
+
+def frame(shown: "pd.DataFrame", title: str) -> None:
+    """Print a frame, numbers with four digits."""
+    table = Table(title=Text(title), title_justify="left")  # Text, since a [ in a source is no markup
+    for column in shown.columns:
+        table.add_column(str(column), justify="right")
+    for row in shown.itertuples(index=False):
+        table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row))
+    Console().print(table)

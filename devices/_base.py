@@ -57,6 +57,11 @@ class Axis:
     train_level: float
     maximum: float
 
+    @property
+    def usual_level(self) -> float:
+        """1 on a multiplier axis, which is the device as measured; elsewhere where methods train."""
+        return 1.0 if self.name == "multiplier" else self.train_level
+
 
 class Chip(dict[str, Tensor]):
     """Weights by name, as one chip shows them, and the cells behind them where the device has cells.
@@ -102,6 +107,8 @@ class Device(ABC):
     source: ClassVar[str] = ""
     # How a weight sits on cells; settings may change it, so an instance may state its own.
     mapping: str = "signed weight"
+    # Least and greatest conductance of a cell, in uS; None: weights vary, and there are no conductances.
+    conductances_us: tuple[float, float] | None = None
     # Do gradients pass through `program` to the clean weights? Otherwise training is straight-through.
     differentiable: ClassVar[bool] = False
     # Earliest and latest time since programming that the source covers; None: no time axis.
@@ -132,6 +139,15 @@ class Device(ABC):
     def read(self, chip: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         """What changes at every inference (read noise). Default: nothing."""
         return chip
+
+    def cells_us(
+        self, asked_us: Tensor, generator: torch.Generator, *, level: float, time_s: float | None = None
+    ) -> Tensor:
+        """Single cells that were asked for `asked_us`, (n,), within `conductances_us`: what one read shows, in uS.
+
+        As on a chip, but for what the chip does digitally. Raises DeviceError if there are no conductances.
+        """
+        raise DeviceError(f"{self.name}: varies weights and has no conductances, so there are no single cells to show")
 
     def is_random(self, level: float) -> bool:
         """Can two chips differ at this level? If not, the sweep runs one chip there."""

@@ -14,7 +14,7 @@ stream of its own: a setting of one step changes no other step's numbers.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -94,6 +94,7 @@ class Cells(Device):
             else BitSlices(**plan, cell_bits=s.cell_bits)
         )
         self.mapping = str(self.cell_mapping)
+        self.conductances_us = (self.g_min_us, self.g_max_us)
 
     @abstractmethod
     def programmed(self, target_us: Tensor, generator: torch.Generator, level: float) -> Tensor:
@@ -135,18 +136,37 @@ class Cells(Device):
         """Map, program, stick, drift, compensate; the chip before a read."""
         self.check(level, time_s)
         time_s = self.default_time_s if time_s is None else time_s
-        programming, sticking, drifting, measuring = streams(generator, 4)
+        *living, measuring = streams(generator, 4)
         target, scales = self._targets(weights)
-        fresh = self.programmed(target, programming, level)
-        if self._has_faults:
-            # A cell that is stuck is one whose target was its stuck state: it drifts and is read from there
-            target, fresh = self.settings.stick((target, fresh), self.g_max_us, self.g_min_us, sticking)
-        now = self.drifted(fresh, target, drifting, level, time_s)
+        fresh, now = self._live(target, living, level, time_s)
         noise = self.read_noise(fresh, level) if level > 0 else None
         factors = self.compensation(fresh, now, time_s, noise, measuring, weights)
         if factors is not None:
             scales = {name: scale * factors[name] for name, scale in scales.items()}
         return self._chip(now, None if noise is None else noise(now, time_s), scales, weights)
+
+    def _live(
+        self, target_us: Tensor, living: Sequence[torch.Generator], level: float, time_s: float | None
+    ) -> tuple[Tensor, Tensor]:
+        """Cells right after programming and at `time_s`, each like target_us; living: a stream for each step."""
+        programming, sticking, drifting = living
+        fresh = self.programmed(target_us, programming, level)
+        if self._has_faults:
+            # A cell that is stuck is one whose target was its stuck state: it drifts and is read from there
+            target_us, fresh = self.settings.stick((target_us, fresh), self.g_max_us, self.g_min_us, sticking)
+        return fresh, self.drifted(fresh, target_us, drifting, level, time_s)
+
+    @torch.no_grad()
+    def cells_us(
+        self, asked_us: Tensor, generator: torch.Generator, *, level: float, time_s: float | None = None
+    ) -> Tensor:
+        """As the order of the steps says, without mapping and compensation."""
+        self.check(level, time_s)
+        time_s = self.default_time_s if time_s is None else time_s
+        *living, reading = streams(generator, 4)
+        fresh, now = self._live(asked_us, living, level, time_s)
+        noise = self.read_noise(fresh, level) if level > 0 else None
+        return now if noise is None else self.noisy(now, noise(now, time_s), reading)
 
     @torch.no_grad()
     def read(self, chip: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:

@@ -72,6 +72,7 @@ class Measured(Device):
         except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
             raise DeviceError(f"{path.name}: not a readable table: {error}; make one with bench device fit") from error
         self._grids: dict[tuple[float, torch.device], Tensor] = {}
+        self.conductances_us = (0.0, self.table["g_max_us"])
         return content
 
     def is_random(self, level: float) -> bool:
@@ -101,6 +102,18 @@ class Measured(Device):
 
         shown = {name: w.mul_(peaks[name]).to(weights[name].dtype) for name, w in chip.items()}
         return Chip(shown, cells=cells, scales={name: peak / g_max_us for name, peak in peaks.items()})
+
+    @torch.no_grad()
+    def cells_us(
+        self, asked_us: Tensor, generator: torch.Generator, *, level: float, time_s: float | None = None
+    ) -> Tensor:
+        """One draw a cell, or one and its luck in being stuck."""
+        self.check(level, time_s)
+        g_max_us = self.table["g_max_us"]
+        bits = draw_bits(asked_us.numel(), generator, asked_us)
+        deviation = self._grid(self.default_time_s if time_s is None else time_s, asked_us.device) * level
+        used, _ = self._pairs(asked_us / g_max_us, bits, deviation, generator)
+        return used * g_max_us
 
     def _pairs(self, u: Tensor, bits: Tensor, deviation: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Conductances / g_max of the used and of the unused cells, each (n,), of weights u in [-1, 1].

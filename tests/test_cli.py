@@ -210,7 +210,10 @@ def test_what_reads_records_does_not_wait_for_torch(done, imported):
         assert imported({"torch"}, *command, "--results", done / "results") == (0, "")
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["list"], ["report"], ["show"], ["device"], ["device", "fit"]])
+WITH_HELP = [[], ["run"], ["list"], ["report"], ["show"], ["matrix"], ["device"], ["device", "fit"]]
+
+
+@pytest.mark.parametrize("command", WITH_HELP)
 def test_every_command_has_help(cli, command):
     ended = cli(*command, "--help")
     assert (ended.code, ended.err) == (0, "")
@@ -243,6 +246,11 @@ def test_the_program_alone_shows_its_help(cli):
         ("--levels", "0;.1", "levels '0;.1': must be numbers such as 0,.1,.2"),
         ("--levels", "nan", "levels 'nan': must be finite"),
         ("--time", "100", "rram: has no time axis"),
+        ("--sweep", "time", "device rram has no time axis: --sweep time is for pcm, "),
+        ("--sweep", "chips", "sweep 'chips': must be level or time"),
+        ("--times", "1,3600", "times: they are for --sweep time"),
+        ("--train-on", "rrm", "unknown device 'rrm'; did you mean 'rram'?"),
+        ("--train-on", "rram,pcm", "train-on rram,pcm: must be one device"),
         ("--seed", "one", "seed 'one': must be whole numbers and ranges such as 0,2,5-7"),
         ("--seed", "3-1", "seed '3-1': must be whole numbers"),
         ("--set", "alpha=1", "--set alpha=1: must read method.NAME=VALUE"),
@@ -307,9 +315,22 @@ def test_bad_settings_are_one_line(cli, text, words):
         ("report", "no records in results"),
         ("device show rrm", "unknown device 'rrm'; did you mean 'rram'?"),
         ("device show rram --time 5", "rram: has no time axis"),
+        ("device show rram --json", "rram: varies weights and has no conductances"),
+        ("device show rram --cells 100", "rram: varies weights and has no conductances"),
+        ("device show pcm --json --at 0,half", "at '0,half': must be numbers such as 0,.1,.2"),
+        ("device show pcm --json --at 0,2", "at 2: must be between 0 and 1"),
+        ("device show pcm --json --cells 1", "cells 1: must be between 2 and"),
+        ("device show pcm --json --time 1,1e11", "pcm: time 1e+11 s is out of range; its source covers 0 to 1e+10 s"),
+        ("device show pcm --time soon", "time 'soon': must be numbers"),
+        ("device show pcm --level 99", "pcm: level 99 is out of range"),
         ("device show rram --set device.colour=red", "device rram has no setting 'colour'"),
         ("device show rram --set method.alpha=1", "--set method.alpha=1: 'method' must be 'device'"),
         ("device show rram --out x.txt", "--out x.txt: must end in .png, .pdf or .svg"),
+        ("matrix --method nominal,mtrd --task mnist", "method nominal,mtrd: must be one method"),
+        ("matrix --method nominal --task all", "task all: must be one task"),
+        ("matrix --method mtrd --task mnist --devices ideal", "devices ideal: has no deviation to train for"),
+        ("matrix --method mtrd --task mnist --devices rrm", "unknown device 'rrm'; did you mean 'rram'?"),
+        ("matrix --method mtrd --task mnist --chips 0 --on cpu", "need 1 <= minimum <= maximum"),
         ("device fit nowhere.tsv --out x.json", "nowhere.tsv"),
     ],
 )

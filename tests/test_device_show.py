@@ -1,18 +1,25 @@
 """The table and the figure of a device, for devices with and without time, levels and measurements."""
 
+import json
 import math
 from pathlib import Path
 
 import pytest
+import torch
+from scipy.stats import norm
 
 from bench import plan, registry
-from bench.device_show import DRAWS, describe, plot
+from bench.device_plot import plot
+from bench.device_show import AT, DRAWS, cells, describe
+from bench.errors import BenchError
 from devices._base import Device, DeviceError
+from devices.d2d_lognormal import D2dLognormal
 from devices.ideal import Ideal
 from devices.pcm import Pcm
 from devices.reram_cmo import ReramCmo
 from devices.rram import Rram
 from devices.rram1t1r import Rram1t1r
+from devices.rram_wan2022 import QUARTICS, RramWan2022
 
 
 def test_describes_the_lognormal_device_in_closed_form() -> None:
@@ -58,8 +65,122 @@ def test_every_device_can_be_shown(name: str) -> None:
     assert (last["q05"] < last["q95"]).any() == device.is_random(max(device.axis.levels))
 
 
-@pytest.mark.parametrize("device", [Ideal(), Rram(), Rram1t1r(), Pcm()], ids=lambda d: d.name)
+@pytest.mark.parametrize("device", [Ideal(), Rram(), Rram1t1r(), RramWan2022()], ids=lambda d: d.name)
 def test_draws_a_figure(device: Device, tmp_path: Path) -> None:
-    plot(device, tmp_path / "figure.png")
+    plot(device, tmp_path / "figure.png", level=device.axis.usual_level)
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "figure.png").stat().st_size > 10_000
+
+
+# Single cells
+
+WITH_CELLS = [name for name in registry.entries("devices") if plan.device_of(name).conductances_us is not None]
+
+
+def test_which_devices_have_conductances() -> None:
+    assert {"pcm", "rram1t1r", "rram_wan2022", "reram_cmo", "stuck", "tahfo2", "d2d_lognormal"} <= set(WITH_CELLS)
+    assert not {"ideal", "rram", "gaussian", "rram1", "fefet6"} & set(WITH_CELLS)
+
+
+def test_single_cells_of_a_gaussian_are_those_of_the_formula() -> None:
+    """Wan et al.: N(g, s(x, t)^2) cut at 0, at each published time."""
+    n = 100_000
+    for row in cells(RramWan2022(), level=1.0, times_s=tuple(QUARTICS), n=n):
+        x = row["g_over_gmax"]
+        std = sum(c * x**power for power, c in enumerate(QUARTICS[row["time_s"]]))
+        a = 40 * x / std
+        mean = 40 * x * norm.cdf(a) + std * norm.pdf(a)
+        spread = math.sqrt(((40 * x) ** 2 + std**2) * norm.cdf(a) + 40 * x * std * norm.pdf(a) - mean**2)
+        assert row["mean_us"] == pytest.approx(mean, abs=5 * spread / n**0.5)
+        assert row["std_us"] == pytest.approx(spread, rel=0.015)
+
+
+def test_single_cells_are_read_with_noise_and_without_compensation() -> None:
+    """Pcm right after programming: programming noise and one read; a day later it has drifted, uncompensated."""
+    x, n = 0.75, 100_000
+    fresh, late = cells(Pcm(), level=1.0, times_s=(0.0, 86_400.0), at=(x,), n=n)
+    programmed = 0.26348 + 1.9650 * x - 1.1731 * x**2
+    read = 25 * x * 0.0088 / x**0.65 * math.sqrt(math.log((20 + 250e-9) / 500e-9))
+    assert fresh["mean_us"] == pytest.approx(25 * x, abs=5 * 1.5 / n**0.5)
+    assert fresh["std_us"] == pytest.approx(math.hypot(programmed, read), rel=0.015)
+    drifted = 25 * x * ((86_400 + 20) / 20) ** -0.049  # of nu's mean; its spread lifts the mean a little
+    assert drifted < late["mean_us"] < 1.03 * drifted
+
+
+def test_single_cells_of_a_measured_device_are_those_of_its_table() -> None:
+    device, n = Rram1t1r(), 50_000
+    p = torch.tensor(device.table["probabilities"], dtype=torch.float64)
+    for row in cells(device, level=1.0, times_s=(1.0, 1e5), at=(0.0, 0.5, 1.0), n=n):
+        knot = device.table["g_us"].index(40 * row["g_over_gmax"])
+        quantiles = device.deviation_us(row["time_s"])[knot]
+        low, high = quantiles[:-1], quantiles[1:]
+        mean = ((low + high) / 2 * p.diff()).sum().item()
+        std = (((low**2 + low * high + high**2) / 3 * p.diff()).sum().item() - mean**2) ** 0.5
+        # .2 uS: conductances are looked up at 128 places, none of them 20 uS
+        assert row["mean_us"] == pytest.approx(40 * row["g_over_gmax"] + mean, abs=5 * std / n**0.5 + 0.02)
+        assert row["std_us"] == pytest.approx(std, rel=0.02)
+
+
+@pytest.mark.parametrize("name", WITH_CELLS)
+def test_every_device_shows_its_cells(name: str) -> None:
+    device = plan.device_of(name)
+    least, greatest = device.conductances_us
+    still = cells(device, level=0.0, times_s=(device.times_s[0] if device.times_s else None,), n=200)
+    assert [row["g_over_gmax"] for row in still] == list(AT)
+    for row in still:  # without deviation, and as early as can be: where it was asked to be
+        asked = max(row["g_over_gmax"] * greatest, least)
+        assert row["mean_us"] == pytest.approx(asked, abs=1e-6 * greatest) and row["std_us"] < 1e-5 * greatest
+    level = device.axis.usual_level
+    moved = cells(device, level=level, times_s=(device.default_time_s,), n=2_000)
+    assert all(math.isfinite(row["mean_us"]) and row["mean_us"] >= 0 for row in moved)
+    assert any(row["std_us"] > 0 for row in moved) == device.is_random(level)
+
+
+def test_stuck_cells_are_among_those_that_are_shown() -> None:
+    half = plan.device_of("d2d_lognormal", {"stuck_off": 0.5})
+    (row,) = cells(half, level=0.0, times_s=(None,), at=(1.0,), n=20_000)
+    assert row["mean_us"] == pytest.approx((0.525 + 2.62) / 2, rel=0.02)
+    assert row["std_us"] == pytest.approx((2.62 - 0.525) / 2, rel=0.01)
+
+
+def test_cells_are_not_asked_for_less_than_there_is() -> None:
+    below, least = cells(D2dLognormal(), level=0.0, times_s=(None,), at=(0.0, 0.525 / 2.62), n=2)
+    assert below["mean_us"] == pytest.approx(least["mean_us"])
+
+
+@pytest.mark.parametrize(
+    "asked, error, words",
+    [
+        ({"at": (0.5, 1.5)}, BenchError, "at 1.5: must be between 0 and 1"),
+        ({"n": 1}, BenchError, "cells 1: must be between 2 and 10000000"),
+        ({"times_s": (1.0, 5.0)}, DeviceError, "time 5 s was not measured"),
+        ({"level": 9.0}, DeviceError, "level 9 is out of range"),
+    ],
+)
+def test_cells_that_there_are_not(asked: dict, error: type, words: str) -> None:
+    with pytest.raises(error, match=words):
+        cells(RramWan2022(), **{"level": 1.0, "times_s": (1.0,)} | asked)
+    with pytest.raises(DeviceError, match="rram: varies weights and has no conductances"):
+        cells(Rram(), level=0.1, times_s=(None,))
+
+
+def test_json_is_all_that_is_printed(cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    ended = cli(*"device show reram_cmo --at 0,.5 --time 1,3600 --cells 500 --json".split())
+    assert ended.code == 0
+    assert ended.err == "reram_cmo: cells go from 9 to 88.2 uS; those asked for less are asked for 9 uS\n"
+    found = json.loads(ended.out)
+    assert [(row["g_over_gmax"], row["time_s"]) for row in found] == [(0, 1), (0.5, 1), (0, 3600), (0.5, 3600)]
+    assert {tuple(row) for row in found} == {("g_over_gmax", "time_s", "mean_us", "std_us")}
+    assert found == cells(ReramCmo(), level=1.0, times_s=(1.0, 3600.0), at=(0.0, 0.5), n=500)
+    assert list(tmp_path.iterdir()) == []
+    again = cli(*"device show stuck --cells 50 --json --level .5 --out a.svg".split())
+    assert json.loads(again.out)[0]["time_s"] is None and (tmp_path / "a.svg").exists()
+
+
+def test_without_json_cells_are_a_table(cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shown = cli(*"device show stuck --at .25,1 --cells 50".split())
+    assert (shown.code, shown.err) == (0, "")
+    assert "single cells at share 0.1" in shown.out and "mean_us" in shown.out and "time_s" not in shown.out
+    assert (tmp_path / "stuck.png").exists()

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bench import columns, leaderboard, markdown, terminal
+from bench import columns, leaderboard, markdown, published, terminal
 from bench.errors import BenchError
 from bench.frame import table
-from bench.plots import metric_versus_level, save
+from bench.groups import side_by_side
+from bench.plots import metric_over_sweep, save
 from bench.store import Records
 from bench.summary import summary
 
@@ -173,7 +174,7 @@ def test_one_chip_with_stuck_cells_says_nothing_of_its_spread_even_at_level_0():
     one = record("ni", chips={"minimum": 1, "maximum": 1, "half_width": None})
     one["levels"] = [level | {"chips": level["chips"][:1], "first_stage": 1} for level in one["levels"]]
     stuck = with_device_settings(copy.deepcopy(one), {"stuck_off": 0.1}, {"stuck_off": 0.1})
-    found = [summary([r])[0].rows[0].levels[0.0] for r in (one, stuck)]
+    found = [summary([r])[0].rows[0].points[0.0] for r in (one, stuck)]
     assert [math.isnan(interval.high) for interval in found] == [False, True]
 
 
@@ -186,7 +187,7 @@ def test_ranks_are_by_score_and_equal_methods_share_one():
     (group,) = summary([record("worst", 20.0), record("a_twin", 5.0), twin, record("best", 1.0)])
     assert rank_of(group) == {"best": "1†", "a_twin": "2=†", "b_twin": "2=†", "worst": "4†"}
     assert [row.label for row in group.rows][0] == "best"
-    assert group.rows[0].score.mean == pytest.approx(np.mean([r.mean for r in group.rows[0].levels.values()]))
+    assert group.rows[0].score.mean == pytest.approx(np.mean([r.mean for r in group.rows[0].points.values()]))
 
 
 def test_lower_is_better_turns_everything_round():
@@ -235,9 +236,9 @@ def test_several_seeds_are_one_row_and_not_conditional():
     assert rank_of(group) == {"a": "1", "b": "2"}
     assert group.rows[0].seeds == (0, 1, 2)
     means = [np.mean(r["levels"][2]["chips"]) for r in records[:3]]
-    assert group.rows[0].levels[0.2].mean == pytest.approx(np.mean(means))
+    assert group.rows[0].points[0.2].mean == pytest.approx(np.mean(means))
     half = 4.302653 * np.std(means, ddof=1) / 3**0.5
-    assert group.rows[0].levels[0.2].high == pytest.approx(np.mean(means) + half, rel=1e-6)
+    assert group.rows[0].points[0.2].high == pytest.approx(np.mean(means) + half, rel=1e-6)
     assert group.rows[0].command.endswith("--seed 0,1,2")
 
 
@@ -256,15 +257,106 @@ def test_variants_are_separate_rows_with_different_names():
         record("ni"),
         record("ni", settings={"clip_w": 2}),
         record("ni", train={"level": 0.2}),
-        record("ni", train={"device": "pcm"}),
         record("ni", budget=BUDGET | {"epochs": 50}),
         record("ni", train={"recipe": "2"}),
     ]
     (group,) = summary(records)
     names = {row.label for row in group.rows}
-    assert len(names) == 6
-    assert {"ni clip_w=2", "ni (trained on pcm)", "ni recipe=1 train_level=0.2 epochs=5"} <= names
-    assert {row.trained_on for row in group.rows} == {"rram 0.1", "rram 0.2", "pcm 0.1"}
+    assert len(names) == 5
+    assert {"ni clip_w=2", "ni recipe=1 train_level=0.2 epochs=5"} <= names
+    assert {row.trained_on for row in group.rows} == {"rram 0.1", "rram 0.2"}
+
+
+def test_networks_trained_on_other_devices_are_another_table():
+    own = [record("ni"), record("mtrd", 5.0), record("nominal", 20.0, train={"device": "ideal"})]
+    elsewhere = [record("ni", 1.0, train={"device": "pcm"}), record("ni", 3.0, train={"device": "gaussian"})]
+    alone, (first, second) = summary(own), summary(own + elsewhere)
+    assert [first] == alone and len(first.rows) == 3
+    assert rank_of(second) == {"ni (trained on pcm)": "1†", "ni (trained on gaussian)": "2†"}
+    assert {row.trained_on for row in second.rows} == {"pcm 0.1", "gaussian 0.1"}
+    assert second.title == f"{first.title}, trained on other devices"
+    assert second.slug == f"{first.slug}-trained-elsewhere"
+    assert "trained on other devices" in metric_over_sweep(second).axes[0].get_title("left")
+
+
+def over_time(method: str, drop: float = 1.0, times=(1.0, 3600.0, 86400.0), level: float = 1.0, **change) -> dict:
+    """A finished sweep of times on pcm: `drop` less at each."""
+    made = record(method, device="pcm", preset="quick*", train={"device": "ideal"}, **change)
+    luck = made["levels"][1]["chips"]
+    made["evaluation"] |= {"levels": [level], "times_s": list(times), "device_settings": {}}
+    entry = made["levels"][1] | {"level": level}
+    made["levels"] = [entry | {"time_s": t, "chips": [chip - drop * i for chip in luck]} for i, t in enumerate(times)]
+    made["axis"] = {"name": "time", "unit": "s since programming"}
+    made["key"] = f"{sum(map(ord, json.dumps([made['evaluation'], drop]))) * 7919 % 16**8:08x}" + "0" * 8
+    return made
+
+
+def test_levels_and_times_are_never_ranked_together():
+    levels = record("nominal", device="pcm", train={"device": "ideal"})
+    others = [over_time("a", level=2.0), over_time("a", times=(1.0, 3600.0)), over_time("a", 2.0)]
+    groups = summary([levels, over_time("b", 1.0), *others])
+    assert sorted(len(g.rows) for g in groups) == [1, 1, 1, 2]
+    assert len({g.title for g in groups}) == len({g.slug for g in groups}) == 4
+    (together,) = [g for g in groups if len(g.rows) == 2]
+    assert rank_of(together) == {"b": "1†", "a": "2†"}
+    assert together.device == "pcm over time at level 1"
+    assert together.points == (1.0, 3600.0, 86400.0) and together.over_time
+    first, *_ = columns.notes(together)
+    assert "score: mean over time (s since programming) at 1 s, 1 h, 1 d;" in first
+
+
+def test_a_sweep_of_times_is_shown_by_time():
+    made = over_time("nominal")
+    frame = table([made])
+    assert list(frame["time_s"]) == [1.0, 3600.0, 86400.0] and list(frame["level"]) == [1.0] * 3
+    assert set(frame["sweep"]) == {"time"} and set(table([record("a")])["sweep"]) == {"level"}
+    assert frame["mean"].diff().dropna().tolist() == pytest.approx([-1.0, -1.0])
+    text = printed([made])
+    assert "1 s" in text and "p5" in text and "at 1 d" in text
+    out = io.StringIO()
+    Console(file=out, width=100).print(terminal.sweep_table(made))
+    assert re.findall(r"^\s*(1 [shd]) ", out.getvalue(), re.MULTILINE) == ["1 s", "1 h", "1 d"]
+    assert "versus time" in markdown.leaderboard(summary([made]))
+    lost = made | {"status": "failed", "error": "oh", "clean": None, "levels": []}
+    assert list(table([lost])["time_s"]) == [1.0, 3600.0, 86400.0]
+
+
+def test_times_are_plotted_on_a_logarithmic_axis():
+    figure = metric_over_sweep(summary([over_time("a")])[0])
+    (axes,) = figure.axes
+    assert axes.get_xscale() == "log" and axes.get_xlabel() == "time (s since programming)"
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1 s", "1 h", "1 d"]
+    from_zero = metric_over_sweep(summary([over_time("a", times=(0.0, 1.0, 3600.0))])[0])
+    assert from_zero.axes[0].get_xscale() == "symlog"
+
+
+def test_times_with_and_without_compensation_share_a_plot(tmp_path):
+    on, off, other = over_time("a"), over_time("a", 5.0), over_time("a", times=(1.0, 3600.0))
+    off["evaluation"]["device_settings"] = {"compensation": False}
+    off["key"] = "c" * 16
+    groups = summary([on, off, other])
+    assert [len(g.rows) for g in groups] == [1, 1, 1]
+    (both,) = side_by_side(groups)
+    assert [row.label for row in both.rows] == ["a", "a compensation=False"]
+    assert [row.points[86400.0].mean for row in both.rows] == [
+        g.rows[0].points[86400.0].mean for g in groups if len(g.points) == 3
+    ]
+    assert both.slug not in {g.slug for g in groups}
+    assert side_by_side(summary([on, other])) == []
+    paths = leaderboard.write(tmp_path, [on, off, other])
+    assert f"{both.slug}.png" in {path.name for path in paths}
+    assert f"(plots/{both.slug}.png)" in (tmp_path / "LEADERBOARD.md").read_text()
+
+
+def test_published_figures_are_of_levels_and_of_the_device_itself():
+    row = published.TABLES[1]
+    settings = {"network": row.network, "width": 1.0, "preset": "paper", "level": row.train_level}
+    own = record(row.method, **settings)
+    assert published._answers(row, own)
+    assert not published._answers(row, record(row.method, **settings, train={"device": "pcm"}))
+    timed = copy.deepcopy(own)
+    timed["evaluation"]["times_s"] = [1.0]
+    assert not published._answers(row, timed)
 
 
 def test_a_failed_cell_is_shown_and_counts_for_nothing():
@@ -298,7 +390,7 @@ def test_runs_over_other_levels_are_another_table():
     own = [record("a", preset="quick*"), record("b", 5.0, preset="quick*")]
     few = [record(m, 1.0, preset="quick*", levels=[0.0, 0.1]) for m in ("c", "d", "e")]
     alone, both = summary(own), summary(few + own)
-    assert [g.levels for g in both] == [LEVELS[:2], LEVELS]
+    assert [g.points for g in both] == [LEVELS[:2], LEVELS]
     assert both[1] == alone[0]
     assert rank_of(both[1]) == {"b": "1†", "a": "2†"}
     assert [g.title.rpartition(" · ")[2] for g in both] == ["levels 0, 0.1", "levels 0, 0.1, 0.2"]
@@ -396,7 +488,7 @@ def test_importing_the_tables_imports_no_torch():
 
 def test_the_plot_has_a_line_and_a_band_a_method_and_names_its_units():
     (group,) = summary([record("a", 2.0), record("b", 9.0), failed("c"), record("d", 5.0)])
-    figure = metric_versus_level(group)
+    figure = metric_over_sweep(group)
     (axes,) = figure.axes
     assert len(axes.lines) == 3
     assert len(axes.collections) == 3
@@ -406,13 +498,13 @@ def test_the_plot_has_a_line_and_a_band_a_method_and_names_its_units():
     caption = figure.get_supxlabel()
     assert "20 chips" in caption and "seed 0" in caption and "quick" in caption
     drawn = sorted(tuple(line.get_ydata()) for line in axes.lines)
-    expected = sorted(tuple(v.mean for v in row.levels.values()) for row in group.rows if row.levels)
+    expected = sorted(tuple(v.mean for v in row.points.values()) for row in group.rows if row.points)
     assert [pytest.approx(e) for e in expected] == drawn
 
 
 def test_a_plot_takes_many_methods_and_odd_names(tmp_path):
     (group,) = summary([record(f"m{i}$_", float(i)) for i in range(13)])
-    figure = metric_versus_level(group)
+    figure = metric_over_sweep(group)
     styles = {(line.get_color(), line.get_marker()) for line in figure.axes[0].get_legend().get_lines()}
     assert len(styles) == 13
     paths = save(figure, tmp_path / "deep" / "x0.5")

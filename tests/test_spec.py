@@ -6,9 +6,11 @@ from typing import Any, Optional
 
 import pytest
 
-from bench import commands, plan, presets, registry, settings
+from bench import plan, presets, registry, settings
+from bench import request as words_
 from bench.errors import BenchError
 from bench.spec import ChipPolicy, Evaluation, Training, canonical, key_of, seed_of
+from bench.sweep import usual_times
 from devices._base import DeviceError, SettingError, Settings, setting
 from devices.rram import Rram
 from methods._base import Budget, MethodError
@@ -278,7 +280,7 @@ def coated(monkeypatch):
 
 def test_without_device_settings_a_value_has_the_form_of_the_first_release():
     for value in (TRAINING, EVALUATION):
-        assert "device_settings" not in canonical(value.as_dict())
+        assert "device_settings" not in canonical(value.as_dict()) and "times_s" not in canonical(value.as_dict())
 
 
 def test_device_settings_are_in_both_keys_and_come_back_from_json(coated):
@@ -337,9 +339,112 @@ def test_a_cell_is_run_on_the_devices_that_its_settings_make(coated, cpu_runner,
 def test_the_command_of_a_cell_names_its_device_settings(coated):
     asked = request(methods=("nominal", "mtrd"), device_settings={"stuck": ".25"})
     words = ["device.stuck=.25", "mtrd.alpha=.5"]
-    first, second = (commands._command(cell, asked, words) for cell in plan.cells(asked))
+    first, second = (words_.command(cell, asked, words) for cell in plan.cells(asked))
     assert "--set device.stuck=.25" in first and "mtrd.alpha" not in first
     assert "--set device.stuck=.25 --set mtrd.alpha=.5" in second
+
+
+# Sweeps of time
+
+
+def test_a_sweep_of_times_has_a_key_of_its_own_and_comes_back_from_json():
+    timed = dataclasses.replace(EVALUATION, levels=(1.0,), times_s=(1.0, 3600.0))
+    assert timed.key != dataclasses.replace(EVALUATION, levels=(1.0,)).key
+    assert timed.key != dataclasses.replace(timed, times_s=(1.0,)).key
+    again = Evaluation.from_dict(json.loads(json.dumps(timed.as_dict())))
+    assert again == timed and again.key == timed.key
+    assert timed.points == ((1.0, 1.0), (1.0, 3600.0))
+    assert EVALUATION.points == ((0.0, None), (0.1, None))
+
+
+DAY = 86_400.0
+
+
+@pytest.mark.parametrize(
+    "device, times",
+    [
+        ("pcm", (1.0, 3600.0, DAY, 30 * DAY, 365 * DAY)),
+        ("reram_cmo", (1.0, 3600.0, DAY, 30 * DAY, 365 * DAY)),
+        ("rram1t1r", (1.0, 3600.0, DAY)),
+        ("rram_wan2022", (1.0, DAY, 2 * DAY)),
+    ],
+)
+def test_times_go_as_far_as_the_source_reaches(device, times):
+    cell = only(devices=(device,), sweep="time", network=None)
+    assert (cell.times_s, cell.levels, cell.time_s, cell.preset) == (times, (1.0,), None, "smoke")
+
+
+def test_a_table_of_few_times_is_swept_from_its_first_to_its_last(monkeypatch):
+    device = plan.device_of("rram1t1r")
+    monkeypatch.setattr(device, "times_s", (10.0, 1000.0), raising=False)
+    assert usual_times(device) == (10.0, 1000.0)
+
+
+def test_a_device_without_a_multiplier_is_swept_at_its_training_level():
+    assert plan.device_of("rram").axis.usual_level == 0.3 and plan.device_of("pcm").axis.usual_level == 1.0
+
+
+def test_own_times_and_levels_carry_a_star():
+    asked = {"devices": ("pcm",), "sweep": "time", "network": None}
+    assert only(**asked, times=(3600.0, 1.0)).times_s == (1.0, 3600.0)
+    assert only(**asked, times=(3600.0, 1.0)).preset == only(**asked, levels=(2.0,)).preset == "smoke*"
+    assert only(**asked, levels=(2.0,)).levels == (2.0,)
+
+
+def test_a_network_for_a_sweep_of_times_is_that_of_a_sweep_of_levels():
+    asked = {"methods": ("noise_injection",), "devices": ("pcm",)}
+    assert only(**asked, sweep="time").training == only(**asked).training
+    late = only(**asked, sweep="time", time_s=3600.0)
+    assert late.training == only(**asked, time_s=3600.0).training and late.time_s is None
+
+
+@pytest.mark.parametrize(
+    "asked, words",
+    [
+        ({"sweep": "time"}, "device rram has no time axis: --sweep time is for pcm, reram_cmo, rram1t1r, rram_wan2022"),
+        ({"sweep": "chips"}, "sweep 'chips': must be level or time"),
+        ({"times": (1.0,)}, "times: they are for --sweep time"),
+        ({"devices": ("pcm",), "sweep": "time", "levels": (1.0, 2.0)}, "levels 1,2: a time sweep is at one level"),
+        ({"devices": ("pcm",), "sweep": "time", "levels": (99.0,)}, "pcm: level 99 is out of range"),
+        ({"devices": ("pcm",), "sweep": "time", "times": (1.0, 1e11)}, "pcm: time 1e\\+11 s is out of range"),
+        ({"devices": ("rram_wan2022",), "sweep": "time", "times": (3600.0,)}, "time 3600 s was not measured"),
+    ],
+)
+def test_sweeps_that_there_are_not_are_refused(asked, words):
+    with pytest.raises((BenchError, DeviceError), match=words):
+        only(**asked)
+
+
+# Training on another device
+
+
+def test_a_network_trained_elsewhere_is_that_of_the_other_device():
+    asked = {"methods": ("noise_injection",)}
+    moved = only(**asked, train_on="pcm", levels=(0.3,))
+    assert moved.training == only(**asked, devices=("pcm",)).training
+    assert (moved.device, moved.levels, moved.time_s) == ("rram", (0.3,), None)
+    assert only(**asked, train_on="rram") == only(**asked)
+    assert only(train_on="pcm") == only(), "a method that uses no device has trained on none"
+
+
+def test_one_time_is_the_test_devices():
+    late = only(methods=("noise_injection",), devices=("reram_cmo",), train_on="pcm", time_s=1.0)
+    assert (late.time_s, late.training.time_s) == (1.0, plan.device_of("pcm").default_time_s)
+
+
+def test_there_is_nothing_to_train_for_on_ideal():
+    with pytest.raises(BenchError, match="train-on ideal: has no deviation to train for"):
+        only(methods=("noise_injection",), train_on="ideal")
+    assert only(train_on="ideal") == only()
+
+
+def test_the_command_of_a_cell_names_sweep_and_training_device():
+    asked = request(methods=("noise_injection",), devices=("pcm",), train_on="rram", sweep="time", times=(1.0, 3600.0))
+    (cell,) = plan.cells(asked)
+    said = words_.command(cell, asked, [])
+    assert "--sweep time --train-on rram --times 1,3600" in said
+    (plain,) = plan.cells(request(train_on="pcm"))
+    assert "--train-on" not in words_.command(plain, request(train_on="pcm"), [])
 
 
 # Reading what was asked for

@@ -1,0 +1,127 @@
+"""What the leaderboard holds: groups of method variants that may be compared. Numbers and names only."""
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from bench.labels import point_label
+from bench.stats import Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One method variant in a group, over its seeds.
+
+    `points`: by level, or by time in s where time is swept. Without `points` and `score` if all seeds failed.
+    `p5`, `worst` (first-stage chips), `yield_share`, `ekl` and `read_power_w` (devices of cells) belong to the
+    group's last point, each the mean over seeds; `cost` too.
+    `failed`: (seed, error, key); `keys`: of the records that `command` remakes.
+    `rank` None: not ranked, since it failed or a measure of spread is missing.
+    """
+
+    label: str
+    trained_on: str
+    seeds: tuple[int, ...]
+    failed: tuple[tuple[int, str, str], ...]
+    command: str
+    keys: tuple[str, ...]
+    points: Mapping[float, Interval]
+    clean: float | None = None
+    score: Interval | None = None
+    p5: float | None = None
+    worst: float | None = None
+    yield_share: float | None = None
+    ekl: float | None = None
+    read_power_w: float | None = None
+    chips: tuple[int, int] | None = None
+    cost: Mapping[str, float]
+    rank: int | None = None
+    tied: bool = False
+    conditional: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Rows that may be compared: same preset, task, network, device and settings, sweep, test samples.
+
+    `sweep`: level, or time_s; the score averages its `points`; runs of an untouched preset have the device's own.
+    `elsewhere`: were all trained on other devices than the test device? `device`: with `settings` and what the
+    heading says of time. `random`: can chips differ at any point? `tail_chips`: number of chips behind p5 and worst.
+    """
+
+    preset: str
+    task: str
+    network: str
+    device: str
+    settings: str
+    elsewhere: bool
+    test_samples: int | None
+    metric: str
+    unit: str
+    higher_is_better: bool
+    axis: str
+    sweep: str
+    points: tuple[float, ...]
+    random: bool
+    tail_chips: int
+    rows: tuple[Row, ...]
+
+    @property
+    def title(self) -> str:
+        """A heading."""
+        subset = f" · {self.test_samples} test samples" if self.test_samples is not None else ""
+        elsewhere = ", trained on other devices" if self.elsewhere else ""
+        points = ", ".join(point_label(self.sweep, point) for point in self.points)
+        points = f" · {'times' if self.over_time else 'levels'} {points}" if self._touched else ""
+        return f"{self.preset} · {self.task} · {self.network} · {self.device}{elsewhere}{subset}{points}"
+
+    @property
+    def slug(self) -> str:
+        """A file name without suffix: <preset>-<task>-<network>-<device>."""
+        parts = [self.preset, self.task, self.network, self.device]
+        if self.elsewhere:
+            parts.append("trained-elsewhere")
+        if self.test_samples is not None:
+            parts.append(f"n{self.test_samples}")
+        if self._touched:
+            # Short, however many points there are.
+            parts.append(hashlib.sha256(repr(self.points).encode()).hexdigest()[:8])
+        return re.sub(r"[^A-Za-z0-9_.-]+", "_", "-".join(parts)).lstrip(".")
+
+    @property
+    def over_time(self) -> bool:
+        """Is it a sweep of times?"""
+        return self.sweep == "time_s"
+
+    @property
+    def has_curve(self) -> bool:
+        """Is there anything to plot?"""
+        return len(self.points) > 1 and any(row.points for row in self.rows)
+
+    @property
+    def _touched(self) -> bool:
+        """Does the preset carry a star? Then groups may differ in nothing but their points."""
+        return self.preset.endswith("*")
+
+
+def side_by_side(groups: Sequence[Group]) -> list[Group]:
+    """Sweeps of time that differ in device settings alone, such as with and without compensation, to be plotted as one.
+
+    Rows name their settings, and their ranks are those within their own settings.
+    """
+    families = defaultdict(list)
+    for group in groups:
+        if group.over_time and group.has_curve:
+            base = group.device.replace(group.settings, "", 1)
+            families[replace(group, device=base, settings="", random=False, tail_chips=0, rows=())].append(group)
+    return [
+        replace(
+            base,
+            device=f"{base.device}, settings side by side",
+            rows=tuple(replace(row, label=row.label + g.settings) for g in members for row in g.rows),
+        )
+        for base, members in families.items()
+        if len(members) > 1
+    ]

@@ -1,0 +1,116 @@
+"""From the words of a command line to a Request, and from a cell back to the one command that makes it."""
+
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from bench import fast, plan
+from bench.errors import BenchError
+from devices._base import Device
+
+if TYPE_CHECKING:
+    import torch
+
+
+def read(
+    processor: "torch.device",
+    settings: list[str],
+    *,
+    method: str,
+    device: str,
+    task: str,
+    seed: str,
+    preset: str,
+    levels: str | None = None,
+    times: str | None = None,
+    train_on: str | None = None,
+    time: float | None = None,
+    precision: str,
+    **given: Any,
+) -> plan.Request:
+    """Read the words of the command line."""
+    if precision not in ("auto", "bf16", "fp32"):
+        raise BenchError(f"precision '{precision}': must be auto, bf16 or fp32")
+    if preset == "auto":
+        preset = "quick" if processor.type == "cpu" else "paper"
+    methods = plan.names(method, "methods")
+    return plan.Request(
+        methods=methods,
+        devices=plan.names(device, "devices"),
+        tasks=plan.names(task, "tasks"),
+        seeds=plan.parse_numbers(seed, "seed", int),
+        preset=preset,
+        precision=fast.precision_for(processor) if precision == "auto" else precision,
+        levels=None if levels is None else plan.parse_numbers(levels, "levels"),
+        times=None if times is None else plan.parse_numbers(times, "times"),
+        time_s=time,
+        train_on=None if train_on is None else plan.one_name(train_on, "devices", "train-on"),
+        settings=_settings(settings, methods),
+        device_settings=_device_settings(settings),
+        **given,
+    )
+
+
+def _settings(given: list[str], methods: tuple[str, ...]) -> dict[str, str]:
+    """['method.alpha=.5', 'mtrd.temperature=4'] -> {'alpha': '.5', 'mtrd.temperature': '4'}."""
+    found = {}
+    for text, owner, name, value in map(_setting, given):
+        if owner not in (("method", "device", *methods) if methods else ("device",)):
+            methods_too = f"'method', 'device' or one of {', '.join(methods)}" if methods else "'device'"
+            raise BenchError(f"--set {text}: '{owner}' must be {methods_too}")
+        if owner != "device":
+            found[name if owner == "method" else f"{owner}.{name}"] = value
+    return found
+
+
+def _device_settings(given: list[str]) -> dict[str, str]:
+    """['device.stuck_on=.01', 'method.alpha=.5'] -> {'stuck_on': '.01'}."""
+    return {name: value for _, owner, name, value in map(_setting, given) if owner == "device"}
+
+
+def device(name: str, settings: list[str]) -> Device:
+    """A device with what `--set device.NAME=VALUE` says of it."""
+    _settings(settings, ())  # nothing but device settings
+    return plan.device_of(name, plan.parse_device_settings(name, _device_settings(settings)))
+
+
+def _setting(text: str) -> tuple[str, str, str, str]:
+    """'method.alpha=.5' -> itself, 'method', 'alpha', '.5'."""
+    name, equals, value = text.partition("=")
+    owner, dot, setting = name.partition(".")
+    if not (equals and dot and setting):
+        raise BenchError(f"--set {text}: must read method.NAME=VALUE or device.NAME=VALUE")
+    return text, owner, setting, value
+
+
+def command(cell: plan.Cell, request: plan.Request, settings: list[str]) -> str:
+    """The one command that remakes this cell."""
+    evaluation = cell.evaluation
+    training = evaluation.training
+    method = training.method
+    words = ["bench", "run", "--method", method, "--device", cell.device, "--task", training.task]
+    words += ["--seed", str(training.seed), "--preset", request.preset]
+    plain = ("network", "width", "level", "time_s", "epochs", "finetune_epochs", "batch_size", "lr")
+    for name in (*plain, "train_samples", "test_samples", "chips", "half_width", "samples_per_chip"):
+        value = getattr(request, name)
+        if value is not None:
+            option = "--time" if name == "time_s" else "--" + name.replace("_", "-")
+            words += [option, _exact(value)]
+    if request.sweep != "level":
+        words += ["--sweep", request.sweep]
+    if training.device not in ("ideal", evaluation.device):
+        words += ["--train-on", cell.train_device]
+    for name, values in (("--levels", request.levels), ("--times", request.times)):
+        if values is not None:
+            words += [name, ",".join(map(_exact, values))]
+    for text in settings:
+        if text.partition(".")[0] in ("method", "device", training.method):
+            words += ["--set", text]
+    words += ["--precision", training.precision]
+    return shlex.join(words)
+
+
+def _exact(value: Any) -> str:
+    """As short as loses nothing: a rounded number would name another cell."""
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:g}" if float(f"{value:g}") == value else repr(value)

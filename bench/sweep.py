@@ -1,0 +1,58 @@
+"""What an Evaluation sweeps: a device's levels at one time, or its times at one level."""
+
+from typing import Any
+
+from bench import registry
+from bench.errors import BenchError
+from devices._base import Device
+
+HOUR_S, DAY_S = 3600.0, 86_400.0
+TIMES_S = (1.0, HOUR_S, DAY_S, 30 * DAY_S, 365 * DAY_S)
+
+
+def usual_times(device: Device) -> tuple[float, ...]:
+    """The times of a device's time sweep, ascending: TIMES_S as far as its source reaches, or the only ones it has.
+
+    The ends of what was measured where fewer than two of TIMES_S lie within. BenchError for a device without time.
+    """
+    if device.times_s is None:
+        timed = (name for name in registry.entries("devices") if registry.get("devices", name).times_s is not None)
+        raise BenchError(f"device {device.name} has no time axis: --sweep time is for {', '.join(timed)}")
+    if device.only_times_s is not None:
+        return device.only_times_s
+    first, last = device.times_s
+    within = tuple(time_s for time_s in TIMES_S if first <= time_s <= last)
+    return within if len(within) > 1 else tuple(sorted({first, last}))
+
+
+def of(
+    device: Device,
+    sweep: str,
+    levels: tuple[float, ...] | None,
+    times: tuple[float, ...] | None,
+    time_s: float | None,
+) -> tuple[dict[str, Any], bool]:
+    """The fields of an Evaluation that say what it sweeps, and whether that is what the device usually gets.
+
+    None: what the device says. Raises for levels and times that the device hasn't.
+    """
+    if sweep == "time":
+        return _over_time(device, levels, times)
+    time_s = device.default_time_s if time_s is None else time_s
+    chosen = tuple(sorted(set(device.axis.levels if levels is None else levels)))
+    for level in chosen:
+        device.check(level, time_s)
+    return {"levels": chosen, "time_s": time_s}, chosen == tuple(sorted(device.axis.levels))
+
+
+def _over_time(
+    device: Device, levels: tuple[float, ...] | None, times: tuple[float, ...] | None
+) -> tuple[dict[str, Any], bool]:
+    usual, usual_level = usual_times(device), device.axis.usual_level
+    if levels is not None and len(levels) != 1:
+        raise BenchError(f"levels {','.join(f'{level:g}' for level in levels)}: a time sweep is at one level; give one")
+    level = usual_level if levels is None else levels[0]
+    chosen = tuple(sorted(set(usual if times is None else times)))
+    for time_s in chosen:
+        device.check(level, time_s)
+    return {"levels": (level,), "time_s": None, "times_s": chosen}, (chosen, level) == (usual, usual_level)
