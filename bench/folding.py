@@ -46,8 +46,7 @@ class Folded:
         bias = 0.0 if layer.bias is None else layer.bias
         layer.bias = nn.Parameter((bias - norm.running_mean) * scale + beta)
         self.scales[f"{layer_name}.weight"] = scale
-        parent, _, leaf = norm_name.rpartition(".")
-        setattr(self.network.get_submodule(parent), leaf, nn.Identity())
+        self.network.set_submodule(norm_name, nn.Identity())
 
     def state(self, weights: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
         """What to run `network` with: a chip's weights, folded and cast once instead of once a batch."""

@@ -61,15 +61,10 @@ def fuse(network: nn.Module) -> int:
     found = {conv: relu for conv, relu in found.items() if _plain(network.get_submodule(conv))}
     for conv, relu in found.items():
         layer: Any = network.get_submodule(conv)
-        _replace(network, conv, ConvReLU(layer))
-        _replace(network, relu, nn.Identity())
+        network.set_submodule(conv, ConvReLU(layer))
+        network.set_submodule(relu, nn.Identity())
     return len(found)
 
 
 def _plain(conv: Any) -> bool:
     return conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
-
-
-def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, leaf = name.rpartition(".")
-    setattr(network.get_submodule(parent), leaf, module)
