@@ -27,6 +27,7 @@ class MtrdSettings(Settings):
     weighting: str = setting(
         "rank", "how teacher weights follow the student's progress", choices=("rank", "softmax", "uniform")
     )
+    student_epochs: int = setting(0, "epochs of distillation, where they differ from the budget's; 0: the budget's", low=0)
 
 
 class Mtrd(Method):
@@ -38,7 +39,7 @@ class Mtrd(Method):
     Settings = MtrdSettings
 
     def fit(self, context: Context) -> Deployable:
-        """Train the missing teachers, then the student for `finetune_epochs`."""
+        """Train the missing teachers, then the student for `finetune_epochs`, or its own."""
         task, budget, settings = context.task, context.budget, self.settings
         levels = tuple(sorted({0.0, *context.device.axis.levels}))
         student = context.train("noise_injection", level=context.level)
@@ -72,7 +73,7 @@ class Mtrd(Method):
             context,
             student,
             loss,
-            epochs=budget.finetune_epochs,
+            epochs=settings.student_epochs or budget.finetune_epochs,
             lr=budget.finetune_lr,
             state={"progress": progress},
             between_epochs=reweigh if settings.weighting != "uniform" else None,

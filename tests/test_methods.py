@@ -172,6 +172,13 @@ def test_the_level_at_which_the_student_fell_gets_the_largest_weight():
     assert second.index(min(second)) == LATER.index(max(LATER))
 
 
+def test_a_student_may_take_epochs_of_its_own():
+    context = _Tape(plan.device_of("rram"), 0.3, [START, LATER, LATER])
+    context.budget = Budget(epochs=1, finetune_epochs=1, batch_size=16)
+    plan.method_of("mtrd", {"student_epochs": 3}).fit(context)
+    assert len(context.outputs) == 3
+
+
 def test_noise_injection_without_warm_start_trains_from_scratch():
     context = _Recorder(plan.device_of("rram"), 0.3)
     plan.method_of("noise_injection", {"warm_start": False}).fit(context)
