@@ -27,7 +27,7 @@ class MtrdSettings(Settings):
     weighting: str = setting(
         "rank", "how teacher weights follow the student's progress", choices=("rank", "softmax", "uniform")
     )
-    student_epochs: int = setting(0, "epochs of distillation, where they differ from the budget's; 0: the budget's", low=0)
+    student_epochs: int = setting(0, "epochs of distillation; 0: as many as the budget gives to noise", low=0)
 
 
 class Mtrd(Method):
