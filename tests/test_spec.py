@@ -227,6 +227,14 @@ def test_saying_what_the_preset_says_is_no_change():
     assert only(network="mlp", **said) == usual
 
 
+@pytest.mark.parametrize("task, network", [("mnist", "mlp"), ("fashion_mnist", "lenet"), ("cifar10", "vgg8_mtrd")])
+def test_each_task_has_its_own_network(task, network):
+    """The published leaderboards are of these: named or not, they are the preset's, without a star."""
+    for named in (None, network):
+        made = only(tasks=(task,), preset="standard", network=named)
+        assert (made.training.network, made.preset) == (network, "standard")
+
+
 def test_versions_of_the_methods_that_a_method_rests_on_are_in_its_key(monkeypatch):
     before = {name: only(methods=(name,)).training.key for name in ("nominal", "noise_injection", "mtrd")}
     assert only(methods=("mtrd",)).training.method_version == "1+noise_injection=1+nominal=1"
