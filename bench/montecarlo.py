@@ -14,7 +14,8 @@ from bench.fast import compute
 from bench.folding import Folded
 from bench.spec import ChipPolicy, seed_of
 from bench.stats import chips_needed
-from devices._base import Device, PeripherySettings
+from devices._base import Device, PeripherySettings, Weights
+from devices._curve import Curve
 from devices._periphery import Periphery
 from devices._power import PowerMeter
 from devices._ranges import Ranges, learned_ranges
@@ -60,6 +61,7 @@ class Rig:
         self.folded = None if precision == "fp32" else Folded(self.network, task.prepare(split.inputs[:2]))
         self._calibration = split if calibration is None else calibration
         self._ranges: dict[PeripherySettings, Ranges] = {}
+        self._curved: tuple[PeripherySettings, Curve, Ranges] | None = None  # the last ones through an I-V curve
 
     def program(self, device: Device, generator: torch.Generator, level: float, time_s: float | None):
         """The analog weights of one chip."""
@@ -75,19 +77,32 @@ class Rig:
             return None
         seed = int(torch.randint(2**62, (), generator=generator))
         noise = torch.Generator(self.processor).manual_seed(seed)
-        return device.periphery(chip, clean=self.weights, ranges=self._calibrated(device.settings), generator=noise)
+        ranges = self._calibrated(device.settings, device.curve(chip))
+        return device.periphery(chip, clean=self.weights, ranges=ranges, generator=noise)
 
-    def _calibrated(self, settings: PeripherySettings) -> Ranges:
-        """Full scales of the converters, set once for all chips, by the digital network."""
-        if settings not in self._ranges:
-            learned = learned_ranges(self.network, make=False) if settings.input_range == "learned" else None
-            ranges = Ranges(learned)
-            inputs = self.task.prepare(self._calibration.head(min(BATCH, len(self._calibration))).inputs)
-            around = Periphery(settings, self.weights, ranges=ranges)
-            with torch.inference_mode(), compute(self.processor, self.precision), ranges.observing(), around:
-                functional_call(self.network, self.weights, (_cast(inputs.to(self.processor), self.dtype),))
-            self._ranges[settings] = ranges
-        return self._ranges[settings]
+    def _calibrated(self, settings: PeripherySettings, curve: Curve | None = None) -> Ranges:
+        """Full scales of the converters, set once for all chips, by the digital network.
+
+        Where the I-V curve of a chip's cells is no straight line, signals grow with it from layer to layer: there the
+        chip itself sets them, as it does in training. Chips that conduct alike are calibrated once.
+        """
+        if curve is None or curve.is_ohmic:
+            if settings not in self._ranges:
+                self._ranges[settings] = self._observed(settings, self.weights, None)
+            return self._ranges[settings]
+        if self._curved is None or self._curved[0] != settings or not self._curved[1].conducts_like(curve):
+            self._curved = settings, curve, self._observed(settings, curve.chip, curve)
+        return self._curved[2]
+
+    def _observed(self, settings: PeripherySettings, weights: Weights, curve: Curve | None) -> Ranges:
+        """What the calibration samples show on their way through these weights and curves."""
+        learned = learned_ranges(self.network, make=False) if settings.input_range == "learned" else None
+        ranges = Ranges(learned)
+        inputs = self.task.prepare(self._calibration.head(min(BATCH, len(self._calibration))).inputs)
+        around = Periphery(settings, weights, curve=curve, ranges=ranges)
+        with torch.inference_mode(), compute(self.processor, self.precision), ranges.observing(), around:
+            functional_call(self.network, dict(weights), (_cast(inputs.to(self.processor), self.dtype),))
+        return ranges
 
     def power(
         self, device: Device, chip: dict[str, Tensor], periphery: AbstractContextManager[Any] | None = None
@@ -96,7 +111,7 @@ class Rig:
         if (curve := device.curve(chip)) is None:
             return {}
         inputs = self.inputs[:POWER_SAMPLES]
-        meter = PowerMeter(chip, curve, self._calibrated(device.settings), device.settings.read_v)
+        meter = PowerMeter(chip, curve, self._calibrated(device.settings, curve), device.settings.read_v)
         with torch.inference_mode(), compute(self.processor, self.precision), periphery or nullcontext(), meter:
             functional_call(self.network, chip, (inputs,))
         return {"read_power_w": meter.power_w(), "read_energy_j": meter.energy_j(len(inputs))}

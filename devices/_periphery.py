@@ -70,7 +70,7 @@ class Periphery(ProductMode):
         """The columns of one row tile, digitised."""
         settings, own = self.settings, tile.weights(w)
         x = tile.inputs(x, w, product)
-        if self.curve is not None and not self.ranges.observes:
+        if self.curve is not None:
             y = self.curve.product(part, tile, x, w, product, full_scale, settings.read_v)
         else:
             y = wide(product(x, own))

@@ -49,6 +49,7 @@ class _Siox(Cells):
 
     law: ClassVar[PooleFrenkel]
     Settings = SioxSettings
+    version = "2"
     axis = Axis(
         name="multiplier",
         unit="x measured curvature",

@@ -115,7 +115,8 @@ def test_power_is_in_the_record_of_devices_with_cells(home, tmp_path, cpu_runner
     for record in (ohmic, curved):
         assert all(0 < level["read_power_w"] < 10 and 0 < level["read_energy_j"] < 1e-3 for level in record["levels"])
     assert curved["levels"][0]["read_power_w"] < 0.05 * ohmic["levels"][0]["read_power_w"], "a hundredth of the uS"
-    assert curved["levels"][1]["read_power_w"] > 1.02 * curved["levels"][0]["read_power_w"]
+    # More at full scale, less at small voltages: which counts depends on the signals
+    assert abs(curved["levels"][1]["read_power_w"] / curved["levels"][0]["read_power_w"] - 1) > 0.02
     (row, _) = frame.rows(ohmic)
     assert row["read_power_w"] == ohmic["levels"][0]["read_power_w"] and math.isfinite(row["read_energy_j"])
     table = frame.table([ohmic, plain])
