@@ -8,7 +8,6 @@ Deviations: the covariance of the residuals of ln c and ln d_eps is not publishe
 set, so that all chips are alike. A multiplier of the curvature is ours. Inputs beyond full scale are clipped.
 """
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -106,8 +105,7 @@ class SioxLow(_Siox):
     source = "Joksas et al. 2022"
     g_min_us = 690.0
     g_max_us = 3450.0
-    # At 2, where SiOx in its other range leaves a network near chance, this one hardly harms it
-    axis = dataclasses.replace(_Siox.axis, levels=(0.0, 1.0, 2.0, 4.0, 8.0), train_level=4.0, maximum=16.0)
+    version = "3"
     law = PooleFrenkel(slope_c=-1.12, intercept_c=0.628, slope_d=-1.34, intercept_d=-25.9)
 
 
