@@ -1,5 +1,6 @@
 """Chips over a sweep: each chip holds for the whole split, and is the same chip at every level."""
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -18,8 +19,11 @@ from devices._base import Device, PeripherySettings, Weights
 from devices._curve import Curve
 from devices._periphery import Periphery
 from devices._power import PowerMeter
+from devices._products import UnknownProduct
 from devices._ranges import Ranges, learned_ranges
 from tasks._base import Split, Task
+
+log = logging.getLogger("bench")
 
 BATCH = 500
 PILOT, PILOT_SAMPLES = 8, 1000  # validation chips and samples from which samples a chip are chosen
@@ -62,6 +66,7 @@ class Rig:
         self._calibration = split if calibration is None else calibration
         self._ranges: dict[PeripherySettings, Ranges] = {}
         self._curved: tuple[PeripherySettings, Curve, Ranges] | None = None  # the last ones through an I-V curve
+        self._powerless = False
 
     def program(self, device: Device, generator: torch.Generator, level: float, time_s: float | None):
         """The analog weights of one chip."""
@@ -107,13 +112,25 @@ class Rig:
     def power(
         self, device: Device, chip: dict[str, Tensor], periphery: AbstractContextManager[Any] | None = None
     ) -> dict[str, float]:
-        """Read power (W) and energy an inference (J) of a chip's cells; {} if the device has none."""
-        if (curve := device.curve(chip)) is None:
+        """Read power (W) and energy an inference (J) of a chip's cells; {} if the device has none.
+
+        Also {} where the network has a product that can't be followed: without a periphery such a network runs.
+        """
+        if self._powerless or (curve := device.curve(chip)) is None:
             return {}
+        around, meter = periphery, PowerMeter(curve, device.settings.read_v)
         inputs = self.inputs[:POWER_SAMPLES]
-        meter = PowerMeter(chip, curve, self._calibrated(device.settings, curve), device.settings.read_v)
-        with torch.inference_mode(), compute(self.processor, self.precision), periphery or nullcontext(), meter:
-            functional_call(self.network, chip, (inputs,))
+        try:
+            if not isinstance(around, Periphery):
+                around = Periphery(device.settings, chip, ranges=self._calibrated(device.settings, curve))
+            with torch.inference_mode(), compute(self.processor, self.precision), around.metered(meter):
+                functional_call(self.network, chip, (inputs,))
+        except UnknownProduct as error:
+            if periphery is not None:
+                raise
+            log.warning("no read power: %s", error)
+            self._powerless = True
+            return {}
         return {"read_power_w": meter.power_w(), "read_energy_j": meter.energy_j(len(inputs))}
 
     def measure(

@@ -8,13 +8,15 @@ and the tiles' results are added digitally, the bias after them. Entered for the
 pass, with the very tensors that functional_call is given; without an effect none is entered.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 from devices._curve import Curve
 from devices._periphery_settings import PeripherySettings
+from devices._power import PowerMeter
 from devices._products import Part, Product, ProductMode, wide
 from devices._quantise import TINY, quantise
 from devices._ranges import Ranges
@@ -47,6 +49,17 @@ class Periphery(ProductMode):
         self.generator = generator
         self._clean = weights if clean is None else clean
         self._peaks: dict[str, Tensor] = {}
+        self._meter: PowerMeter | None = None
+
+    @contextmanager
+    def metered(self, meter: PowerMeter) -> Iterator[None]:
+        """Enter it, and let `meter` note every product."""
+        self._meter = meter
+        try:
+            with self:
+                yield
+        finally:
+            self._meter = None
 
     def multiply(self, part: Part, x: Tensor, w: Tensor, product: Product) -> Tensor:
         """x -> y of one product, its bias aside."""
@@ -57,6 +70,8 @@ class Periphery(ProductMode):
                 x = quantise(x, full_scale, settings.dac_bits)
             if settings.input_noise > 0:
                 x = x + settings.input_noise * full_scale * self._normal(x)
+        if self._meter is not None:
+            self._meter.note(part, x, full_scale, product)
         total: Tensor | None = None
         for tile in row_tiles(w, settings.tile_rows if settings.tiled else None):
             y = self._partial_sum(part, tile, x, w, product, full_scale)
