@@ -153,6 +153,11 @@ class Device(ABC):
         """Can two chips differ at this level? If not, the sweep runs one chip there."""
         return level > 0 or self.settings.noisy
 
+    @property
+    def scales_by_tile(self) -> bool:
+        """Does each tile of a weight have a digital scale of its own?"""
+        return isinstance(self.settings, PeripherySettings) and self.settings.scales_by_tile
+
     def curve(self, chip: Weights) -> Curve | None:
         """How the chip's cells conduct, None if it has no cells. Default: by Ohm's law."""
         if not isinstance(chip, Chip) or chip.scales is None:

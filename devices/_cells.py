@@ -55,6 +55,10 @@ class MappingSettings(PeripherySettings):
                 f"setting cell_bits={self.cell_bits}: slices take one pair and the minimum rule; leave pairs, rule out"
             )
 
+    @property
+    def scales_by_tile(self) -> bool:
+        return self.scale == "tile"
+
 
 @dataclass(frozen=True, kw_only=True)
 class CellSettings(MappingSettings, FaultSettings):

@@ -94,11 +94,13 @@ class Periphery(ProductMode):
         if settings.adc_bits is None:
             return y
         peaks = self.ranges.peak(
-            f"{part.key} out {tile.index}", lambda: column_peaks(y, y.dim() - w.dim() + 1, settings.tile_columns)
+            f"{part.key} out {tile.index}",
+            lambda: column_peaks(y, y.dim() - w.dim() + 1, settings.tile_columns, product.groups),
         )
         if self.ranges.observes:
             return y
-        return quantise(y, settings.adc_range * over_columns(peaks, w, settings.tile_columns), settings.adc_bits)
+        full_scales = over_columns(peaks, w, settings.tile_columns, product.groups)
+        return quantise(y, settings.adc_range * full_scales, settings.adc_bits)
 
     def _disturbed(
         self, y: Tensor, part: Part, tile: RowTile, x: Tensor, own: Tensor, product: Product, full_scale: Tensor

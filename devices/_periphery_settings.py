@@ -43,3 +43,8 @@ class PeripherySettings(Settings):
     def tiled(self) -> bool:
         """Does anything happen to the partial sum of a tile? If not, a layer is computed as one."""
         return self.adc_bits is not None or self.ir_drop > 0 or self.output_noise > 0
+
+    @property
+    def scales_by_tile(self) -> bool:
+        """Does each tile have a digital scale of its own?"""
+        return False

@@ -304,6 +304,16 @@ def test_each_tile_has_its_own_adc():
     assert around(w, x, adc_bits=2, tile_columns=1).tolist() == [[1, 10]]
 
 
+def test_each_group_has_tiles_of_its_own():
+    """Depthwise, weights 1 and 10: with one ADC range for both the first would read as 0."""
+    layer = nn.Conv2d(2, 2, 1, groups=2, bias=False).double()
+    w, x = t(1, 10).view(2, 1, 1, 1), torch.ones(1, 2, 1, 1, dtype=torch.float64)
+    assert around(w, x, layer=layer, adc_bits=2).flatten().tolist() == [1, 10]
+    y = torch.arange(1.0, 7.0).view(1, 6, 1, 1)  # two groups of three outputs, in tiles of two columns
+    assert column_peaks(y, 1, 2, 2).tolist() == [2, 3, 5, 6]
+    assert over_columns(torch.arange(4.0), torch.ones(6, 1), 2, 2).tolist() == [0, 0, 1, 2, 2, 3]
+
+
 def test_column_peaks_of_images_and_single_vectors():
     y = torch.arange(24.0).view(2, 3, 2, 2)
     assert column_peaks(y, 1, 2).tolist() == [19, 23] and column_peaks(y, 1, 512).tolist() == [23]

@@ -546,3 +546,11 @@ def test_optional_settings_of_either_spelling(hint, text, value):
 def test_a_fitted_device_may_not_take_a_registered_name(tmp_path):
     with pytest.raises(BenchError, match="rename the file"):
         plan.device_of(str(tmp_path / "rram.json"))
+
+
+def test_a_scale_of_each_tile_is_refused_where_groups_hide_the_tiles():
+    grouped = {"network": "timm:mobilenetv2_050", "devices": ("stuck",), "width": 1.0, "tasks": ("cifar10",)}
+    with pytest.raises(BenchError, match=r"setting scale=tile: layer \S+ is a grouped convolution.*take scale=column"):
+        only(**grouped, device_settings={"scale": "tile"})
+    only(**grouped, device_settings={"scale": "column"})
+    only(devices=("stuck",), device_settings={"scale": "tile"})
