@@ -262,3 +262,16 @@ def test_chips_that_conduct_alike_are_calibrated_once(split, monkeypatch):
             policy=ChipPolicy(minimum=3, maximum=3, half_width=None),
         )
         assert len(made) == expected
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_the_noise_around_products_is_the_same_at_every_level(name, network, split):
+    """Chip 0 draws the same numbers wherever it is on the axis, however much its cells drew before."""
+    rig, device = rig_of(network, split), plan.device_of(name, {"input_noise": 0.1})
+    drawn = []
+    for level in (0.0, device.axis.levels[-1]):
+        _, around = rig.chip(device, "test chip", 0, level, device.default_time_s)
+        drawn.append(torch.randn(5, generator=around.generator))
+    assert torch.equal(*drawn)
+    _, other = rig.chip(device, "test chip", 1, 0.0, device.default_time_s)
+    assert not torch.equal(drawn[0], torch.randn(5, generator=other.generator))
