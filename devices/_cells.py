@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from devices._base import (
+    UNCOMPENSATED,
     Chip,
     Device,
     PeripherySettings,
@@ -81,6 +82,7 @@ class Cells(Device):
     g_min_us: ClassVar[float] = 0.0
     g_max_us: ClassVar[float]
     Settings: ClassVar[type[PeripherySettings]] = CellSettings
+    senseless: ClassVar[Mapping[str, str]] = {"compensation": UNCOMPENSATED}
 
     def __init__(self, settings: Any = None) -> None:
         super().__init__(settings)

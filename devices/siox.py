@@ -16,7 +16,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from devices._base import Axis, Weights, draw_normal, setting, streams, unflatten
+from devices._base import Axis, SettingError, Weights, draw_normal, setting, streams, unflatten
 from devices._cells import CellChip, Cells, CellSettings
 from devices._curve import Curve, PooleFrenkel
 
@@ -25,10 +25,20 @@ from devices._curve import Curve, PooleFrenkel
 class SioxSettings(CellSettings):
     """Settings of SiOx."""
 
+    curved = True
+
     read_v: float = setting(0.5, "read voltage of a full-scale input, V", low=0.001, high=5.0)
     residual_c: float = setting(0.0, "spread of ln c from cell to cell, std", low=0.0, high=5.0)
     residual_d: float = setting(0.0, "spread of ln d_eps from cell to cell, std", low=0.0, high=5.0)
     residual_correlation: float = setting(0.0, "correlation of the two", low=-1.0, high=1.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.residual_correlation != 0 and 0 in (self.residual_c, self.residual_d):
+            raise SettingError(
+                f"setting residual_correlation={self.residual_correlation:g}: two spreads correlate; set both "
+                "residual_c and residual_d above 0 too"
+            )
 
 
 class CurvedChip(CellChip):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from typing import Any, Optional
 
 import pytest
@@ -554,3 +555,50 @@ def test_a_scale_of_each_tile_is_refused_where_groups_hide_the_tiles():
         only(**grouped, device_settings={"scale": "tile"})
     only(**grouped, device_settings={"scale": "column"})
     only(devices=("stuck",), device_settings={"scale": "tile"})
+
+
+@pytest.mark.parametrize(
+    "device, given, reason",
+    [
+        ("rram", {"read_v": ".1"}, "no setting 'read_v': it varies weights, and has no cells"),
+        ("ideal", {"read_v": ".1"}, "no setting 'read_v': it varies weights, and has no cells"),
+        ("rram1t1r", {"pairs": "2"}, "no setting 'pairs': its mapping is fixed: one pair a weight"),
+        ("rram1t1r", {"scale": "column"}, "no setting 'scale': its mapping is fixed"),
+        ("rram_wan2022", {"compensation": "on"}, "no setting 'compensation': its source describes no compensation"),
+        ("rram1", {"compensation": "on"}, "no setting 'compensation': its source describes no compensation"),
+        ("rram1", {"cell_bits": "2"}, "no setting 'cell_bits': its slices are 2-bit cells; form=sliced"),
+        ("pcm", {"read_noise": ".1"}, "no setting 'read_noise': its reads are noisy already"),
+        ("reram_cmo", {"read_noise": ".1"}, "no setting 'read_noise': its reads are noisy already"),
+        ("rram", {"tile_rows": "64"}, "setting tile_rows=64: changes nothing where nothing happens to a tile"),
+        ("rram", {"tile_columns": "64", "ir_drop": "1"}, "setting tile_columns=64: changes nothing without an ADC"),
+        ("stuck", {"dac_range": ".5"}, "setting dac_range=0.5: means nothing where nothing refers to the inputs'"),
+        ("siox_high", {"residual_correlation": ".5"}, "setting residual_correlation=0.5: two spreads correlate"),
+        (
+            "siox_high",
+            {"residual_correlation": ".5", "residual_c": ".1"},
+            "setting residual_correlation=0.5: two spreads correlate",
+        ),
+    ],
+)
+def test_settings_that_would_change_nothing_are_refused_with_the_reason(device, given, reason):
+    """They would give the same numbers another key."""
+    with pytest.raises((BenchError, SettingError), match=re.escape(reason)) as refused:
+        only(devices=(device,), device_settings=given)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "device, given",
+    [
+        ("stuck", {"read_v": ".1"}),
+        ("stuck", {"tile_rows": "64", "scale": "tile"}),
+        ("rram", {"tile_rows": "64", "output_noise": ".1"}),
+        ("rram", {"tile_columns": "64", "adc_bits": "6"}),
+        ("rram", {"dac_range": ".5", "input_noise": ".1"}),
+        ("siox_high", {"dac_range": ".5"}),
+        ("siox_high", {"residual_correlation": ".5", "residual_c": ".1", "residual_d": ".1"}),
+        ("rram_wan2022", {"read_noise": ".1"}),
+    ],
+)
+def test_the_same_settings_are_taken_where_they_change_something(device, given):
+    assert only(devices=(device,), device_settings=given).device_settings.keys() == given.keys()
