@@ -8,7 +8,7 @@ from rich.console import Console
 
 from bench import plan, speed
 from bench.montecarlo import Rig
-from bench.timing import decision, growth, networks, tables
+from bench.timing import decision, growth, networks, profile, tables
 from bench.timing.plain import Sweeper, Trainer, noisy
 
 CPU = torch.device("cpu")
@@ -24,10 +24,20 @@ def test_every_figure_is_measured_and_shown(home, capsys):
     assert set(row["sweep_img_chips_s"]) >= {"ours", "ours + loading", "plain", "plain + loading"}
     for rates in (row["train_img_s"], row["sweep_img_chips_s"], row["epoch_s"], figures["ceiling_gflops"]):
         assert all(rate > 0 for rate in rates.values())
+    for shares in row["time_shares"].values():
+        assert sum(shares.values()) == pytest.approx(1) and shares["products"] > 0 and shares["random numbers"] > 0
     assert len(figures["decision"]["ours"]) == len(figures["decision"]["plain_means"]) == 5
     Console(width=200).print(tables.terminal(figures))
     for text in (capsys.readouterr().out, tables.markdown(figures)):
-        for word in ("plain + loading", "independent chips", "R2", "peak memory", "GFLOP/s", "mlp x0.25"):
+        for word in (
+            "plain + loading",
+            "independent chips",
+            "R2",
+            "peak memory",
+            "GFLOP/s",
+            "mlp x0.25",
+            "random numbers",
+        ):
             assert word in text
     nominal, noisy_ones = (row["train_img_s"][name] for name in ("nominal", "noise_injection"))
     assert f"| mlp x0.25 | noise_injection | {noisy_ones:,.0f} | {noisy_ones / nominal:.2f} |" in tables.markdown(
@@ -60,6 +70,32 @@ def test_plain_training_learns(cache):
     for _ in range(30):
         trainer.step()
     assert task.loss(trainer.network(trainer.inputs), trainer.targets).item() < 0.7 * before
+
+
+def test_time_is_put_down_to_the_operator_that_took_it():
+    x = torch.randn(800, 800, requires_grad=True)
+    shares = profile.where_time_goes(lambda: (x @ x).sum().backward(), CPU)
+    assert max(shares, key=shares.__getitem__) == "products"
+    assert shares["BatchNorm"] == shares["pooling, ReLU"] == shares["random numbers"] == 0
+    shares = profile.where_time_goes(lambda: torch.randn(1_000_000), CPU)
+    assert shares["random numbers"] > 0.5
+
+
+@pytest.mark.parametrize(
+    "operator, kind",
+    [
+        ("mkldnn_convolution.default", "products"),
+        ("convolution_backward.default", "products"),
+        ("native_batch_norm_backward.default", "BatchNorm"),
+        ("max_pool2d_with_indices.default", "pooling, ReLU"),
+        ("_log_softmax.default", profile.REST),
+        ("normal_.default", "random numbers"),
+        ("_to_copy.default", "copies, casts"),
+        ("add_.Tensor", "sums, factors"),
+    ],
+)
+def test_every_operator_has_one_kind(operator, kind):
+    assert profile.kind_of(operator) == kind
 
 
 @pytest.mark.parametrize("loading", [False, True])

@@ -22,6 +22,7 @@ from bench.progress import Monitor
 from bench.spec import Training
 from bench.store import Checkpoints
 from bench.timing.plain import Sweeper, Trainer
+from bench.timing.profile import where_time_goes
 from bench.timing.toolkits import Toolkit
 from bench.timing.turns import METHODS, SIGMA, Turn, seconds, speed_chip
 from tasks._base import Split, Splits, Task
@@ -114,6 +115,10 @@ def network_figures(
             if not sweep[name]:
                 chip()
             sweep[name].append(seconds(chip, processor))
+    shares = {
+        "noise_injection step": where_time_goes(ours["noise_injection"], processor),
+        "sweep": where_time_goes(sweeps["ours"], processor),
+    }
     return {
         "task": case.task,
         "network": case.network,
@@ -123,6 +128,7 @@ def network_figures(
         "train_img_s": {n: case.batch_size / statistics.median(s) for n, s in train.items()},
         "epoch_s": {n: statistics.median(s) * len(splits.train) / case.batch_size for n, s in train.items()},
         "sweep_img_chips_s": {n: len(test) / statistics.median(s) for n, s in sweep.items()},
+        "time_shares": shares,
     }
 
 

@@ -6,11 +6,14 @@ from typing import Any
 from rich.console import Group
 from rich.table import Table
 
+from bench.timing.profile import PRODUCTS
+
 # Kind of figure -> (title, forward passes that its work is worth)
 KINDS = {
     "train_img_s": ("training, images a second", 3),
     "sweep_img_chips_s": ("sweep, images x chips a second", 1),
 }
+SHARES = "where the time goes, ours"
 
 
 def terminal(figures: dict[str, Any]) -> Group:
@@ -25,7 +28,11 @@ def terminal(figures: dict[str, Any]) -> Group:
                 shown.add_row(*row)
             shown.add_section()
         parts.append(shown)
-    return Group(*parts, *_sentences(figures))
+    columns, rows = _time_shares(figures)
+    shown = Table(*columns, title=SHARES, title_justify="left")
+    for row in rows:
+        shown.add_row(*row)
+    return Group(*parts, shown, *_sentences(figures))
 
 
 def markdown(figures: dict[str, Any]) -> str:
@@ -39,6 +46,9 @@ def markdown(figures: dict[str, Any]) -> str:
         columns = _columns(figures)
         lines += ["", f"## {title[0].upper()}{title[1:]}", "", f"| {' | '.join(columns)} |", "|:--|:--|--:|--:|--:|"]
         lines += [f"| {' | '.join(row)} |" for rows in _networks(figures, kind) for row in rows]
+    columns, shares = _time_shares(figures)
+    lines += ["", f"## {SHARES[0].upper()}{SHARES[1:]}", "", f"| {' | '.join(columns)} |", "|:--" * len(columns) + "|"]
+    lines += [f"| {' | '.join(row)} |" for row in shares]
     return "\n".join([*lines, "", "## Beside them", "", *(f"- {text}" for text in _sentences(figures))]) + "\n"
 
 
@@ -57,6 +67,23 @@ def _networks(figures: dict[str, Any], kind: str) -> Iterator[list[list[str]]]:
             title = f"{network['network']} x{network['width']:g}"
             rows.append([title, name, f"{rate:,.0f}", f"{rate / own:.2f}", f"{100 * share:.0f}%"])
         yield rows
+
+
+def _time_shares(figures: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """(columns, rows): how a sweep and a step divide their time, and how fast their products are while they run."""
+    precision, kinds = figures["precision"], list(figures["networks"][0]["time_shares"]["sweep"])
+    rows = []
+    for network in figures["networks"]:
+        rates = {
+            "noise_injection step": 3 * network["train_img_s"]["noise_injection"],
+            "sweep": network["sweep_img_chips_s"]["ours"],
+        }
+        for work, shares in network["time_shares"].items():
+            whole = rates[work] * network["forward_mflop"] / 1000 / figures["ceiling_gflops"][precision]
+            percents = [f"{100 * shares[kind]:.0f}%" for kind in kinds]
+            title = f"{network['network']} x{network['width']:g}"
+            rows.append([title, work, *percents, f"{100 * whole / shares[PRODUCTS]:.0f}%"])
+    return ["network", "work", *kinds, f"products while they run, of the {precision} ceiling"], rows
 
 
 def _sentences(figures: dict[str, Any]) -> list[str]:
