@@ -17,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Which training method makes a network survive memristive hardware? Train, sweep, compare.",
 )
-device_app = typer.Typer(no_args_is_help=True, help="Fit a device to measured cells, or look at one.")
+device_app = typer.Typer(no_args_is_help=True, help="Fit a device to measured cells, or look at devices.")
 app.add_typer(device_app, name="device")
 
 Results = Annotated[Path, typer.Option("--results", help="Folder of records, leaderboard and plots.")]
@@ -216,6 +216,18 @@ def device_show(
     from bench import commands
 
     commands.device_show(name, set_ or [], level=level, times=time, at=at, cells=cells, as_json=json, out=out)
+
+
+@device_app.command(name="docs")
+def device_docs(
+    out: Annotated[Path, typer.Option(help="Folder of devices-figures.md and devices/NAME.png.")] = Path("docs"),
+    results: Results = Path("results"),
+    debug: Debug = False,
+) -> None:
+    """Picture every device, and tabulate what it does to weights and to a network, at each level of its axis."""
+    from bench import commands
+
+    commands.device_docs(out, results)
 
 
 def main() -> None:

@@ -270,6 +270,21 @@ def device_show(
         Console(stderr=as_json).print(f"plot: {picture}", highlight=False)
 
 
+def device_docs(out: Path, results: Path) -> None:
+    """Write pictures and figures of all registered devices; say which records they lack."""
+    from bench import device_docs
+
+    interrupt.work_begins()
+    records, warnings = Records(results).load_all()
+    written, missing = device_docs.write(out, records)
+    console = Console()
+    for line in missing:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    console.print("written: " + ", ".join(map(str, written)), highlight=False, soft_wrap=True)
+    for warning in warnings:
+        log.warning("%s", warning)
+
+
 def _show_device(device: "Device", level: float, time_s: float | None, cells: list[dict[str, Any]] | None) -> None:
     """Tables of a device's weights, and of its cells where it has any."""
     import pandas as pd

@@ -1,5 +1,6 @@
 """What a device does to a weight and to a single cell, as a figure."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,8 +14,9 @@ import seaborn as sns
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
-from bench.device_show import QUANTILES, conductances_us, curve_of, describe, shown_cells
+from bench.device_show import QUANTILES, conductances_us, curve_of, describe, normal_weights, shown_cells
 from bench.files import write_with
 from bench.labels import time_text
 from bench.sweep import TIMES_S, usual_times
@@ -25,15 +27,16 @@ MOST_COLUMNS = 3
 CELLS = 2_000  # a point of a curve
 SHARES = np.linspace(0, 1, 31)  # of g_max, along a curve
 FOLLOWED = (0.25, 0.5, 1.0)  # shares of g_max whose cells are followed through time
-NORMAL_WEIGHTS = 50_000
+DPI, SMALL_DPI, SMALL_COLOURS = 150, 75, 48
 
 
-def plot(device: Device, path: Path, *, level: float, times_s: Sequence[float] = ()) -> None:
+def plot(device: Device, path: Path, *, level: float, times_s: Sequence[float] = (), small: bool = False) -> None:
     """Write a figure to `path` (.png, .pdf or .svg), without `times_s` at the device's usual times.
 
     Chip weight over programmed weight, a panel a level, at the first of `times_s` or the default time; at `level`
     the deviation of a cell over its conductance, a panel a time, and over time; normal weights before and after; and
     currents over voltage where the cells don't obey Ohm's law.
+    `small`: a .png of few pixels and colours, for a page.
     """
     at = times_s[0] if times_s else device.default_time_s
     levels = [some for some in device.axis.levels if some > 0] or list(device.axis.levels)
@@ -61,7 +64,18 @@ def plot(device: Device, path: Path, *, level: float, times_s: Sequence[float] =
             axes.set_axis_off()
         when = "" if at is None else f", chips {time_text(at)} after programming"
         figure.suptitle(f"{device.name} (version {device.version}){when}")
-        write_with(path, lambda temporary: figure.savefig(temporary, dpi=150))
+        save = _save_small if small else _save
+        write_with(path, lambda temporary: save(figure, temporary))
+
+
+def _save(figure: Figure, path: Path) -> None:
+    figure.savefig(path, dpi=DPI)
+
+
+def _save_small(figure: Figure, path: Path) -> None:
+    rendered = io.BytesIO()
+    figure.savefig(rendered, dpi=SMALL_DPI)
+    Image.open(rendered).convert("RGB").quantize(SMALL_COLOURS).save(path, optimize=True)
 
 
 def _level_panels(panels: np.ndarray, device: Device, levels: Sequence[float], time_s: float | None) -> None:
@@ -138,10 +152,7 @@ def _currents(axes: Axes, device: Device, level: float, curve: Curve) -> None:
 
 def _histogram(axes: Axes, device: Device, level: float, time_s: float | None) -> None:
     """Weights before and after programming. Normal ones: no trained network is at hand."""
-    before = torch.randn(NORMAL_WEIGHTS, generator=torch.Generator().manual_seed(0))
-    generator = torch.Generator().manual_seed(1)
-    chip = device.program({"weight": before}, generator, level=level, time_s=time_s)
-    after = device.read(chip, generator)["weight"]
+    before, after = normal_weights(device, level=level, time_s=time_s)
     peak = before.abs().max()
     bins = np.linspace(-1.1, 1.1, 111)
     blue, grey = sns.color_palette("deep")[0], "0.15"

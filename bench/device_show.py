@@ -15,7 +15,7 @@ WEIGHTS = (-1.0, 0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
 AT = (0.0, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0)
 VOLTAGES = (0.2, 0.5, 1.0)  # shares of the read voltage
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-DRAWS, CELLS = 4_000, 20_000
+DRAWS, CELLS, NORMAL_WEIGHTS = 4_000, 20_000, 50_000
 MOST_CELLS = 10_000_000
 
 
@@ -38,6 +38,22 @@ def describe(device: Device, time_s: float | None = None, weights: Sequence[floa
             named = {f"q{q * 100:02.0f}": float(value) for q, value in zip(QUANTILES, values, strict=True)}
             rows.append({"level": level, "weight": weight, "mean": draws.mean(), "std": draws.std(ddof=1), **named})
     return pd.DataFrame(rows)
+
+
+def normal_weights(device: Device, *, level: float, time_s: float | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """NORMAL_WEIGHTS weights of one layer, mean 0 and std 1, and what one read of a chip shows in their place."""
+    before = torch.randn(NORMAL_WEIGHTS, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        chip = device.program({"weight": before}, generator, level=level, time_s=time_s)
+        return before, device.read(chip, generator)["weight"]
+
+
+def gain_and_std(before: torch.Tensor, after: torch.Tensor) -> tuple[float, float]:
+    """The gain that `after` is best described by as `gain * before`, and the std of what is left."""
+    x, y = before.double(), after.double()
+    gain = (x @ y / (x @ x)).item()
+    return gain, (y - gain * x).std().item()
 
 
 def conductances_us(device: Device) -> tuple[float, float]:

@@ -5,9 +5,19 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from bench.labels import point_label
 from bench.stats import Interval
+
+
+class Reading(NamedTuple):
+    """One seed at one point of the sweep: its metric over chips, and the power of the cells while they are read, W."""
+
+    seed: int
+    point: float
+    found: Interval
+    power_w: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +27,7 @@ class Row:
     `points`: by level, or by time in s where time is swept. Without `points` and `score` if all seeds failed.
     `p5`, `worst` (first-stage chips), `yield_share`, `ekl` and `read_power_w` (devices of cells) belong to the
     group's last point, each the mean over seeds; `cost` too.
+    `readings`: every seed and point whose read power is known and above 0.
     `failed`: (seed, error, key); `keys`: of the records that `command` remakes.
     `rank` None: not ranked, since it failed or a measure of spread is missing.
     """
@@ -35,6 +46,7 @@ class Row:
     yield_share: float | None = None
     ekl: float | None = None
     read_power_w: float | None = None
+    readings: tuple[Reading, ...] = ()
     chips: tuple[int, int] | None = None
     cost: Mapping[str, float]
     rank: int | None = None
@@ -99,6 +111,16 @@ class Group:
     def has_curve(self) -> bool:
         """Is there anything to plot?"""
         return len(self.points) > 1 and any(row.points for row in self.rows)
+
+    @property
+    def has_power(self) -> bool:
+        """Is the read power of two records known, so that it can be compared?"""
+        return sum(len({reading.seed for reading in row.readings}) for row in self.rows) > 1
+
+    @property
+    def power_slug(self) -> str:
+        """File name, without suffix, of the plot of error versus power."""
+        return f"{self.slug}-power"
 
     @property
     def _touched(self) -> bool:

@@ -15,17 +15,22 @@ def leaderboard(groups: Sequence[Group]) -> str:
     for group in groups:
         lines += ["", f"## {escape(group.title)}", ""]
         lines += [f"{escape(note)}  " for note in notes(group)]
-        if group.has_curve:
-            what = "time" if group.over_time else "level"
-            lines += ["", f"![{escape(group.metric)} versus {what}](plots/{group.slug}.png)"]
+        lines += _pictures(group)
         for table in tables(group, " "):
             lines += ["", *_table(table, group.rows)]
         lines += [f"\n{escape(line)}" for line in failures(group)]
         lines += ["", "Commands, with the keys that `bench show` takes:", ""]
         lines += [f"- {escape(row.label)}: {code(row.command)} ({escape(', '.join(row.keys))})" for row in group.rows]
     for group in side_by_side(groups):
-        lines += ["", f"## {escape(group.title)}", "", f"![{escape(group.metric)} versus time](plots/{group.slug}.png)"]
+        lines += ["", f"## {escape(group.title)}", *_pictures(group)]
     return "\n".join(lines) + "\n"
+
+
+def _pictures(group: Group) -> list[str]:
+    """The group's plots, where it has them."""
+    what = "time" if group.over_time else "level"
+    lines = ["", f"![{escape(group.metric)} versus {what}](plots/{group.slug}.png)"] if group.has_curve else []
+    return lines + (["", f"![error versus power](plots/{group.power_slug}.png)"] if group.has_power else [])
 
 
 def _table(table: Sequence[Column], rows: Sequence[Row]) -> list[str]:

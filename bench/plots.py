@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import NullFormatter, NullLocator
 
 from bench.files import write_with
 from bench.groups import Group, Row
@@ -49,14 +49,65 @@ def metric_over_sweep(group: Group) -> Figure:
         _draw(axes, rows)
         axes.set_xlabel(_text(group.axis))
         axes.set_ylabel(_text(f"{group.metric} ({group.unit})"))
-        elsewhere = ", trained on other devices" if group.elsewhere else ""
-        axes.set_title(_text(f"{group.task} · {group.network} · {group.device}{elsewhere}"))
+        axes.set_title(_title(group))
         ticks = group.points if len(group.points) <= 12 else group.points[:: len(group.points) // 8]
         if group.over_time:
             _log_time(axes, group.points)
         axes.set_xticks(ticks, [point_label(group.sweep, point) for point in ticks])
         figure.supxlabel(_text(_caption(group, rows)), fontsize=7, color="0.35", x=0.01, ha="left")
     return figure
+
+
+def error_over_power(group: Group) -> Figure:
+    """Error over read power, a point a method variant, seed and point of the sweep, with 95% intervals over chips."""
+    rows = [row for row in group.rows if row.readings]
+    frame, (_, label) = power_points(group), _error(group)
+    palette, sweep = _palette(rows), frame.columns[2]
+    points = list(dict.fromkeys(frame.sort_values("point")[sweep]))
+    markers = {point: MARKERS[i % 11] for i, point in enumerate(points)}
+    look: dict[str, Any] = {"palette": palette, "markers": markers, "style_order": points, "s": 36}
+    look["hue_order"] = [row.label for row in rows]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.0, 3.5), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots()
+        axes.set_xscale("log")
+        for name, colour in palette.items():
+            part = frame[frame["method"] == name]
+            axes.vlines(part["power_mw"], part["low"], part["high"], color=colour, linewidth=1)
+        sns.scatterplot(frame, x="power_mw", y="error", hue="method", style=sweep, ax=axes, **look)
+        within_a_decade = frame["power_mw"].max() < 10 * frame["power_mw"].min()
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("{x:.4g}" if within_a_decade else NullFormatter())
+        axes.set(xlabel="read power of all cells (mW)", ylabel=_text(label), title=_title(group))
+        sns.move_legend(axes, "upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
+        legend = axes.get_legend()
+        assert legend is not None
+        for text in legend.get_texts():
+            text.set_text(_wrapped(text.get_text()))
+        figure.supxlabel(_text(f"{_caption(group, rows)}; a point a seed"), fontsize=7, color="0.35", x=0.01, ha="left")
+    return figure
+
+
+def power_points(group: Group) -> pd.DataFrame:
+    """A row a method variant, seed and point of the sweep.
+
+    Columns method, seed, level (or time) as printed, point, power_mw; error, low, high in the metric's unit.
+    """
+    turned, _ = _error(group)
+    made = []
+    for row in group.rows:
+        for seed, point, (mean, low, high), power_w in row.readings:
+            error = (100 - mean, 100 - high, 100 - low) if turned else (mean, low, high)
+            made.append((row.label, seed, point_label(group.sweep, point), point, 1e3 * power_w, *error))
+    sweep = "time" if group.over_time else "level"
+    return pd.DataFrame(made, columns=["method", "seed", sweep, "point", "power_mw", "error", "low", "high"])
+
+
+def _error(group: Group) -> tuple[bool, str]:
+    """Is the error what is missing to 100 %? Otherwise it is the metric itself. With the name of an axis."""
+    turned = group.higher_is_better and group.unit == "%"
+    return turned, f"{'100 - ' if turned else ''}{group.metric} ({group.unit})"
 
 
 def heat_map(matrix: "Matrix") -> Figure:
@@ -96,11 +147,8 @@ def _log_time(axes: Axes, times_s: Sequence[float]) -> None:
 
 
 def _draw(axes: Axes, rows: list[Row]) -> None:
-    # Colours go by name, not by rank: a method keeps its own from plot to plot.
-    names = sorted(row.label for row in rows)
-    colours = sns.color_palette("colorblind", 10)
-    palette = {name: colours[i % 10] for i, name in enumerate(names)}
-    markers = {name: MARKERS[i % 11] for i, name in enumerate(names)}
+    palette = _palette(rows)
+    markers = {name: MARKERS[i % 11] for i, name in enumerate(palette)}
     frame = pd.DataFrame([(r.label, x, found.mean) for r in rows for x, found in r.points.items()])
     frame.columns = ["method", "level", "mean"]
     look: dict[str, Any] = {"palette": palette, "markers": markers, "dashes": False, "markersize": 6, "linewidth": 1.4}
@@ -122,6 +170,17 @@ def _draw(axes: Axes, rows: list[Row]) -> None:
         for r in rows
     ]
     axes.legend(handles, [_wrapped(r.label) for r in rows], fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
+def _palette(rows: list[Row]) -> dict[str, Any]:
+    """Colours go by name, not by rank: a method keeps its own from plot to plot."""
+    colours = sns.color_palette("colorblind", 10)
+    return {name: colours[i % 10] for i, name in enumerate(sorted(row.label for row in rows))}
+
+
+def _title(group: Group) -> str:
+    elsewhere = ", trained on other devices" if group.elsewhere else ""
+    return _text(f"{group.task} · {group.network} · {group.device}{elsewhere}")
 
 
 def _caption(group: Group, rows: list[Row]) -> str:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from bench import stats
-from bench.groups import Group, Row
+from bench.groups import Group, Reading, Row
 from bench.labels import (
     Record,
     command,
@@ -78,7 +78,7 @@ def _group(records: Sequence[Record]) -> Group:
     variants = defaultdict(list)
     for record in records:
         variants[variant_key(record)].append(record)
-    members = [_one_a_seed(rows) for rows in variants.values()]
+    members = [one_a_seed(rows) for rows in variants.values()]
     names = labels([rows[0] for rows in members])
     rows = [_row(label, m, tail, task["higher_is_better"]) for label, m in zip(names, members, strict=True)]
     rows = _ranked(rows, [_samples(m) for m in members], task["higher_is_better"])
@@ -103,7 +103,7 @@ def _group(records: Sequence[Record]) -> Group:
     )
 
 
-def _one_a_seed(records: Sequence[Record]) -> list[Record]:
+def one_a_seed(records: Sequence[Record]) -> list[Record]:
     """Of several evaluations of the same weights the one that tells most: finished, most chips."""
 
     def merit(record: Record) -> tuple:
@@ -130,7 +130,7 @@ def _row(label: str, records: Sequence[Record], tail: int, higher: bool) -> Row:
     if not done:
         return Row(**common, points={}, cost={})
     sweep, points = swept(done[0]["evaluation"])
-    by_point = {point: _at(done, sweep, point) for point in points}
+    by_point = {point: at(done, sweep, point) for point in points}
     top = by_point[max(by_point)]
     # Of chips that met all samples: the others' values have their samples' luck too.
     whole = [(r, found) for r, found in top if found["samples"] is None]
@@ -145,6 +145,12 @@ def _row(label: str, records: Sequence[Record], tail: int, higher: bool) -> Row:
         yield_share=_mean([stats.yield_share(f["chips"], r["clean"], stats.YIELD_LOSS, higher) for r, f in whole]),
         ekl=_mean([f["ekl"] for _, f in top if f["ekl"] is not None]),
         read_power_w=_mean([f["read_power_w"] for _, f in top if "read_power_w" in f]),
+        readings=tuple(
+            Reading(_seed(r), f[sweep], level_interval(r, f), f["read_power_w"])
+            for found in by_point.values()
+            for r, f in found
+            if f.get("read_power_w", 0.0) > 0
+        ),
         chips=(min(sizes, default=1), max(sizes, default=1)),
         cost={name: _mean([r["cost"][name] for r in done]) or 0 for name in COSTS},
     )
@@ -158,7 +164,7 @@ def _mean(values: Sequence[float]) -> float | None:
     return math.fsum(values) / len(values) if values else None
 
 
-def _at(records: Sequence[Record], sweep: str, point: float) -> list[tuple[Record, Record]]:
+def at(records: Sequence[Record], sweep: str, point: float) -> list[tuple[Record, Record]]:
     """(record, its entry for that point of the sweep)."""
     return [(r, found) for r in records for found in r["levels"] if found[sweep] == point]
 

@@ -17,7 +17,7 @@ from bench import columns, leaderboard, markdown, published, terminal
 from bench.errors import BenchError
 from bench.frame import table
 from bench.groups import side_by_side
-from bench.plots import metric_over_sweep, save
+from bench.plots import error_over_power, metric_over_sweep, power_points, save
 from bench.store import Records
 from bench.summary import summary
 
@@ -510,3 +510,66 @@ def test_a_plot_takes_many_methods_and_odd_names(tmp_path):
     paths = save(figure, tmp_path / "deep" / "x0.5")
     assert [p.name for p in paths] == ["x0.5.png", "x0.5.pdf"]
     assert all(p.stat().st_size > 1000 for p in paths)
+
+
+def with_power(made: dict, *powers_w: float) -> dict:
+    """A record whose cells took so much at each level."""
+    for level, power_w in zip(made["levels"], powers_w, strict=True):
+        level["read_power_w"] = power_w
+    return made
+
+
+def test_error_over_power_has_a_point_a_method_seed_and_level():
+    records = [with_power(record("a", seed=seed), 1e-3, 2e-3, 4e-3 + seed) for seed in (0, 1)]
+    (group,) = summary([*records, with_power(record("b", 5.0), 0.1, 0.2, 0.3), record("unknown"), failed("c")])
+    points = power_points(group)
+    assert list(zip(points.method, points.seed, points.level, strict=True)) == [
+        (method, seed, level)
+        for method, seeds in (("b", (0,)), ("a", (0, 1)))
+        for level in ("0", "0.1", "0.2")
+        for seed in seeds
+    ]
+    one = points[(points.method == "a") & (points.seed == 1) & (points.level == "0.2")].iloc[0]
+    chips = np.array(records[1]["levels"][2]["chips"])
+    half = 2.262157 * chips[:10].std(ddof=1) / 20**0.5
+    assert one.power_mw == pytest.approx(1004.0) and one.error == pytest.approx(100 - chips.mean())
+    assert (one.low, one.high) == (pytest.approx(one.error - half), pytest.approx(one.error + half))
+
+    figure = error_over_power(group)
+    (axes,) = figure.axes
+    drawn = next(c for c in axes.collections if len(c.get_offsets()) == 9 and c.get_sizes().size)
+    expected = points[["power_mw", "error"]].sort_values(["power_mw", "error"]).to_numpy()
+    assert np.array(sorted(map(tuple, drawn.get_offsets()))) == pytest.approx(expected)
+    assert len({tuple(colour) for colour in drawn.get_facecolors()}) == 2
+    assert len({path.vertices.tobytes() for path in drawn.get_paths()}) == 3
+    assert axes.get_xscale() == "log" and axes.get_ylabel() == "100 - accuracy (%)"
+    assert axes.get_xlabel() == "read power of all cells (mW)"
+    words = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert words == ["method", "b", "a", "level", "0", "0.1", "0.2"]
+
+
+def test_where_lower_is_better_the_metric_is_the_error():
+    records = [with_power(record(m, higher_is_better=False), 1e-3, 2e-3, 0.0) for m in "ab"]
+    (group,) = summary(records)
+    points = power_points(group)
+    assert len(points) == 4, "no power at all has no place on a logarithmic axis"
+    assert points.error.iloc[-1] == pytest.approx(np.mean(records[1]["levels"][1]["chips"]))
+    assert error_over_power(group).axes[0].get_ylabel() == "accuracy (%)"
+
+
+def test_error_over_power_is_drawn_where_two_records_have_power(tmp_path):
+    powers = (1e-3, 2e-3, 3e-3)
+    stuck, pcm = ({"device": name, "train": {"device": name}} for name in ("stuck", "pcm"))
+    both = [with_power(record(m, **stuck), *powers) for m in "ab"]
+    single = [with_power(record("a", **pcm), *powers), record("b", **pcm)]
+    store(tmp_path, [*both, *single, record("a")])
+    _, warnings, paths = leaderboard.remake(tmp_path)
+    assert warnings == []
+    names = {path.name for path in paths if path.stem.endswith("-power")}
+    assert names == {f"quick-cifar10-vgg8_x0.5-stuck-power{suffix}" for suffix in (".png", ".pdf")}
+    assert all(path.stat().st_size > 1000 for path in paths)
+    page = (tmp_path / "LEADERBOARD.md").read_text()
+    assert re.findall(r"!\[error versus power\]\((.*)\)", page) == ["plots/quick-cifar10-vgg8_x0.5-stuck-power.png"]
+    pictures = {path: path.read_bytes() for path in paths}
+    leaderboard.remake(tmp_path)
+    assert {path: path.read_bytes() for path in paths} == pictures
