@@ -298,3 +298,6 @@ def _show_device(device: "Device", level: float, time_s: float | None, cells: li
     if cells is not None:
         shown = pd.DataFrame(cells).dropna(axis="columns")
         terminal.frame(shown, f"{device.name}: single cells at {device.axis.name} {level:g}, as one read shows them")
+    if ratios := device_show.curves(device, level):
+        about = f"{device.name}: current of a cell at {device.axis.name} {level:g}, and its ratio to Ohm's law"
+        terminal.frame(pd.DataFrame(ratios), about)

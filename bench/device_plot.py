@@ -11,15 +11,17 @@ matplotlib.use("Agg")
 import numpy as np
 import pandas as pd
 import seaborn as sns
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from bench.device_show import QUANTILES, conductances_us, describe, normal_weights, shown_cells
+from bench.device_show import QUANTILES, conductances_us, curve_of, describe, normal_weights, shown_cells
 from bench.files import write_with
 from bench.labels import time_text
 from bench.sweep import TIMES_S, usual_times
 from devices._base import Device
+from devices._curve import Curve, current_ua
 
 MOST_COLUMNS = 3
 CELLS = 2_000  # a point of a curve
@@ -32,7 +34,8 @@ def plot(device: Device, path: Path, *, level: float, times_s: Sequence[float] =
     """Write a figure to `path` (.png, .pdf or .svg), without `times_s` at the device's usual times.
 
     Chip weight over programmed weight, a panel a level, at the first of `times_s` or the default time; at `level`
-    the deviation of a cell over its conductance, a panel a time, and over time; and normal weights before and after.
+    the deviation of a cell over its conductance, a panel a time, and over time; normal weights before and after; and
+    currents over voltage where the cells don't obey Ohm's law.
     `small`: a .png of few pixels and colours, for a page.
     """
     at = times_s[0] if times_s else device.default_time_s
@@ -40,7 +43,8 @@ def plot(device: Device, path: Path, *, level: float, times_s: Sequence[float] =
     times: Sequence[float | None] = times_s or (usual_times(device) if device.times_s else (None,))
     if device.conductances_us is None:
         times = ()
-    last = 1 + bool(times and _span(device))
+    curve = curve_of(device, level)
+    last = 1 + bool(times and _span(device)) + (curve is not None)
     rows = [-(-n // MOST_COLUMNS) for n in (len(levels), len(times), last)]
     columns = min(MOST_COLUMNS, max(len(levels), len(times), last))
     with sns.axes_style("whitegrid"), sns.plotting_context("paper", font_scale=1.15):
@@ -51,8 +55,10 @@ def plot(device: Device, path: Path, *, level: float, times_s: Sequence[float] =
         _level_panels(panels[0], device, levels, at)
         if times:
             _cell_panels(panels[1], device, level, times)
-        if last == 2:
+        if times and _span(device):
             _course(panels[2][1], device, level)
+        if curve is not None:
+            _currents(panels[2][last - 1], device, level, curve)
         _histogram(panels[2][0], device, level, at)
         for axes in panels[2][last:]:
             axes.set_axis_off()
@@ -127,6 +133,20 @@ def _course(axes: Axes, device: Device, level: float) -> None:
     axes.set_xscale("log")
     axes.set(xlabel="time since programming (s)", ylabel="conductance (uS)")
     axes.set_title(f"cells at {device.axis.name} {level:g}: mean ± std", fontsize="medium")
+    axes.legend(fontsize="small")
+
+
+def _currents(axes: Axes, device: Device, level: float, curve: Curve) -> None:
+    """Current over voltage, a line a conductance; dotted: Ohm's law."""
+    assert curve.law is not None
+    low_us, high_us = conductances_us(device)
+    v = torch.linspace(0, device.settings.read_v, 61, dtype=torch.float64)
+    for colour, g_us in zip(sns.color_palette("deep"), (low_us, (low_us + high_us) / 2, high_us), strict=False):
+        i_ua = current_ua(torch.tensor(g_us).double(), v, curve.law, curve.level)
+        sns.lineplot(x=v.numpy(), y=i_ua.numpy(), color=colour, ax=axes, label=f"{g_us:.3g} uS")
+        axes.plot(v.numpy(), g_us * v.numpy(), color=colour, linestyle=":")
+    axes.set(xlabel="voltage (V)", ylabel="current (uA)")
+    axes.set_title(f"I-V curves at {device.axis.name} {level:g}; dotted: Ohm", fontsize="medium")
     axes.legend(fontsize="small")
 
 

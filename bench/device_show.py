@@ -9,9 +9,11 @@ import torch
 from bench.errors import BenchError
 from bench.spec import seed_of
 from devices._base import Device, DeviceError
+from devices._curve import Curve, current_ua
 
 WEIGHTS = (-1.0, 0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
 AT = (0.0, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0)
+VOLTAGES = (0.2, 0.5, 1.0)  # shares of the read voltage
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 DRAWS, CELLS, NORMAL_WEIGHTS = 4_000, 20_000, 50_000
 MOST_CELLS = 10_000_000
@@ -97,3 +99,24 @@ def shown_cells(device: Device, x: float, n: int, *, level: float, time_s: float
     asked = torch.full((n,), max(x * high_us, low_us))
     generator = torch.Generator().manual_seed(seed_of("shown cells", x))
     return device.cells_us(asked, generator, level=level, time_s=time_s)
+
+
+def curve_of(device: Device, level: float) -> Curve | None:
+    """How the device's cells conduct at a level, None where they do by Ohm's law or have no conductance."""
+    generator = torch.Generator().manual_seed(0)
+    curve = device.curve(device.program({"weight": torch.ones(1, 1)}, generator, level=level))
+    return None if curve is None or curve.is_ohmic else curve
+
+
+def curves(device: Device, level: float) -> list[dict[str, float]]:
+    """I / (G V) of cells without residuals, from least to greatest G and up to the read voltage; [] by Ohm's law."""
+    if (curve := curve_of(device, level)) is None or curve.law is None:
+        return []
+    low_us, high_us = conductances_us(device)
+    found = []
+    for g_us in (low_us, (low_us + high_us) / 2, high_us):
+        for share in VOLTAGES:
+            v = share * device.settings.read_v
+            i_ua = current_ua(torch.tensor(g_us).double(), torch.tensor(v).double(), curve.law, curve.level).item()
+            found.append({"g_us": g_us, "v": v, "i_ua": i_ua, "i_over_gv": i_ua / (g_us * v)})
+    return found

@@ -1,5 +1,6 @@
 """Chips over a sweep: each chip holds for the whole split, and is the same chip at every level."""
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -14,11 +15,15 @@ from bench.fast import compute
 from bench.folding import Folded
 from bench.spec import ChipPolicy, seed_of
 from bench.stats import chips_needed
-from devices._base import Device, PeripherySettings
+from devices._base import Device, PeripherySettings, Weights
+from devices._curve import Curve
 from devices._periphery import Periphery
 from devices._power import PowerMeter
+from devices._products import UnknownProduct
 from devices._ranges import Ranges, learned_ranges
 from tasks._base import Split, Task
+
+log = logging.getLogger("bench")
 
 BATCH = 500
 PILOT, PILOT_SAMPLES = 8, 1000  # validation chips and samples from which samples a chip are chosen
@@ -60,6 +65,8 @@ class Rig:
         self.folded = None if precision == "fp32" else Folded(self.network, task.prepare(split.inputs[:2]))
         self._calibration = split if calibration is None else calibration
         self._ranges: dict[PeripherySettings, Ranges] = {}
+        self._curved: tuple[PeripherySettings, Curve, Ranges] | None = None  # the last ones through an I-V curve
+        self._powerless = False
 
     def program(self, device: Device, generator: torch.Generator, level: float, time_s: float | None):
         """The analog weights of one chip."""
@@ -67,38 +74,73 @@ class Rig:
             chip = device.program(self.weights, generator, level=level, time_s=time_s)
             return device.read(chip, generator)
 
+    def chip(
+        self, device: Device, purpose: str, index: int, level: float, time_s: float | None
+    ) -> tuple[dict[str, Tensor], AbstractContextManager[Any] | None]:
+        """Chip number `index`, and what surrounds its products.
+
+        Noise around products has numbers of its own: at level 0 some devices draw less than elsewhere.
+        """
+        chip = self.program(device, chip_generator(purpose, index), level, time_s)
+        return chip, self.periphery(device, chip, chip_generator(f"{purpose}, noise", index))
+
     def periphery(
         self, device: Device, chip: dict[str, Tensor], generator: torch.Generator
     ) -> AbstractContextManager[Any] | None:
-        """What surrounds this chip's products, None if nothing does; its noise is seeded by the chip's generator."""
+        """What surrounds this chip's products, None if nothing does; its noise is seeded by `generator`."""
         if not device.surrounds(chip):
             return None
         seed = int(torch.randint(2**62, (), generator=generator))
         noise = torch.Generator(self.processor).manual_seed(seed)
-        return device.periphery(chip, clean=self.weights, ranges=self._calibrated(device.settings), generator=noise)
+        ranges = self._calibrated(device.settings, device.curve(chip))
+        return device.periphery(chip, clean=self.weights, ranges=ranges, generator=noise)
 
-    def _calibrated(self, settings: PeripherySettings) -> Ranges:
-        """Full scales of the converters, set once for all chips, by the digital network."""
-        if settings not in self._ranges:
-            learned = learned_ranges(self.network, make=False) if settings.input_range == "learned" else None
-            ranges = Ranges(learned)
-            inputs = self.task.prepare(self._calibration.head(min(BATCH, len(self._calibration))).inputs)
-            around = Periphery(settings, self.weights, ranges=ranges)
-            with torch.inference_mode(), compute(self.processor, self.precision), ranges.observing(), around:
-                functional_call(self.network, self.weights, (_cast(inputs.to(self.processor), self.dtype),))
-            self._ranges[settings] = ranges
-        return self._ranges[settings]
+    def _calibrated(self, settings: PeripherySettings, curve: Curve | None = None) -> Ranges:
+        """Full scales of the converters, set once for all chips, by the digital network.
+
+        Where the I-V curve of a chip's cells is no straight line, signals grow with it from layer to layer: there the
+        chip itself sets them, as it does in training. Chips that conduct alike are calibrated once.
+        """
+        if curve is None or curve.is_ohmic:
+            if settings not in self._ranges:
+                self._ranges[settings] = self._observed(settings, self.weights, None)
+            return self._ranges[settings]
+        if self._curved is None or self._curved[0] != settings or not self._curved[1].conducts_like(curve):
+            self._curved = settings, curve, self._observed(settings, curve.chip, curve)
+        return self._curved[2]
+
+    def _observed(self, settings: PeripherySettings, weights: Weights, curve: Curve | None) -> Ranges:
+        """What the calibration samples show on their way through these weights and curves."""
+        learned = learned_ranges(self.network, make=False) if settings.input_range == "learned" else None
+        ranges = Ranges(learned)
+        inputs = self.task.prepare(self._calibration.head(min(BATCH, len(self._calibration))).inputs)
+        around = Periphery(settings, weights, curve=curve, ranges=ranges)
+        with torch.inference_mode(), compute(self.processor, self.precision), ranges.observing(), around:
+            functional_call(self.network, dict(weights), (_cast(inputs.to(self.processor), self.dtype),))
+        return ranges
 
     def power(
         self, device: Device, chip: dict[str, Tensor], periphery: AbstractContextManager[Any] | None = None
     ) -> dict[str, float]:
-        """Read power (W) and energy an inference (J) of a chip's cells; {} if the device has none."""
-        if (curve := device.curve(chip)) is None:
+        """Read power (W) and energy an inference (J) of a chip's cells; {} if the device has none.
+
+        Also {} where the network has a product that can't be followed: without a periphery such a network runs.
+        """
+        if self._powerless or (curve := device.curve(chip)) is None:
             return {}
+        around, meter = periphery, PowerMeter(curve, device.settings.read_v)
         inputs = self.inputs[:POWER_SAMPLES]
-        meter = PowerMeter(chip, curve, self._calibrated(device.settings), device.settings.read_v)
-        with torch.inference_mode(), compute(self.processor, self.precision), periphery or nullcontext(), meter:
-            functional_call(self.network, chip, (inputs,))
+        try:
+            if not isinstance(around, Periphery):
+                around = Periphery(device.settings, chip, ranges=self._calibrated(device.settings, curve))
+            with torch.inference_mode(), compute(self.processor, self.precision), around.metered(meter):
+                functional_call(self.network, chip, (inputs,))
+        except UnknownProduct as error:
+            if periphery is not None:
+                raise
+            log.warning("no read power: %s", error)
+            self._powerless = True
+            return {}
         return {"read_power_w": meter.power_w(), "read_energy_j": meter.energy_j(len(inputs))}
 
     def measure(
@@ -208,9 +250,7 @@ def sweep_level(
     power: dict[str, float] = {}
     spread = Disagreement()
     while len(chips) < planned:
-        generator = chip_generator("test chip", len(chips))
-        chip = rig.program(device, generator, level, time_s)
-        around = rig.periphery(device, chip, generator)
+        chip, around = rig.chip(device, "test chip", len(chips), level, time_s)
         if not chips:  # of the first chip: of millions of cells, the others' take as much
             power = rig.power(device, chip, around)
         # EKL over the first stage alone: it grows with the number of chips, and that number must not differ.
@@ -256,9 +296,7 @@ def best_samples(rig: Rig, device: Device, *, level: float, time_s: float | None
 
 
 def _pilot(rig: Rig, device: Device, c: int, level: float, time_s: float | None) -> Tensor:
-    generator = chip_generator("pilot chip", c)
-    chip = rig.program(device, generator, level, time_s)
-    return rig.per_sample(chip, rig.periphery(device, chip, generator))
+    return rig.per_sample(*rig.chip(device, "pilot chip", c, level, time_s))
 
 
 def validate(rig: Rig, device: Device, levels: Sequence[float], *, chips: int, time_s: float | None) -> list[float]:
@@ -268,9 +306,7 @@ def validate(rig: Rig, device: Device, levels: Sequence[float], *, chips: int, t
         n = chips if device.is_random(level) else 1
         values = []
         for c in range(n):
-            generator = chip_generator("validation chip", c)
-            chip = rig.program(device, generator, level, time_s)
-            around = rig.periphery(device, chip, generator)
+            chip, around = rig.chip(device, "validation chip", c, level, time_s)
             values.append(rig.measure(chip, probabilities=False, periphery=around)[0])
         means.append(sum(values) / n)
     return means

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from bench import presets, registry, sweep
 from bench import settings as settings_
 from bench.errors import BenchError
@@ -17,6 +19,7 @@ from bench.spec import ChipPolicy, Evaluation, Training
 from devices._base import Device
 from devices._measured import Measured
 from methods._base import RECIPE, Method, MethodError
+from tasks._base import Task
 
 
 def method_of(name: str, settings: Mapping[str, Any] | None = None) -> Method:
@@ -169,7 +172,7 @@ def _evaluation(request: Request, task_name: str, seed: int, device_name: str, m
     width = preset.width if request.width is None else request.width
     if network.startswith("timm:") and request.width is None:
         width = 1.0  # timm's networks carry their width in their name
-    _check_network(task_name, network, width)
+    _check_network(task_name, network, width, device.scales_by_tile)
     budget, policy = _budget(request, preset), _policy(request, preset)
     test_samples = preset.test_samples if request.test_samples is None else request.test_samples
     training = Training(
@@ -227,9 +230,20 @@ def _trained_at(request: Request, test_device: str, method: type[Method]) -> dic
 
 
 @functools.cache
-def _check_network(task: str, network: str, width: float) -> None:
+def _check_network(task: str, network: str, width: float, by_tile: bool) -> None:
     """Unknown networks are refused before anything runs; once, since building one takes a while."""
-    task_of(task).network(network, width)
+    check_groups(task_of(task), task_of(task).network(network, width), by_tile)
+
+
+def check_groups(task: Task, network: nn.Module, by_tile: bool) -> None:
+    """BenchError for a scale of each tile where tiles can't be told: of grouped convolutions."""
+    on_crossbars = {name.removesuffix(".weight") for name in task.analog(network)}
+    for name, module in network.named_modules():
+        if by_tile and getattr(module, "groups", 1) > 1 and name in on_crossbars:
+            raise BenchError(
+                f"setting scale=tile: layer {name} is a grouped convolution, each group of which has tiles of its own, "
+                "and a weight doesn't say which are its group's; take scale=column or scale=layer"
+            )
 
 
 _BUDGET = ("epochs", "finetune_epochs", "batch_size", "lr", "train_samples")

@@ -94,6 +94,7 @@ class Runner:
             device.check(level, time_s)
         network, about = self._trained(training)
         task, splits = self.task(training)
+        plan.check_groups(task, network, device.scales_by_tile)
         rig = _rig(network, about, task, splits.val)
         return dict(zip(levels, validate(rig, device, levels, chips=chips, time_s=time_s), strict=True))
 

@@ -28,7 +28,7 @@ def make(
 def _check_names(owner: str, cls: type[Settings], names: Iterable[str], senseless: Mapping[str, str]) -> None:
     known = {f.name: f for f in dataclasses.fields(cls)}
     for name in names:
-        if name not in known and name in senseless:
+        if name in senseless:
             raise BenchError(f"{owner} has no setting '{name}': {senseless[name]}")
         if name not in known:
             there = suggestion(name, known) if known else "; it has no settings"

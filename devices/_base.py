@@ -18,6 +18,8 @@ from devices._ranges import Ranges
 from devices._settings import SettingError, Settings, setting
 
 __all__ = [
+    "NOISY_READS",
+    "UNCOMPENSATED",
     "Axis",
     "Chip",
     "Device",
@@ -37,6 +39,8 @@ __all__ = [
 CHUNK = 2**19  # random numbers of one stream; part of what a chip is
 
 Weights = Mapping[str, Tensor]
+UNCOMPENSATED = "its source describes no compensation of drift; that of pcm does"
+NOISY_READS = "its reads are noisy already, by its source's formula, at every level but 0"
 
 
 class DeviceError(ValueError):
@@ -119,10 +123,13 @@ class Device(ABC):
     axis: ClassVar[Axis]
     # Of a device: PeripherySettings, or a subclass with the device's own.
     Settings: ClassVar[type[PeripherySettings]] = PeripherySettings
-    # Why a setting that other devices have would make no sense on this one.
-    senseless: ClassVar[Mapping[str, str]] = dict.fromkeys(
-        ("stuck_on", "stuck_off"), "it varies weights, and has no cells that could be stuck"
-    )
+    # Why a setting that other devices have would make no sense on this one, whether its Settings know it or not.
+    senseless: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("stuck_on", "stuck_off"), "it varies weights, and has no cells that could be stuck"),
+        **dict.fromkeys(("rule", "pairs", "cell_bits", "scale"), "it varies weights, and has no cells to put them on"),
+        "read_v": "it varies weights, and has no cells that a voltage could be put across",
+        "compensation": UNCOMPENSATED,
+    }
 
     def __init__(self, settings: Any = None) -> None:
         self.settings: Any = self.Settings() if settings is None else settings
@@ -152,6 +159,11 @@ class Device(ABC):
     def is_random(self, level: float) -> bool:
         """Can two chips differ at this level? If not, the sweep runs one chip there."""
         return level > 0 or self.settings.noisy
+
+    @property
+    def scales_by_tile(self) -> bool:
+        """Does each tile of a weight have a digital scale of its own?"""
+        return isinstance(self.settings, PeripherySettings) and self.settings.scales_by_tile
 
     def curve(self, chip: Weights) -> Curve | None:
         """How the chip's cells conduct, None if it has no cells. Default: by Ohm's law."""

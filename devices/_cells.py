@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from devices._base import (
+    UNCOMPENSATED,
     Chip,
     Device,
     PeripherySettings,
@@ -55,6 +56,10 @@ class MappingSettings(PeripherySettings):
                 f"setting cell_bits={self.cell_bits}: slices take one pair and the minimum rule; leave pairs, rule out"
             )
 
+    @property
+    def scales_by_tile(self) -> bool:
+        return self.scale == "tile"
+
 
 @dataclass(frozen=True, kw_only=True)
 class CellSettings(MappingSettings, FaultSettings):
@@ -77,6 +82,7 @@ class Cells(Device):
     g_min_us: ClassVar[float] = 0.0
     g_max_us: ClassVar[float]
     Settings: ClassVar[type[PeripherySettings]] = CellSettings
+    senseless: ClassVar[Mapping[str, str]] = {"compensation": UNCOMPENSATED}
 
     def __init__(self, settings: Any = None) -> None:
         super().__init__(settings)

@@ -121,6 +121,13 @@ class Curve:
         """Does a product of weights and inputs say it all?"""
         return self.law is None or self.level == 0
 
+    def conducts_like(self, other: "Curve") -> bool:
+        """Are these the same curves, of cells with the same conductances and residuals?"""
+        if (self.law, self.level) != (other.law, other.level):
+            return False
+        pairs = ((self.cells_us() or {}, other.cells_us() or {}), (self.residuals, other.residuals))
+        return all(a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a) for a, b in pairs)
+
     def product(
         self, part: Part, tile: RowTile, x: Tensor, w: Tensor, product: Product, full_scale: Tensor, read_v: float
     ) -> Tensor:

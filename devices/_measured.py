@@ -14,13 +14,14 @@ times, deviations are interpolated in log10 t.
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from devices._base import Axis, Chip, Device, DeviceError, Weights, draw_bits, flatten, unflatten
+from devices._base import UNCOMPENSATED, Axis, Chip, Device, DeviceError, Weights, draw_bits, flatten, unflatten
 from devices._faults import FaultSettings
 
 # Regular grid on which Q is looked up. 128 conductances are 0.3 uS apart for g_max = 40 uS, a tenth of the
@@ -34,6 +35,13 @@ class Measured(Device):
 
     mapping = "differential pair, unused cell at 0"
     Settings = FaultSettings
+    senseless: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(
+            ("rule", "pairs", "cell_bits", "scale"),
+            "its mapping is fixed: one pair a weight, the unused cell at 0, a scale for each layer",
+        ),
+        "compensation": UNCOMPENSATED,
+    }
     axis = Axis(
         name="multiplier",
         unit="x measured deviation",

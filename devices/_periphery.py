@@ -8,13 +8,15 @@ and the tiles' results are added digitally, the bias after them. Entered for the
 pass, with the very tensors that functional_call is given; without an effect none is entered.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 from devices._curve import Curve
 from devices._periphery_settings import PeripherySettings
+from devices._power import PowerMeter
 from devices._products import Part, Product, ProductMode, wide
 from devices._quantise import TINY, quantise
 from devices._ranges import Ranges
@@ -47,6 +49,17 @@ class Periphery(ProductMode):
         self.generator = generator
         self._clean = weights if clean is None else clean
         self._peaks: dict[str, Tensor] = {}
+        self._meter: PowerMeter | None = None
+
+    @contextmanager
+    def metered(self, meter: PowerMeter) -> Iterator[None]:
+        """Enter it, and let `meter` note every product."""
+        self._meter = meter
+        try:
+            with self:
+                yield
+        finally:
+            self._meter = None
 
     def multiply(self, part: Part, x: Tensor, w: Tensor, product: Product) -> Tensor:
         """x -> y of one product, its bias aside."""
@@ -57,6 +70,8 @@ class Periphery(ProductMode):
                 x = quantise(x, full_scale, settings.dac_bits)
             if settings.input_noise > 0:
                 x = x + settings.input_noise * full_scale * self._normal(x)
+        if self._meter is not None:
+            self._meter.note(part, x, full_scale, product)
         total: Tensor | None = None
         for tile in row_tiles(w, settings.tile_rows if settings.tiled else None):
             y = self._partial_sum(part, tile, x, w, product, full_scale)
@@ -70,7 +85,7 @@ class Periphery(ProductMode):
         """The columns of one row tile, digitised."""
         settings, own = self.settings, tile.weights(w)
         x = tile.inputs(x, w, product)
-        if self.curve is not None and not self.ranges.observes:
+        if self.curve is not None:
             y = self.curve.product(part, tile, x, w, product, full_scale, settings.read_v)
         else:
             y = wide(product(x, own))
@@ -79,11 +94,13 @@ class Periphery(ProductMode):
         if settings.adc_bits is None:
             return y
         peaks = self.ranges.peak(
-            f"{part.key} out {tile.index}", lambda: column_peaks(y, y.dim() - w.dim() + 1, settings.tile_columns)
+            f"{part.key} out {tile.index}",
+            lambda: column_peaks(y, y.dim() - w.dim() + 1, settings.tile_columns, product.groups),
         )
         if self.ranges.observes:
             return y
-        return quantise(y, settings.adc_range * over_columns(peaks, w, settings.tile_columns), settings.adc_bits)
+        full_scales = over_columns(peaks, w, settings.tile_columns, product.groups)
+        return quantise(y, settings.adc_range * full_scales, settings.adc_bits)
 
     def _disturbed(
         self, y: Tensor, part: Part, tile: RowTile, x: Tensor, own: Tensor, product: Product, full_scale: Tensor

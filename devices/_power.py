@@ -5,15 +5,15 @@ cells count; converters and wires don't. A convolution reads its crossbar once f
 recurrent layer once a step; each such product is a read of READ_S.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from devices._curve import Curve, voltage
-from devices._products import Part, Product, ProductMode, wide
-from devices._ranges import Ranges
+from devices._products import Part, Product
+from devices._quantise import TINY
+from devices._tiles import largest
 
 READ_S = 50e-9  # Joksas et al. 2022
 
@@ -26,24 +26,27 @@ class LayerPower:
     reads: int = 0
 
 
-class PowerMeter(ProductMode):
-    """Adds up the power of every product with a chip's cells. Enter it inside a periphery, or alone."""
+class PowerMeter:
+    """Adds up the power of every product with a chip's cells. A periphery tells it of them (Periphery.metered)."""
 
-    def __init__(self, weights: Mapping[str, Tensor], curve: Curve, ranges: Ranges, read_v: float) -> None:
-        """`ranges`: full scales of the inputs, calibrated; `read_v`: the voltage of a full-scale input, V."""
-        super().__init__(weights)
-        self.curve, self.ranges, self.read_v = curve, ranges, read_v
+    def __init__(self, curve: Curve, read_v: float) -> None:
+        """`read_v`: the voltage of a full-scale input, V."""
+        self.curve, self.read_v = curve, read_v
         self.layers: dict[str, LayerPower] = {}
 
-    def multiply(self, part: Part, x: Tensor, w: Tensor, product: Product) -> Tensor:
-        """The product as it is (a periphery outside sees it); its power is noted."""
-        full_scale = self.ranges.input(part.key, x, 1.0)
+    def note(self, part: Part, x: Tensor, full_scale: Tensor, product: Product) -> None:
+        """One product: x as the rows are driven with it, after converters and noise; `full_scale`: a scalar."""
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-            power_w = product_power_w(part, voltage(x, full_scale, self.read_v), product, self.curve, self.read_v)
+            power_w = product_power_w(part, self._driven(x, full_scale), product, self.curve, self.read_v)
         layer = self.layers.setdefault(part.key, LayerPower())
         layer.sum_w += power_w.double().sum().item()
         layer.reads += power_w.numel()
-        return wide(product(x, part.weight))
+
+    def _driven(self, x: Tensor, full_scale: Tensor) -> Tensor:
+        """The rows' voltages: limited where the product is, and nowhere else."""
+        if not self.curve.is_ohmic:
+            return voltage(x, full_scale, self.read_v)
+        return x * (self.read_v / torch.where(full_scale > TINY, full_scale, largest(x).clamp(min=TINY)))
 
     def power_w(self) -> float:
         """Mean power of a read, summed over the layers: all crossbars at work at once, W."""

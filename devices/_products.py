@@ -122,8 +122,8 @@ class ProductMode(TorchFunctionMode):
         elif any(isinstance(piece, Tensor) for piece in pieces):
             name = getattr(func, "__name__", str(func))
             raise UnknownProduct(
-                f"weight {part.name} is used in {name}, around which no periphery can be put; use a layer of "
-                "torch.nn, or leave the weight out of the task's analog weights"
+                f"weight {part.name} is used in {name}, around which no periphery can be put, only around linear "
+                "layers, convolutions, recurrent layers and attention; leave it out of the task's analog weights"
             )
 
     def _linear(self, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

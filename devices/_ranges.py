@@ -26,7 +26,7 @@ class Ranges:
 
     @contextmanager
     def observing(self) -> Iterator[None]:
-        """Forward passes inside fill the ranges, and nothing else happens around their products."""
+        """Forward passes inside fill the ranges; of all that surrounds their products, only an I-V curve is there."""
         self.observes = True
         try:
             yield
@@ -39,9 +39,10 @@ class Ranges:
         def start() -> Tensor:
             return multiple * self.peak(f"{key} in", lambda: largest(x))
 
-        if self.learned is None or self.observes:
-            return start()
-        return self.learned.full_scale(key, start)
+        if self.observes:
+            seen = start()
+            return self.learned.full_scale(key, start) if self.learned is not None and key in self.learned else seen
+        return start() if self.learned is None else self.learned.full_scale(key, start)
 
     def peak(self, key: str, measure: Callable[[], Tensor]) -> Tensor:
         """What `measure` says of the signal at hand; what it said in the calibration, if there was one."""
@@ -65,6 +66,9 @@ class LearnedRanges:
     def __init__(self, logarithms: Mapping[str, float] | None = None) -> None:
         self.logs: dict[str, Tensor] = {}
         self._given = dict(logarithms or {})
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.logs or key in self._given
 
     def full_scale(self, key: str, start: Callable[[], Tensor]) -> Tensor:
         """The scalar range of a product, with gradient where there is one."""

@@ -74,16 +74,19 @@ def row_tiles(w: Tensor, rows: int | None) -> Iterator[RowTile]:
         yield RowTile(index, start, min(start + (rows or total), total))
 
 
-def column_peaks(y: Tensor, dim: int, columns: int) -> Tensor:
-    """Largest |y| of each column tile: y with outputs along `dim` -> (column tiles,)."""
-    outputs = y.shape[dim]
-    if outputs <= columns:
+def column_peaks(y: Tensor, dim: int, columns: int, groups: int = 1) -> Tensor:
+    """Largest |y| of each column tile, group by group: y with outputs along `dim` -> (groups * tiles of a group,)."""
+    each = y.shape[dim] // groups
+    if groups == 1 and each <= columns:
         return largest(y).view(1)
     others = [d for d in range(y.dim()) if d != dim]
     peak = torch.linalg.vector_norm(y.detach(), math.inf, others) if others else y.detach().abs()
-    return torch.nn.functional.pad(peak, (0, -outputs % columns)).view(-1, columns).amax(1)
+    wide = min(columns, each)
+    return torch.nn.functional.pad(peak.view(groups, each), (0, -each % wide)).view(-1, wide).amax(1)
 
 
-def over_columns(values: Tensor, w: Tensor, columns: int) -> Tensor:
-    """(column tiles,) -> one value an output, shaped to broadcast against outputs of w's layer."""
-    return values.repeat_interleave(columns)[: len(w)].view(-1, *[1] * (w.dim() - 2))
+def over_columns(values: Tensor, w: Tensor, columns: int, groups: int = 1) -> Tensor:
+    """Inverse of `column_peaks`: one value an output, shaped to broadcast against outputs of w's layer."""
+    each = len(w) // groups
+    spread = values.view(groups, -1).repeat_interleave(min(columns, each), 1)[:, :each]
+    return spread.reshape(-1, *[1] * (w.dim() - 2))

@@ -42,6 +42,7 @@ class _Neft(Device):
 
     middle: ClassVar[float]
     Settings = NeftSettings
+    senseless = {**Device.senseless, "cell_bits": "its slices are 2-bit cells; form=sliced shows them one by one"}
     axis = Axis(
         name="sigma_d",
         unit="device variation of NeFT",

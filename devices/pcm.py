@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from devices._base import Axis, Weights, draw_normal, setting, streams, unflatten
+from devices._base import NOISY_READS, Axis, Weights, draw_normal, setting, streams, unflatten
 from devices._cells import Cells, CellSettings, ReadNoise
 
 T0_S, T_READ_S = 20.0, 250e-9
@@ -42,6 +42,7 @@ class Pcm(Cells):
     source = "Joshi et al. 2020; Nandakumar et al. 2019; Rasch et al. 2023"
     g_max_us = 25.0
     Settings = PcmSettings
+    senseless = {"read_noise": NOISY_READS}
     times_s = (0.0, 1e10)
     default_time_s = 86_400.0
     axis = Axis(

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from devices._base import Axis, setting
+from devices._base import NOISY_READS, Axis, setting
 from devices._cells import Cells, CellSettings, ReadNoise
 
 ACCEPTANCE = {0.2: (0.00081107, 0.00106879), 2.0: (0.0112185391, 0.01129027418)}  # percent -> c0 (uS), c1
@@ -39,6 +39,7 @@ class ReramCmo(Cells):
     g_min_us = 9.0
     g_max_us = 88.2
     Settings = ReramCmoSettings
+    senseless = {**Cells.senseless, "read_noise": NOISY_READS}
     times_s = (1.0, 10 * YEAR_S)
     default_time_s = 3600.0
     axis = Axis(

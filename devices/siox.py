@@ -8,7 +8,6 @@ Deviations: the covariance of the residuals of ln c and ln d_eps is not publishe
 set, so that all chips are alike. A multiplier of the curvature is ours. Inputs beyond full scale are clipped.
 """
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from devices._base import Axis, Weights, draw_normal, setting, streams, unflatten
+from devices._base import Axis, SettingError, Weights, draw_normal, setting, streams, unflatten
 from devices._cells import CellChip, Cells, CellSettings
 from devices._curve import Curve, PooleFrenkel
 
@@ -26,10 +25,20 @@ from devices._curve import Curve, PooleFrenkel
 class SioxSettings(CellSettings):
     """Settings of SiOx."""
 
+    curved = True
+
     read_v: float = setting(0.5, "read voltage of a full-scale input, V", low=0.001, high=5.0)
     residual_c: float = setting(0.0, "spread of ln c from cell to cell, std", low=0.0, high=5.0)
     residual_d: float = setting(0.0, "spread of ln d_eps from cell to cell, std", low=0.0, high=5.0)
     residual_correlation: float = setting(0.0, "correlation of the two", low=-1.0, high=1.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.residual_correlation != 0 and 0 in (self.residual_c, self.residual_d):
+            raise SettingError(
+                f"setting residual_correlation={self.residual_correlation:g}: two spreads correlate; set both "
+                "residual_c and residual_d above 0 too"
+            )
 
 
 class CurvedChip(CellChip):
@@ -49,6 +58,7 @@ class _Siox(Cells):
 
     law: ClassVar[PooleFrenkel]
     Settings = SioxSettings
+    version = "2"
     axis = Axis(
         name="multiplier",
         unit="x measured curvature",
@@ -105,8 +115,7 @@ class SioxLow(_Siox):
     source = "Joksas et al. 2022"
     g_min_us = 690.0
     g_max_us = 3450.0
-    # At 2, where SiOx in its other range leaves a network near chance, this one hardly harms it
-    axis = dataclasses.replace(_Siox.axis, levels=(0.0, 1.0, 2.0, 4.0, 8.0), train_level=4.0, maximum=16.0)
+    version = "3"
     law = PooleFrenkel(slope_c=-1.12, intercept_c=0.628, slope_d=-1.34, intercept_d=-25.9)
 
 

@@ -41,7 +41,10 @@ class _Stuck(Cells):
 
     g_min_us: ClassVar[float] = G_OFF_US
     g_max_us: ClassVar[float] = G_ON_US
-    senseless = dict.fromkeys(("stuck_on", "stuck_off"), "its level is the share of stuck cells; see state")
+    senseless = {
+        **Cells.senseless,
+        **dict.fromkeys(("stuck_on", "stuck_off"), "its level is the share of stuck cells; see state"),
+    }
     axis = Axis(
         name="share",
         unit="of all cells stuck",

@@ -8,9 +8,9 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from bench import plan, registry
+from bench import device_plot, plan, registry
 from bench.device_plot import plot
-from bench.device_show import AT, DRAWS, cells, describe
+from bench.device_show import AT, DRAWS, cells, curves, describe
 from bench.errors import BenchError
 from devices._base import Device, DeviceError
 from devices.d2d_lognormal import D2dLognormal
@@ -184,3 +184,34 @@ def test_without_json_cells_are_a_table(cli, tmp_path: Path, monkeypatch: pytest
     assert (shown.code, shown.err) == (0, "")
     assert "single cells at share 0.1" in shown.out and "mean_us" in shown.out and "time_s" not in shown.out
     assert (tmp_path / "stuck.png").exists()
+
+
+# I-V curves
+
+
+@pytest.mark.parametrize("name, published", [("siox_low", [1.001, 1.032, 1.069]), ("siox_high", [0.939, 1.311, 1.910])])
+def test_the_published_ratios_to_ohms_law_are_shown(
+    name: str, published: list[float], cli, tmp_path, monkeypatch
+) -> None:
+    device = plan.device_of(name)
+    table = curves(device, 1.0)
+    assert {row["g_us"] for row in table} == {device.g_min_us, (device.g_min_us + device.g_max_us) / 2, device.g_max_us}
+    top = [row for row in table if row["g_us"] == device.g_max_us]
+    assert [row["v"] for row in top] == pytest.approx([0.1, 0.25, 0.5])
+    assert [row["i_over_gv"] for row in top] == pytest.approx(published, abs=5e-4)
+    assert curves(device, 0.0) == [] and curves(Pcm(), 1.0) == [] and curves(Rram(), 0.3) == []
+    monkeypatch.chdir(tmp_path)
+    shown = cli(*f"device show {name} --cells 20".split())
+    assert shown.code == 0 and "i_over_gv" in shown.out and f"{published[2]:.2f}" in shown.out
+
+
+def test_curves_have_a_panel_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    real = device_plot._currents
+    monkeypatch.setattr(device_plot, "_currents", lambda axes, *a: (real(axes, *a), drawn.append(axes)))
+    plot(plan.device_of("siox_high"), tmp_path / "a.png", level=1.0)
+    (axes,) = drawn
+    solid = [line for line in axes.lines if line.get_linestyle() == "-"]
+    assert len(solid) == 3 and solid[2].get_ydata()[-1] == pytest.approx(1.910 * 2.62 * 0.5, rel=1e-3)
+    plot(Rram(), tmp_path / "b.png", level=0.3)
+    assert len(drawn) == 1

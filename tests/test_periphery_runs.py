@@ -5,13 +5,15 @@ from contextlib import nullcontext
 import pytest
 import torch
 from torch import nn
+from torch.func import functional_call
 from torch.overrides import _len_torch_function_stack
 
 from bench import plan, registry
 from bench.montecarlo import Rig, chip_generator, sweep_level
 from bench.spec import ChipPolicy
 from bench.store import Checkpoints
-from devices import _base
+from devices import _base, _curve
+from devices._curve import voltage
 from devices._periphery_settings import PeripherySettings
 from tasks._base import Split
 
@@ -195,3 +197,81 @@ def test_learned_ranges_of_a_stopped_run_end_like_those_of_one_that_was_not(
     assert pieces.input_ranges.logarithms() == whole.input_ranges.logarithms()
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, pieces.state_dict()[name]), name
+
+
+class Deep(nn.Module):
+    """Five layers: what a curve adds to each adds up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        sizes = (784, 20, 20, 20, 20, 10)
+        self.layers = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in zip(sizes, sizes[1:], strict=False))
+
+    def forward(self, x):
+        x = x.flatten(1)
+        for layer in self.layers[:-1]:
+            x = layer(x).relu()
+        return self.layers[-1](x)
+
+
+@pytest.mark.parametrize("level", [0.0, 0.5, 2.0])
+@pytest.mark.parametrize("settings", [{}, {"adc_bits": 14, "dac_bits": 14}, {"residual_c": 0.3}])
+def test_a_sweep_sets_the_ranges_of_curved_cells_as_training_does(level, settings, split, monkeypatch):
+    """On the same samples a chip shows the same outputs in both, and nothing is clipped."""
+    network, task = Deep().eval(), plan.task_of("mnist")
+    names = tuple(f"layers.{i}.weight" for i in range(5))
+    rig, device = Rig(network, names, task, split, "fp32"), plan.device_of("siox_high", settings)
+    chip = rig.program(device, chip_generator("test chip", 0), level, None)
+    full_scales = rig._calibrated(device.settings, device.curve(chip)).seen
+    beyond = []
+
+    def watched(x, full_scale, read_v):
+        beyond.append((x.abs() > full_scale * (1 + 1e-6)).float().mean().item())
+        return voltage(x, full_scale, read_v)
+
+    monkeypatch.setattr(_curve, "voltage", watched)
+    outputs = []
+    for around in (rig.periphery(device, chip, chip_generator("noise", 0)), device.periphery(chip, clean=rig.weights)):
+        with torch.inference_mode(), around or nullcontext():
+            outputs.append(functional_call(network, dict(chip), (rig.inputs,)))
+    if level == 0:
+        digital = Rig(network, names, task, split, "fp32")._calibrated(device.settings).seen
+        assert full_scales.keys() == digital.keys() and all(torch.equal(full_scales[k], digital[k]) for k in digital)
+        if not settings.get("adc_bits"):
+            assert torch.allclose(outputs[0], network(rig.inputs), rtol=1e-5, atol=1e-5)
+        return
+    # A calibration doesn't round, a batch in training does: with converters the two are some steps apart
+    share = 0.02 if settings.get("adc_bits") else 1e-5
+    assert (outputs[0] - outputs[1]).abs().max() <= share * outputs[1].abs().max()
+    assert max(beyond) <= (0.01 if settings.get("adc_bits") else 0)
+
+
+def test_chips_that_conduct_alike_are_calibrated_once(split, monkeypatch):
+    network, task = Deep().eval(), plan.task_of("mnist")
+    rig = Rig(network, tuple(f"layers.{i}.weight" for i in range(5)), task, split, "fp32")
+    made = []
+    observed = Rig._observed
+    monkeypatch.setattr(Rig, "_observed", lambda self, *a: made.append(1) or observed(self, *a))
+    for settings, expected in (({"read_noise": 0.01}, 1), ({"residual_d": 0.1}, 3), ({"stuck_on": 0.1}, 3)):
+        made.clear()
+        sweep_level(
+            rig,
+            plan.device_of("siox_high", settings),
+            level=1.0,
+            time_s=None,
+            policy=ChipPolicy(minimum=3, maximum=3, half_width=None),
+        )
+        assert len(made) == expected
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_the_noise_around_products_is_the_same_at_every_level(name, network, split):
+    """Chip 0 draws the same numbers wherever it is on the axis, however much its cells drew before."""
+    rig, device = rig_of(network, split), plan.device_of(name, {"input_noise": 0.1})
+    drawn = []
+    for level in (0.0, device.axis.levels[-1]):
+        _, around = rig.chip(device, "test chip", 0, level, device.default_time_s)
+        drawn.append(torch.randn(5, generator=around.generator))
+    assert torch.equal(*drawn)
+    _, other = rig.chip(device, "test chip", 1, 0.0, device.default_time_s)
+    assert not torch.equal(drawn[0], torch.randn(5, generator=other.generator))

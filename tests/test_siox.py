@@ -61,7 +61,8 @@ def test_as_many_terms_as_the_tolerance_needs(z, share):
 @pytest.mark.parametrize("read_v", [0.1, 0.5, 1.0])
 @pytest.mark.parametrize("residual", [0.0, 0.3])
 def test_a_product_is_the_sum_of_the_closed_form(device, level, read_v, residual):
-    device = device(SioxSettings(read_v=read_v, residual_c=residual, residual_d=residual, residual_correlation=0.5))
+    spread = {"residual_c": residual, "residual_d": residual, "residual_correlation": 0.5} if residual else {}
+    device = device(SioxSettings(read_v=read_v, **spread))
     w = torch.randn(7, 40, generator=generator(1))
     x = torch.randn(5, 40, generator=generator(2))
     chip = device.program({"weight": w}, generator(3), level=level)

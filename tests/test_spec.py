@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from typing import Any, Optional
 
 import pytest
@@ -225,6 +226,14 @@ def test_saying_what_the_preset_says_is_no_change():
         "levels": plan.device_of("rram").axis.levels,
     }
     assert only(network="mlp", **said) == usual
+
+
+@pytest.mark.parametrize("task, network", [("mnist", "mlp"), ("fashion_mnist", "lenet"), ("cifar10", "vgg8_mtrd")])
+def test_each_task_has_its_own_network(task, network):
+    """The published leaderboards are of these: named or not, they are the preset's, without a star."""
+    for named in (None, network):
+        made = only(tasks=(task,), preset="standard", network=named)
+        assert (made.training.network, made.preset) == (network, "standard")
 
 
 def test_versions_of_the_methods_that_a_method_rests_on_are_in_its_key(monkeypatch):
@@ -538,3 +547,58 @@ def test_optional_settings_of_either_spelling(hint, text, value):
 def test_a_fitted_device_may_not_take_a_registered_name(tmp_path):
     with pytest.raises(BenchError, match="rename the file"):
         plan.device_of(str(tmp_path / "rram.json"))
+
+
+def test_a_scale_of_each_tile_is_refused_where_groups_hide_the_tiles():
+    grouped = {"network": "timm:mobilenetv2_050", "devices": ("stuck",), "width": 1.0, "tasks": ("cifar10",)}
+    with pytest.raises(BenchError, match=r"setting scale=tile: layer \S+ is a grouped convolution.*take scale=column"):
+        only(**grouped, device_settings={"scale": "tile"})
+    only(**grouped, device_settings={"scale": "column"})
+    only(devices=("stuck",), device_settings={"scale": "tile"})
+
+
+@pytest.mark.parametrize(
+    "device, given, reason",
+    [
+        ("rram", {"read_v": ".1"}, "no setting 'read_v': it varies weights, and has no cells"),
+        ("ideal", {"read_v": ".1"}, "no setting 'read_v': it varies weights, and has no cells"),
+        ("rram1t1r", {"pairs": "2"}, "no setting 'pairs': its mapping is fixed: one pair a weight"),
+        ("rram1t1r", {"scale": "column"}, "no setting 'scale': its mapping is fixed"),
+        ("rram_wan2022", {"compensation": "on"}, "no setting 'compensation': its source describes no compensation"),
+        ("rram1", {"compensation": "on"}, "no setting 'compensation': its source describes no compensation"),
+        ("rram1", {"cell_bits": "2"}, "no setting 'cell_bits': its slices are 2-bit cells; form=sliced"),
+        ("pcm", {"read_noise": ".1"}, "no setting 'read_noise': its reads are noisy already"),
+        ("reram_cmo", {"read_noise": ".1"}, "no setting 'read_noise': its reads are noisy already"),
+        ("rram", {"tile_rows": "64"}, "setting tile_rows=64: changes nothing where nothing happens to a tile"),
+        ("rram", {"tile_columns": "64", "ir_drop": "1"}, "setting tile_columns=64: changes nothing without an ADC"),
+        ("stuck", {"dac_range": ".5"}, "setting dac_range=0.5: means nothing where nothing refers to the inputs'"),
+        ("siox_high", {"residual_correlation": ".5"}, "setting residual_correlation=0.5: two spreads correlate"),
+        (
+            "siox_high",
+            {"residual_correlation": ".5", "residual_c": ".1"},
+            "setting residual_correlation=0.5: two spreads correlate",
+        ),
+    ],
+)
+def test_settings_that_would_change_nothing_are_refused_with_the_reason(device, given, reason):
+    """They would give the same numbers another key."""
+    with pytest.raises((BenchError, SettingError), match=re.escape(reason)) as refused:
+        only(devices=(device,), device_settings=given)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "device, given",
+    [
+        ("stuck", {"read_v": ".1"}),
+        ("stuck", {"tile_rows": "64", "scale": "tile"}),
+        ("rram", {"tile_rows": "64", "output_noise": ".1"}),
+        ("rram", {"tile_columns": "64", "adc_bits": "6"}),
+        ("rram", {"dac_range": ".5", "input_noise": ".1"}),
+        ("siox_high", {"dac_range": ".5"}),
+        ("siox_high", {"residual_correlation": ".5", "residual_c": ".1", "residual_d": ".1"}),
+        ("rram_wan2022", {"read_noise": ".1"}),
+    ],
+)
+def test_the_same_settings_are_taken_where_they_change_something(device, given):
+    assert only(devices=(device,), device_settings=given).device_settings.keys() == given.keys()

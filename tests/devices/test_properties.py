@@ -84,3 +84,25 @@ def test_layers_of_one_chip_have_luck_of_their_own(name):
     luck = torch.stack([chip[layer] / clean[layer] for layer in "ab"]).double()
     assert luck.std(1).min() > 0.01
     assert abs(torch.corrcoef(luck)[0, 1]) < 5 / 20_000**0.5
+
+
+# The table of the project's design: what a sweep goes over, and where noise-aware methods train
+AXES = {
+    "rram": ("0 .1 .2 .3 .4 .5", 0.3),
+    "gaussian": ("0 .02 .04 .06 .08 .1", 0.06),
+    **dict.fromkeys(("rram1", "fefet2", "rram4", "fefet6"), ("0 .1 .2 .3 .4", 0.2)),
+    "rram1t1r": ("0 .25 .5 .75 1 1.5", 0.75),
+    "pcm": ("0 .5 1 2 3 4", 2.0),
+    "rram_wan2022": ("0 .25 .5 .75 1 1.5", 0.75),
+    "reram_cmo": ("0 1 2 4 8", 4.0),
+    **dict.fromkeys(("siox_low", "siox_high"), ("0 .5 1 1.5 2", 1.0)),
+    **dict.fromkeys(("tahfo2", "stuck"), ("0 .02 .05 .1 .15 .2", 0.1)),
+    "d2d_lognormal": ("0 .1 .25 .5 .75 1", 0.5),
+}
+
+
+@pytest.mark.parametrize("name", AXES)
+def test_axes_are_those_of_the_design(name):
+    levels, train_level = AXES[name]
+    axis = plan.device_of(name).axis
+    assert axis.levels == tuple(map(float, levels.split())) and axis.train_level == train_level
