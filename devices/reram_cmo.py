@@ -7,7 +7,9 @@ conductances in uS, t in s since programming and level l on every spread,
     relaxation    g_d = g_p - .08900206 ln t + l (.04201137 ln t + .41183342) xi,  cut to 9 to 88.2
     read          g_d + l .0277316483 log10(g_d) sqrt(ln((t + 1 us) / 2 us)) xi,  cut at 0
 
-Deviations: none known. The mean relaxation stays at level 0. Times beyond what was measured are the formula's.
+Deviations: reads are not held within 9 to 88.2. Our source has conductances stay there where it speaks of relaxation:
+we take it as the range of programming and relaxation, and reads as noise on top, cut at 0 alone. The mean relaxation
+stays at level 0. Times beyond what was measured are the formula's.
 """
 
 import math

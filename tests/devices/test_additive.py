@@ -34,12 +34,25 @@ def column(value: float, peak: float = 2.0) -> Tensor:
 
 
 @pytest.mark.parametrize("sigma", [0.02, 0.06, 0.1])
-@pytest.mark.parametrize("value", [-1.9, 0.0, 0.7])
+@pytest.mark.parametrize("value", [-1.9, 0.0, 0.1, 0.2, 0.5, 1.0, 1.5, 2.0])
 def test_gaussian_is_as_wide_as_the_largest_weight_says(sigma, value):
     d = deviations("gaussian", column(value), sigma)[:CELLS]
     assert d.std().item() == pytest.approx(2 * sigma, rel=0.01)
     assert abs(d.mean().item()) < 5 * 2 * sigma / CELLS**0.5
     assert (d**3).mean().item() == pytest.approx(0, abs=5 * (15 / CELLS) ** 0.5 * (2 * sigma) ** 3)
+
+
+@pytest.mark.parametrize("noise_sd", [0.01, 0.05])
+@pytest.mark.parametrize("low", [-1.0, 0.5])
+def test_gaussian_on_mats_axis_is_relative_to_the_range(noise_sd, low):
+    """MAT: std = noise_sd (max w - min w)."""
+    w = torch.cat([torch.full((CELLS,), 1.0), torch.tensor([low, 2.0])])
+    d = deviations("gaussian", w, noise_sd, settings={"relative_to": "range"})[:CELLS]
+    assert d.std().item() == pytest.approx(noise_sd * (2.0 - low), rel=0.01)
+    same = deviations("gaussian", w, noise_sd, settings={"relative_to": "peak"})
+    assert torch.equal(same, deviations("gaussian", w, noise_sd))
+    units = [plan.device_of("gaussian", {"relative_to": to}).axis.unit for to in ("peak", "range")]
+    assert units == ["std / max|w|", "std / (max w - min w)"]
 
 
 def test_k_is_that_of_four_two_bit_cells():

@@ -75,6 +75,32 @@ def test_chip_moments_match_the_table_at_every_measured_time() -> None:
             assert row.std().item() == pytest.approx(std_us, rel=0.04)
 
 
+def at_conductance(g_us: float, time_s: float) -> tuple[float, float]:
+    """Mean and standard deviation of a cell's conductance: integrals over the quantiles, linear between knots of g."""
+    knots = torch.tensor(DEVICE.table["g_us"], dtype=torch.float64)
+    above = int(torch.searchsorted(knots, torch.tensor(g_us, dtype=torch.float64)).clamp(1, len(knots) - 1))
+    share = (g_us - knots[above - 1]) / (knots[above] - knots[above - 1])
+    table = DEVICE.deviation_us(time_s)
+    q = (g_us + (1 - share) * table[above - 1] + share * table[above]).clamp(min=0)
+    p = torch.tensor(DEVICE.table["probabilities"], dtype=torch.float64).diff()
+    low, high = q[:-1], q[1:]
+    mean = ((low + high) / 2 * p).sum()
+    return mean.item(), (((low**2 + low * high + high**2) / 3 * p).sum() - mean**2).sqrt().item()
+
+
+@pytest.mark.parametrize("time_s", DEVICE.table["times_s"])
+@pytest.mark.parametrize("row", [0, 6, 13, 32, 64, 95, 127])
+def test_single_cells_have_the_tables_mean_and_spread(row: int, time_s: float) -> None:
+    """At those conductances of the lookup that are nearest to 0, .05, .1, .25, .5, .75 and 1 of g_max."""
+    g_us = 40 * row / 127
+    mean, std = at_conductance(g_us, time_s)
+    seen = DEVICE.cells_us(torch.full((DRAWS,), g_us), seeded(row), level=1.0, time_s=time_s).double()
+    error = std / DRAWS**0.5
+    assert seen.mean().item() == pytest.approx(mean, abs=5 * error + 2e-3)
+    spread_error = ((seen - seen.mean()).pow(4).mean() - seen.var() ** 2).clamp(min=0).sqrt() / (2 * std * DRAWS**0.5)
+    assert seen.std().item() == pytest.approx(std, abs=5 * spread_error.item() + 0.01 * std)
+
+
 def test_level_zero_is_the_mapping_alone() -> None:
     weights = {"a": torch.randn(40, 30, generator=seeded(1)), "b": torch.randn(7, generator=seeded(2)) * 1e-4}
     chip = DEVICE.program(weights, seeded(), level=0)

@@ -17,8 +17,9 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 @pytest.mark.parametrize("sigma", [0.1, 0.3, 0.5])
-def test_moments_of_the_factor(sigma: float) -> None:
-    factor = Rram().program({"w": torch.full((DRAWS,), -2.0)}, seeded(), level=sigma)["w"].double() / -2
+@pytest.mark.parametrize("w", [-2.0, -0.1, 0.05, 0.25, 0.5, 0.75, 1.0])
+def test_moments_of_the_factor(w: float, sigma: float) -> None:
+    factor = Rram().program({"w": torch.full((DRAWS,), w)}, seeded(), level=sigma)["w"].double() / w
     mean = math.exp(sigma**2 / 2)
     std = mean * math.sqrt(math.exp(sigma**2) - 1)
     assert factor.mean().item() == pytest.approx(mean, abs=5 * std / DRAWS**0.5)
@@ -41,6 +42,21 @@ def test_gradient_carries_the_factor() -> None:
     w.grad = None
     Rram().training_chip({"w": w}, seeded(), level=0.3, straight_through=True)["w"].sum().backward()
     assert torch.equal(w.grad, torch.ones(50))
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.3, 1.0])
+def test_gradient_by_finite_differences(sigma: float) -> None:
+    """Of a loss that is no straight line, in every weight, through the device's own formula."""
+    w = torch.randn(12, generator=seeded(1), dtype=torch.float64)
+
+    def loss(w: torch.Tensor) -> torch.Tensor:
+        return Rram().training_chip({"w": w}, seeded(), level=sigma)["w"].sin().sum()
+
+    clean = w.clone().requires_grad_()
+    (found,) = torch.autograd.grad(loss(clean), clean)
+    steps = 1e-6 * torch.eye(12, dtype=torch.float64)
+    expected = torch.stack([(loss(w + step) - loss(w - step)) / 2e-6 for step in steps])
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-8)
 
 
 def test_same_chip_at_every_level() -> None:
