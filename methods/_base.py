@@ -124,6 +124,8 @@ class Method(ABC):
     source: ClassVar[str] = ""
     # False: the result does not depend on the device, so it is trained once for all (on `ideal`).
     uses_device: ClassVar[bool] = True
+    # False: the run makes no use of one training level, but may of the device's axis (the level is set to 0).
+    uses_level: ClassVar[bool] = True
     # False: the run makes no use of finetune_epochs (its budget is normalised, so that it is shared).
     finetunes: ClassVar[bool] = True
     # Methods whose runs `fit` asks for: their versions are part of this method's, so that none is corrected unseen.

@@ -60,3 +60,27 @@ def sgd(
         context.report(loss=mean)
         if between_epochs is not None and epoch + 1 < epochs:
             between_epochs()
+
+
+def finetune(
+    context: Context,
+    network: nn.Module,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    *,
+    state: Mapping[str, Any] | None = None,
+    after_step: Callable[[], None] | None = None,
+) -> None:
+    """`sgd` for the second phase, whose epochs and learning rate the budget states: the same for all methods."""
+    budget = context.budget
+    epochs, lr = budget.finetune_epochs, budget.finetune_lr
+    sgd(context, network, loss, epochs=epochs, lr=lr, state=state, after_step=after_step)
+
+
+def finetune_steps(context: Context) -> int:
+    """Steps of `finetune`."""
+    return context.budget.finetune_epochs * context.steps_per_epoch()
+
+
+def ramped(share: float, ramp: float) -> float:
+    """0 to 1, linearly, while `share` of the steps goes from 0 to `ramp`; then 1."""
+    return 1.0 if share >= ramp else share / ramp
