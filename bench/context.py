@@ -63,6 +63,17 @@ class TrainingContext:
         """The run's network, initialised from seed and architecture alone: all methods start alike."""
         return build_network(self.task, self.training, self.processor)
 
+    def fresh(self, build: Callable[[], nn.Module]) -> nn.Module:
+        """A part of the method's own, initialised from the run's seed."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_of("part", self.training.seed, self.training.task, self.training.network))
+            part = build()
+        return part.to(self.processor)
+
+    def example(self, n: int) -> Tensor:
+        """The first n training samples, prepared."""
+        return self.task.prepare(self._train.inputs[:n])
+
     def forward(
         self,
         network: nn.Module,
@@ -100,8 +111,14 @@ class TrainingContext:
         straight_through: bool = False,
     ) -> dict[str, Tensor]:
         """A fresh chip of the training device."""
+        return self.program(analog_weights(network, names), level=level, straight_through=straight_through)
+
+    def program(
+        self, weights: Mapping[str, Tensor], *, level: float | None = None, straight_through: bool = False
+    ) -> dict[str, Tensor]:
+        """A fresh chip of the training device that holds these weights."""
         return self.device.training_chip(
-            analog_weights(network, names),
+            weights,
             self.generator,
             level=self.level if level is None else level,
             time_s=self.time_s,

@@ -1,7 +1,7 @@
 """The method interface: what a training method is, and what the bench offers it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -65,6 +65,14 @@ class Context(Protocol):
         """The run's network, freshly initialised from the run's seed, on the right processor."""
         ...
 
+    def fresh(self, build: Callable[[], nn.Module]) -> nn.Module:
+        """A part of the method's own, initialised from the run's seed, on the right processor."""
+        ...
+
+    def example(self, n: int) -> Tensor:
+        """The first n training samples, prepared, without augmentation: to see shapes and to calibrate with."""
+        ...
+
     def forward(
         self,
         network: nn.Module,
@@ -88,6 +96,12 @@ class Context(Protocol):
         straight_through: bool = False,
     ) -> dict[str, Tensor]:
         """A fresh chip of the training device, at the run's level or another; gradients to the network."""
+        ...
+
+    def program(
+        self, weights: Mapping[str, Tensor], *, level: float | None = None, straight_through: bool = False
+    ) -> dict[str, Tensor]:
+        """A fresh chip that holds these weights in place of the network's own; gradients to `weights`."""
         ...
 
     def epochs(self, n: int, state: Mapping[str, Any]) -> Iterator[int]:

@@ -69,11 +69,20 @@ def finetune(
     *,
     state: Mapping[str, Any] | None = None,
     after_step: Callable[[], None] | None = None,
+    between_epochs: Callable[[], None] | None = None,
 ) -> None:
     """`sgd` for the second phase, whose epochs and learning rate the budget states: the same for all methods."""
     budget = context.budget
-    epochs, lr = budget.finetune_epochs, budget.finetune_lr
-    sgd(context, network, loss, epochs=epochs, lr=lr, state=state, after_step=after_step)
+    sgd(
+        context,
+        network,
+        loss,
+        epochs=budget.finetune_epochs,
+        lr=budget.finetune_lr,
+        state=state,
+        after_step=after_step,
+        between_epochs=between_epochs,
+    )
 
 
 def finetune_steps(context: Context) -> int:

@@ -1,5 +1,6 @@
 """A real TrainingContext on a few random pictures, which writes down what a method does with it."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,7 @@ class Watched(TrainingContext):
 
     def __init__(self, training: Training, tmp_path: Any, samples: int, shape: tuple[int, ...]) -> None:
         self.levels: list[float] = []
+        self.programmed: list[dict[str, Tensor]] = []
         self.chips: list[dict[str, Tensor]] = []
         self.passes: list[Pass] = []
         self.asked: list[Training] = []
@@ -59,9 +61,10 @@ class Watched(TrainingContext):
         self.others.append(build_network(self.task, other, CPU))
         return self.others[-1]
 
-    def chip(self, network, names, *, level=None, straight_through=False):
+    def program(self, weights, *, level=None, straight_through=False):
         self.levels.append(self.level if level is None else level)
-        chip = super().chip(network, names, level=level, straight_through=straight_through)
+        self.programmed.append({name: w.detach().clone() for name, w in weights.items()})
+        chip = super().program(weights, level=level, straight_through=straight_through)
         self.chips.append({name: w.detach().clone() for name, w in chip.items()})
         return chip
 
@@ -87,11 +90,13 @@ def watch(tmp_path, one_cell) -> Callable[..., Watched]:
         samples: int = 64,
         task: str = "mnist",
         shape: tuple[int, ...] = (1, 28, 28),
+        seed: int = 0,
         **asked: Any,
     ) -> Watched:
         small = {"network": "mlp", "width": 0.25, "train_samples": samples, "batch_size": 16}
         cell = one_cell(method, device, task, **small | asked)
-        return Watched(cell.evaluation.training, tmp_path, samples, shape)
+        training = dataclasses.replace(cell.evaluation.training, seed=seed)
+        return Watched(training, tmp_path, samples, shape)
 
     return make
 
@@ -100,11 +105,19 @@ def watch(tmp_path, one_cell) -> Callable[..., Watched]:
 def loss_of(monkeypatch) -> Callable[[Watched], Callable[[Tensor, Tensor], Tensor]]:
     """The loss that a run's method minimises, and nothing trained."""
 
+    class Caught(BaseException):
+        pass
+
     def catch(context: Watched) -> Callable[[Tensor, Tensor], Tensor]:
         caught: list[Any] = []
-        method = context.training.method
-        monkeypatch.setattr(f"methods.{method}.finetune", lambda context, network, loss, **rest: caught.append(loss))
-        context.fit()
+
+        def stop(context: Watched, network: nn.Module, loss: Any, **rest: Any) -> None:
+            caught.append(loss)
+            raise Caught  # before the method tidies up
+
+        monkeypatch.setattr(f"methods.{context.training.method}.finetune", stop)
+        with pytest.raises(Caught):
+            context.fit()
         return caught[0]
 
     return catch
