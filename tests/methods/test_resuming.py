@@ -10,7 +10,7 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("method", ["mixed_noise", "noise_back", "vant", "neft_irs"])
+@pytest.mark.parametrize("method", ["mixed_noise", "noise_back", "vant", "neft_irs", "hwa"])
 def test_a_resumed_run_ends_alike(watch, tmp_path, method):
     settings = {"noise_back": {"every": "3"}, "neft_irs": {"hidden": "8"}}.get(method, {})
     asked = {"settings": settings, "finetune_epochs": 2}
