@@ -1,5 +1,6 @@
 """What a method is offered while it trains: one object per training run."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -45,7 +46,7 @@ class TrainingContext:
         train_other: Callable[[Training], nn.Module],
         variant: Callable[..., Training],
     ) -> None:
-        self.training, self.task, self.device = training, task, device
+        self.training, self.task, self.device, self.seed = training, task, device, training.seed
         self.level, self.time_s, self.budget = training.level, training.time_s, training.budget
         self.processor, self.checkpoints, self.work = processor, checkpoints, work
         self._train_other, self._variant = train_other, variant
@@ -195,9 +196,10 @@ class TrainingContext:
         """Figures for the display."""
         self.work.note(epoch=int(self.cost["epochs"]) + 1, **figures)
 
-    def train(self, method: str, *, level: float | None = None, **settings: Any) -> nn.Module:
+    def train(self, method: str, *, level: float | None = None, seed: int | None = None, **settings: Any) -> nn.Module:
         """Another run's network, from the store or trained now."""
-        return self._train_other(self._variant(self.training, method, level, settings))
+        own = self.training if seed is None else dataclasses.replace(self.training, seed=seed)
+        return self._train_other(self._variant(own, method, level, settings))
 
 
 def build_network(task: Task, training: Training, processor: torch.device) -> nn.Module:

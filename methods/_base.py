@@ -55,6 +55,7 @@ class Context(Protocol):
     """What the bench offers a method while it trains. Implemented in bench/context.py."""
 
     task: Task
+    seed: int
     device: Device
     level: float
     time_s: float | None
@@ -122,8 +123,8 @@ class Context(Protocol):
         """Figures for the progress display."""
         ...
 
-    def train(self, method: str, *, level: float | None = None, **settings: Any) -> nn.Module:
-        """The network of another run of this task, seed and budget, from the store or trained now.
+    def train(self, method: str, *, level: float | None = None, seed: int | None = None, **settings: Any) -> nn.Module:
+        """The network of another run of this task and budget, and of this seed unless told, from the store or trained.
 
         MethodError if the method does not name `method` in its `rests_on`.
         """
@@ -152,6 +153,10 @@ class Method(ABC):
     @abstractmethod
     def fit(self, context: Context) -> Deployable:
         """Train and return the network to deploy."""
+
+    def frame(self, network: nn.Module) -> nn.Module:
+        """The module that what `fit` returned is loaded into, made of a fresh network. Default: that network."""
+        return network
 
 
 def analog_weights(network: nn.Module, names: tuple[str, ...]) -> dict[str, Tensor]:
