@@ -20,11 +20,13 @@ def sgd(
     state: Mapping[str, Any] | None = None,
     after_step: Callable[[], None] | None = None,
     between_epochs: Callable[[], None] | None = None,
+    max_norm: float | None = None,
 ) -> None:
     """Train `network` in place: SGD with Nesterov momentum, one-cycle learning rate with peak `lr`.
 
     `loss(inputs, targets)` does the forward passes and returns a scalar. `state`: whatever else
-    must survive a kill (a dict, or objects with state_dict), beside network and optimizer.
+    must survive a kill (a dict, or objects with state_dict), beside network and optimizer. `max_norm`: longer
+    gradients are shortened to it.
     MethodError if the loss stops being finite.
     """
     budget = context.budget
@@ -48,6 +50,8 @@ def sgd(
             value = loss(inputs, targets)
             optimizer.zero_grad(set_to_none=True)
             value.backward()
+            if max_norm is not None:
+                nn.utils.clip_grad_norm_(network.parameters(), max_norm)
             optimizer.step()
             schedule.step()
             if after_step is not None:
@@ -70,6 +74,7 @@ def finetune(
     state: Mapping[str, Any] | None = None,
     after_step: Callable[[], None] | None = None,
     between_epochs: Callable[[], None] | None = None,
+    max_norm: float | None = None,
 ) -> None:
     """`sgd` for the second phase, whose epochs and learning rate the budget states: the same for all methods."""
     budget = context.budget
@@ -82,6 +87,7 @@ def finetune(
         state=state,
         after_step=after_step,
         between_epochs=between_epochs,
+        max_norm=max_norm,
     )
 
 
