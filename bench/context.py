@@ -1,5 +1,6 @@
 """What a method is offered while it trains: one object per training run."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -45,7 +46,7 @@ class TrainingContext:
         train_other: Callable[[Training], nn.Module],
         variant: Callable[..., Training],
     ) -> None:
-        self.training, self.task, self.device = training, task, device
+        self.training, self.task, self.device, self.seed = training, task, device, training.seed
         self.level, self.time_s, self.budget = training.level, training.time_s, training.budget
         self.processor, self.checkpoints, self.work = processor, checkpoints, work
         self._train_other, self._variant = train_other, variant
@@ -62,6 +63,17 @@ class TrainingContext:
     def network(self) -> nn.Module:
         """The run's network, initialised from seed and architecture alone: all methods start alike."""
         return build_network(self.task, self.training, self.processor)
+
+    def fresh(self, build: Callable[[], nn.Module]) -> nn.Module:
+        """A part of the method's own, initialised from the run's seed."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_of("part", self.training.seed, self.training.task, self.training.network))
+            part = build()
+        return part.to(self.processor)
+
+    def example(self, n: int) -> Tensor:
+        """The first n training samples, prepared."""
+        return self.task.prepare(self._train.inputs[:n])
 
     def forward(
         self,
@@ -100,8 +112,14 @@ class TrainingContext:
         straight_through: bool = False,
     ) -> dict[str, Tensor]:
         """A fresh chip of the training device."""
+        return self.program(analog_weights(network, names), level=level, straight_through=straight_through)
+
+    def program(
+        self, weights: Mapping[str, Tensor], *, level: float | None = None, straight_through: bool = False
+    ) -> dict[str, Tensor]:
+        """A fresh chip of the training device that holds these weights."""
         return self.device.training_chip(
-            analog_weights(network, names),
+            weights,
             self.generator,
             level=self.level if level is None else level,
             time_s=self.time_s,
@@ -178,9 +196,10 @@ class TrainingContext:
         """Figures for the display."""
         self.work.note(epoch=int(self.cost["epochs"]) + 1, **figures)
 
-    def train(self, method: str, *, level: float | None = None, **settings: Any) -> nn.Module:
+    def train(self, method: str, *, level: float | None = None, seed: int | None = None, **settings: Any) -> nn.Module:
         """Another run's network, from the store or trained now."""
-        return self._train_other(self._variant(self.training, method, level, settings))
+        own = self.training if seed is None else dataclasses.replace(self.training, seed=seed)
+        return self._train_other(self._variant(own, method, level, settings))
 
 
 def build_network(task: Task, training: Training, processor: torch.device) -> nn.Module:

@@ -67,6 +67,8 @@ def normalise(training: Training) -> Training:
         training = dataclasses.replace(
             training, device=ideal.name, device_version=ideal.version, device_settings={}, level=0.0, time_s=None
         )
+    if not cls.uses_level:
+        training = dataclasses.replace(training, level=0.0)
     if not cls.finetunes:
         budget = dataclasses.replace(training.budget, finetune_epochs=0, finetune_lr=0.0)
         training = dataclasses.replace(training, budget=budget)

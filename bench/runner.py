@@ -107,7 +107,8 @@ class Runner:
                 found = self.checkpoints.load(training.key)
         assert found is not None
         tensors, about = found
-        network = build_network(task, training, self.processor)
+        method = plan.method_of(training.method, training.settings)
+        network = method.frame(build_network(task, training, self.processor))
         try:
             network.load_state_dict(tensors)
             for name in about["analog"]:

@@ -1,7 +1,7 @@
 """The method interface: what a training method is, and what the bench offers it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -55,6 +55,7 @@ class Context(Protocol):
     """What the bench offers a method while it trains. Implemented in bench/context.py."""
 
     task: Task
+    seed: int
     device: Device
     level: float
     time_s: float | None
@@ -63,6 +64,14 @@ class Context(Protocol):
 
     def network(self) -> nn.Module:
         """The run's network, freshly initialised from the run's seed, on the right processor."""
+        ...
+
+    def fresh(self, build: Callable[[], nn.Module]) -> nn.Module:
+        """A part of the method's own, initialised from the run's seed, on the right processor."""
+        ...
+
+    def example(self, n: int) -> Tensor:
+        """The first n training samples, prepared, without augmentation: to see shapes and to calibrate with."""
         ...
 
     def forward(
@@ -90,6 +99,12 @@ class Context(Protocol):
         """A fresh chip of the training device, at the run's level or another; gradients to the network."""
         ...
 
+    def program(
+        self, weights: Mapping[str, Tensor], *, level: float | None = None, straight_through: bool = False
+    ) -> dict[str, Tensor]:
+        """A fresh chip that holds these weights in place of the network's own; gradients to `weights`."""
+        ...
+
     def epochs(self, n: int, state: Mapping[str, Any]) -> Iterator[int]:
         """Yield 0..n-1; after each, checkpoint `state` (objects with state_dict); resume where it stopped."""
         ...
@@ -108,8 +123,8 @@ class Context(Protocol):
         """Figures for the progress display."""
         ...
 
-    def train(self, method: str, *, level: float | None = None, **settings: Any) -> nn.Module:
-        """The network of another run of this task, seed and budget, from the store or trained now.
+    def train(self, method: str, *, level: float | None = None, seed: int | None = None, **settings: Any) -> nn.Module:
+        """The network of another run of this task and budget, and of this seed unless told, from the store or trained.
 
         MethodError if the method does not name `method` in its `rests_on`.
         """
@@ -124,6 +139,8 @@ class Method(ABC):
     source: ClassVar[str] = ""
     # False: the result does not depend on the device, so it is trained once for all (on `ideal`).
     uses_device: ClassVar[bool] = True
+    # False: the run makes no use of one training level, but may of the device's axis (the level is set to 0).
+    uses_level: ClassVar[bool] = True
     # False: the run makes no use of finetune_epochs (its budget is normalised, so that it is shared).
     finetunes: ClassVar[bool] = True
     # Methods whose runs `fit` asks for: their versions are part of this method's, so that none is corrected unseen.
@@ -136,6 +153,10 @@ class Method(ABC):
     @abstractmethod
     def fit(self, context: Context) -> Deployable:
         """Train and return the network to deploy."""
+
+    def frame(self, network: nn.Module) -> nn.Module:
+        """The module that what `fit` returned is loaded into, made of a fresh network. Default: that network."""
+        return network
 
 
 def analog_weights(network: nn.Module, names: tuple[str, ...]) -> dict[str, Tensor]:

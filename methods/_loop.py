@@ -20,11 +20,13 @@ def sgd(
     state: Mapping[str, Any] | None = None,
     after_step: Callable[[], None] | None = None,
     between_epochs: Callable[[], None] | None = None,
+    max_norm: float | None = None,
 ) -> None:
     """Train `network` in place: SGD with Nesterov momentum, one-cycle learning rate with peak `lr`.
 
     `loss(inputs, targets)` does the forward passes and returns a scalar. `state`: whatever else
-    must survive a kill (a dict, or objects with state_dict), beside network and optimizer.
+    must survive a kill (a dict, or objects with state_dict), beside network and optimizer. `max_norm`: longer
+    gradients are shortened to it.
     MethodError if the loss stops being finite.
     """
     budget = context.budget
@@ -48,6 +50,8 @@ def sgd(
             value = loss(inputs, targets)
             optimizer.zero_grad(set_to_none=True)
             value.backward()
+            if max_norm is not None:
+                nn.utils.clip_grad_norm_(network.parameters(), max_norm)
             optimizer.step()
             schedule.step()
             if after_step is not None:
@@ -60,3 +64,38 @@ def sgd(
         context.report(loss=mean)
         if between_epochs is not None and epoch + 1 < epochs:
             between_epochs()
+
+
+def finetune(
+    context: Context,
+    network: nn.Module,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    *,
+    state: Mapping[str, Any] | None = None,
+    after_step: Callable[[], None] | None = None,
+    between_epochs: Callable[[], None] | None = None,
+    max_norm: float | None = None,
+) -> None:
+    """`sgd` for the second phase, whose epochs and learning rate the budget states: the same for all methods."""
+    budget = context.budget
+    sgd(
+        context,
+        network,
+        loss,
+        epochs=budget.finetune_epochs,
+        lr=budget.finetune_lr,
+        state=state,
+        after_step=after_step,
+        between_epochs=between_epochs,
+        max_norm=max_norm,
+    )
+
+
+def finetune_steps(context: Context) -> int:
+    """Steps of `finetune`."""
+    return context.budget.finetune_epochs * context.steps_per_epoch()
+
+
+def ramped(share: float, ramp: float) -> float:
+    """0 to 1, linearly, while `share` of the steps goes from 0 to `ramp`; then 1."""
+    return 1.0 if share >= ramp else share / ramp
