@@ -25,7 +25,9 @@ from tasks._base import Split, Task
 
 log = logging.getLogger("bench")
 
-BATCH = 500
+CALIBRATION = 500  # samples that set the ranges of converters
+BATCH, SMALL_BATCH = 250, 2000  # samples a pass; the second for networks whose passes are short (docs/log.md)
+SMALL_FLOPS = 2_000_000  # of a forward pass of one sample
 PILOT, PILOT_SAMPLES = 8, 1000  # validation chips and samples from which samples a chip are chosen
 POWER_SAMPLES = 200  # over which read power is averaged: it differs little from sample to sample
 MINIMUM_SAMPLES = 128  # so that a chip's metric is near normal
@@ -60,13 +62,15 @@ class Rig:
         self.targets = split.targets
         # The forward pass would round inputs to bf16 at the first layer: hold them so, in half the memory.
         self.dtype = torch.float32 if precision == "fp32" else torch.bfloat16
-        self.inputs = torch.cat([_cast(task.prepare(x), self.dtype) for x in split.inputs.split(BATCH)])
+        self.inputs = torch.cat([_cast(task.prepare(x), self.dtype) for x in split.inputs.split(SMALL_BATCH)])
         # In fp32 the network stays what it is, bit for bit.
         self.folded = None if precision == "fp32" else Folded(self.network, task.prepare(split.inputs[:2]))
         self._calibration = split if calibration is None else calibration
         self._ranges: dict[PeripherySettings, Ranges] = {}
         self._curved: tuple[PeripherySettings, Curve, Ranges] | None = None  # the last ones through an I-V curve
         self._powerless = False
+        self._flops = flops(self.network, task.prepare(split.inputs[:1]))
+        self.batch = SMALL_BATCH if self._flops <= SMALL_FLOPS else BATCH
 
     def program(self, device: Device, generator: torch.Generator, level: float, time_s: float | None):
         """The analog weights of one chip."""
@@ -103,7 +107,7 @@ class Rig:
         """What the calibration samples show on their way through these weights and curves."""
         learned = learned_ranges(self.network, make=False) if settings.input_range == "learned" else None
         ranges = Ranges(learned)
-        inputs = self.task.prepare(self._calibration.head(min(BATCH, len(self._calibration))).inputs)
+        inputs = self.task.prepare(self._calibration.head(min(CALIBRATION, len(self._calibration))).inputs)
         around = Periphery(settings, weights, curve=curve, ranges=ranges)
         with torch.inference_mode(), compute(self.processor, self.precision), ranges.observing(), around:
             functional_call(self.network, dict(weights), (_cast(inputs.to(self.processor), self.dtype),))
@@ -152,7 +156,7 @@ class Rig:
     def program_cost(self) -> float:
         """What a chip costs before its first sample, in samples: by counting, so that it is the same every time."""
         weights = sum(w.numel() for w in self.weights.values())
-        return weights * FLOPS_A_WEIGHT / max(flops(self.network, _cast(self.inputs[:1], torch.float32)), 1)
+        return weights * FLOPS_A_WEIGHT / max(self._flops, 1)
 
     def per_sample(self, chip: dict[str, Tensor], periphery: AbstractContextManager[Any] | None = None) -> Tensor:
         """Each sample's share in the metric on one chip, (n,) float64 on the CPU."""
@@ -171,7 +175,7 @@ class Rig:
         if self.folded is not None and periphery is None:  # an ADC sits between a product and its BatchNorm
             network, state = self.folded.network, self.folded.state(chip or self.weights, self.dtype)
         with torch.inference_mode(), compute(self.processor, self.precision), periphery or nullcontext():
-            for some, theirs in zip(inputs.split(BATCH), targets.split(BATCH), strict=True):
+            for some, theirs in zip(inputs.split(self.batch), targets.split(self.batch), strict=True):
                 output = functional_call(network, state, (some,)).float()
                 correct.append(self.task.correct(output, theirs))
                 if probabilities:

@@ -18,7 +18,7 @@ from bench.timing.convolutions import convolutions
 from bench.timing.decision import decision
 from bench.timing.growth import growth
 from bench.timing.networks import CASES, Case, network_figures
-from bench.timing.turns import seconds
+from bench.timing.turns import ceiling
 from tasks._base import Splits
 
 
@@ -62,14 +62,6 @@ def measure(
     figures["convolutions"] = convolutions(processor, figures["precision"])
     figures["peak_memory_mib"] = peak_memory_mib(processor)
     return figures
-
-
-def ceiling(processor: torch.device, precision: str, size: int = 2048) -> float:
-    """GFLOP/s of a square matrix product."""
-    dtype = torch.float32 if precision == "fp32" else torch.bfloat16
-    a, b = (torch.randn(size, size, device=processor).to(dtype) for _ in range(2))
-    best = min(seconds(lambda: torch.mm(a, b), processor) for _ in range(8))
-    return 2 * size**3 / best / 1e9
 
 
 def write(figures: dict[str, Any], folder: Path) -> None:

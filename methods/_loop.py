@@ -9,6 +9,10 @@ from torch import Tensor, nn
 
 from methods._base import Context, MethodError
 
+# Where nothing normalises activations, one chip with large deviations can throw training off for good.
+NORMALISATIONS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
+MAX_NORM = 1.0
+
 
 def sgd(
     context: Context,
@@ -20,13 +24,12 @@ def sgd(
     state: Mapping[str, Any] | None = None,
     after_step: Callable[[], None] | None = None,
     between_epochs: Callable[[], None] | None = None,
-    max_norm: float | None = None,
 ) -> None:
     """Train `network` in place: SGD with Nesterov momentum, one-cycle learning rate with peak `lr`.
 
     `loss(inputs, targets)` does the forward passes and returns a scalar. `state`: whatever else
-    must survive a kill (a dict, or objects with state_dict), beside network and optimizer. `max_norm`: longer
-    gradients are shortened to it.
+    must survive a kill (a dict, or objects with state_dict), beside network and optimizer.
+    Gradients of a network without normalisation layers are kept to a norm of MAX_NORM.
     MethodError if the loss stops being finite.
     """
     budget = context.budget
@@ -42,6 +45,7 @@ def sgd(
         anneal_strategy=budget.anneal,
         cycle_momentum=False,
     )
+    short = not any(isinstance(layer, NORMALISATIONS) for layer in network.modules())
     resumable = {"network": network, "optimizer": optimizer, "schedule": schedule, **(state or {})}
     for epoch in context.epochs(epochs, resumable):
         network.train()
@@ -50,8 +54,8 @@ def sgd(
             value = loss(inputs, targets)
             optimizer.zero_grad(set_to_none=True)
             value.backward()
-            if max_norm is not None:
-                nn.utils.clip_grad_norm_(network.parameters(), max_norm)
+            if short:
+                nn.utils.clip_grad_norm_(network.parameters(), MAX_NORM)
             optimizer.step()
             schedule.step()
             if after_step is not None:
@@ -74,7 +78,6 @@ def finetune(
     state: Mapping[str, Any] | None = None,
     after_step: Callable[[], None] | None = None,
     between_epochs: Callable[[], None] | None = None,
-    max_norm: float | None = None,
 ) -> None:
     """`sgd` for the second phase, whose epochs and learning rate the budget states: the same for all methods."""
     budget = context.budget
@@ -87,7 +90,6 @@ def finetune(
         state=state,
         after_step=after_step,
         between_epochs=between_epochs,
-        max_norm=max_norm,
     )
 
 

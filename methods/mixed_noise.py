@@ -4,7 +4,7 @@ Source: Wu et al., "Robust distillation for compute-in-memory" (MTRD), the compa
 noise of sigma .1 to .5. One network that has met all levels, without teachers.
 Deviations: it starts from the nominal network and trains for the budget's noisy epochs, like all methods
 here; the levels are those of the device's axis above 0, all equally likely, since the source does not say
-how it draws; gradients are kept short, since the axis's last level can throw a network without BatchNorm off.
+how it draws.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,6 @@ class MixedNoiseSettings(Settings):
     draw: str = setting(
         "levels", "a step's level: one of the axis above 0, or uniform up to its largest", choices=("levels", "uniform")
     )
-    max_norm: float | None = setting(0.5, "longer gradients are shortened to this norm", low=0.01, high=1000.0)
 
 
 class MixedNoise(Method):
@@ -52,5 +51,5 @@ class MixedNoise(Method):
             chip = context.chip(network, names, level=level())
             return task.loss(context.forward(network, inputs, chip), targets)
 
-        finetune(context, network, loss, max_norm=self.settings.max_norm)
+        finetune(context, network, loss)
         return Deployable(network, names)

@@ -7,9 +7,8 @@ level, so that of training follows a schedule and a spread. Here, at step t,
 
 with m_t rising linearly from 0 to the run's level over the first `ramp` of the steps.
 Deviations: the paper's text was not at hand, so the form of the schedule, that the spread is relative to
-the mean level, and the defaults are ours; gradients are kept short, since a step far above the mean level can
-throw a network without BatchNorm off; it starts from the nominal network and trains for the budget's noisy
-epochs, like all methods here.
+the mean level, and the defaults are ours; it starts from the nominal network and trains for the budget's
+noisy epochs, like all methods here.
 """
 
 from dataclasses import dataclass
@@ -27,7 +26,6 @@ class VantSettings(Settings):
 
     spread: float = setting(0.5, "std of the level / its mean", low=0.0, high=2.0)
     ramp: float = setting(0.25, "share of the steps in which the mean level rises from 0", low=0.0, high=1.0)
-    max_norm: float | None = setting(0.5, "longer gradients are shortened to this norm", low=0.01, high=1000.0)
 
 
 class Vant(Method):
@@ -53,5 +51,5 @@ class Vant(Method):
             chip = context.chip(network, names, level=level)
             return task.loss(context.forward(network, inputs, chip), targets)
 
-        finetune(context, network, loss, state={"progress": progress}, max_norm=self.settings.max_norm)
+        finetune(context, network, loss, state={"progress": progress})
         return Deployable(network, names)

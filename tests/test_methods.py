@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from bench import plan
 from devices._base import Device, SettingError
 from methods._base import Budget, MethodError
+from methods._loop import MAX_NORM, sgd
 from methods.mtrd import teacher_weights
 
 
@@ -212,6 +213,29 @@ def test_measured_device_trains_straight_through():
     (grad,) = torch.autograd.grad((2 * chip["w"]).sum(), weight["w"])
     assert torch.equal(grad, torch.full((1000,), 2.0))
     assert not torch.allclose(chip["w"], weight["w"])
+
+
+@pytest.mark.parametrize(
+    "between, short", [(nn.Identity(), True), (nn.BatchNorm1d(8), False), (nn.LayerNorm(8), False)]
+)
+def test_gradients_are_kept_short_where_nothing_normalises(between, short):
+    context = _Recorder(plan.device_of("ideal"), 0.0)
+    context.budget = Budget(epochs=1, finetune_epochs=0, batch_size=8, weight_decay=0.0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(784, 8), between, nn.Linear(8, 10))
+    before = [p.detach().clone() for p in network.parameters()]
+    walked = []
+
+    def loss(inputs, targets):
+        moved = [(p - b).detach().square().sum() for p, b in zip(network.parameters(), before, strict=True)]
+        walked.append(torch.stack(moved).sum().sqrt().item())
+        return 1000 * context.task.loss(network(inputs), targets)
+
+    sgd(context, network, loss, epochs=1, lr=0.25)
+    longest = (
+        1.9 * 0.01 * MAX_NORM
+    )  # one-cycle's first rate is 1/25 of its peak; Nesterov's first step is 1.9 gradients
+    assert walked[0] == 0
+    assert walked[1] == pytest.approx(longest, rel=1e-3) if short else walked[1] > 2 * longest
 
 
 def test_divergence_is_an_error():

@@ -24,7 +24,7 @@ from bench.store import Checkpoints
 from bench.timing.plain import Sweeper, Trainer
 from bench.timing.profile import where_time_goes
 from bench.timing.toolkits import Toolkit
-from bench.timing.turns import METHODS, SIGMA, Turn, seconds, speed_chip
+from bench.timing.turns import METHODS, SIGMA, Turn, ceiling, seconds, speed_chip
 from tasks._base import Split, Splits, Task
 
 STEPS = 4  # a turn; the first, which warms caches, is not counted
@@ -100,7 +100,9 @@ def network_figures(
     for kit in toolkits:
         theirs[f"{kit.name} noise_injection"] = kit.trainer(network, task, part)
     train: dict[str, list[float]] = {name: [] for name in (*ours, *theirs)}
+    ceilings: dict[str, list[float]] = {"train": [], "sweep": []}  # takes turns too: a busy machine is so for all
     for _ in range(rounds):
+        ceilings["train"].append(ceiling(processor, precision_for(processor)))
         for name, steps in ours.items():
             train[name] += steps()
         for name, step in theirs.items():
@@ -111,6 +113,7 @@ def network_figures(
     sweeps = _sweeps(network, task, test, processor, toolkits)
     sweep: dict[str, list[float]] = {name: [] for name in sweeps}
     for _ in range(rounds):
+        ceilings["sweep"].append(ceiling(processor, precision_for(processor)))
         for name, chip in sweeps.items():
             if not sweep[name]:
                 chip()
@@ -125,6 +128,7 @@ def network_figures(
         "width": case.width,
         "batch_size": case.batch_size,
         "forward_mflop": forward_mflop,
+        "ceiling_gflops": {name: statistics.median(found) for name, found in ceilings.items()},
         "train_img_s": {n: case.batch_size / statistics.median(s) for n, s in train.items()},
         "epoch_s": {n: statistics.median(s) * len(splits.train) / case.batch_size for n, s in train.items()},
         "sweep_img_chips_s": {n: len(test) / statistics.median(s) for n, s in sweep.items()},

@@ -58,8 +58,9 @@ def _columns(figures: dict[str, Any]) -> list[str]:
 
 def _networks(figures: dict[str, Any], kind: str) -> Iterator[list[list[str]]]:
     """The rows of each network: its contenders, each against ours and against the machine."""
-    ceiling_gflops, passes = figures["ceiling_gflops"][figures["precision"]], KINDS[kind][1]
+    passes = KINDS[kind][1]
     for network in figures["networks"]:
+        ceiling_gflops = network["ceiling_gflops"][kind.partition("_")[0]]
         own = network[kind].get("ours", network[kind].get("nominal"))
         rows = []
         for name, rate in network[kind].items():
@@ -74,12 +75,13 @@ def _time_shares(figures: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     precision, kinds = figures["precision"], list(figures["networks"][0]["time_shares"]["sweep"])
     rows = []
     for network in figures["networks"]:
-        rates = {
-            "noise_injection step": 3 * network["train_img_s"]["noise_injection"],
-            "sweep": network["sweep_img_chips_s"]["ours"],
+        ceilings = network["ceiling_gflops"]
+        rates = {  # forward passes a second, over what the machine could do
+            "noise_injection step": 3 * network["train_img_s"]["noise_injection"] / ceilings["train"],
+            "sweep": network["sweep_img_chips_s"]["ours"] / ceilings["sweep"],
         }
         for work, shares in network["time_shares"].items():
-            whole = rates[work] * network["forward_mflop"] / 1000 / figures["ceiling_gflops"][precision]
+            whole = rates[work] * network["forward_mflop"] / 1000
             percents = [f"{100 * shares[kind]:.0f}%" for kind in kinds]
             title = f"{network['network']} x{network['width']:g}"
             rows.append([title, work, *percents, f"{100 * whole / shares[PRODUCTS]:.0f}%"])

@@ -160,15 +160,3 @@ def test_sam_descends_by_the_gradient_of_its_worst_neighbour(watch, loss_of, ada
 def test_sam_does_not_see_the_device(one_cell):
     keys = {one_cell("sam", device, "mnist").evaluation.training.key for device in ("rram", "pcm")}
     assert len(keys) == 1
-
-
-@pytest.mark.parametrize("method", ["mixed_noise", "vant"])
-def test_gradients_are_shortened(watch, method):
-    context = watch(method, settings={"max_norm": "0.01"}, finetune_epochs=1)
-    context.fit()
-    first, second = (p.weights for p in context.passes[:2])
-    step = sum((second[name] - first[name]).square().sum() for name in first).sqrt()
-    # One-cycle's first rate is 1/25 of 0.05; Nesterov's first step is 1.9 gradients; weight decay adds to it
-    decay = 1.9 * 0.002 * 5e-4 * sum(w.square().sum() for w in first.values()).sqrt()
-    assert step <= 1.9 * 0.002 * 0.01 * 1.01 + decay
-    assert step >= 0.5 * 1.9 * 0.002 * 0.01 - decay
