@@ -199,8 +199,10 @@ def validate(
     Console().print(table)
 
 
-def speed(rounds: int, network: str | None, plain_chips: int, on: str, data: Path | None, results: Path) -> None:
-    """Measure, show, and keep in results/speed.json and SPEED.md."""
+def speed(
+    rounds: int, network: str | None, plain_chips: int, profile: bool, on: str, data: Path | None, results: Path
+) -> None:
+    """Measure, show, and keep in results/speed.json and SPEED.md, or in profile.json and PROFILE.md."""
     from bench import fast, speed
     from bench.timing import tables
 
@@ -209,6 +211,11 @@ def speed(rounds: int, network: str | None, plain_chips: int, on: str, data: Pat
     cases = tuple(case for case in speed.CASES if case.network.startswith(network or ""))
     if not cases:
         raise BenchError(f"network '{network}': must begin like one of {', '.join(c.network for c in speed.CASES)}")
+    if profile:
+        found = speed.profiles(fast.processor(on), data, cases, Monitor())
+        speed.write_profiles(found, results)
+        Console().print(tables.profile_markdown(found), highlight=False, markup=False, soft_wrap=True)
+        return
     figures = speed.measure(
         fast.processor(on), data, rounds=rounds, cases=cases, plain_chips=plain_chips, monitor=Monitor()
     )

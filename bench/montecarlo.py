@@ -26,7 +26,9 @@ from tasks._base import Split, Task
 log = logging.getLogger("bench")
 
 CALIBRATION = 500  # samples that set the ranges of converters
-BATCH, SMALL_BATCH = 250, 2000  # samples a pass; the second for networks whose passes are short (docs/log.md)
+# Samples a pass: so many stay in the caches of a CPU; more where passes are short (docs/log.md). 500 where the
+# caches are not what counts, and where noise is drawn in each pass, whose numbers must not depend on the processor.
+BATCH, SMALL_BATCH, USUAL_BATCH = 250, 2000, 500
 SMALL_FLOPS = 2_000_000  # of a forward pass of one sample
 PILOT, PILOT_SAMPLES = 8, 1000  # validation chips and samples from which samples a chip are chosen
 POWER_SAMPLES = 200  # over which read power is averaged: it differs little from sample to sample
@@ -70,7 +72,9 @@ class Rig:
         self._curved: tuple[PeripherySettings, Curve, Ranges] | None = None  # the last ones through an I-V curve
         self._powerless = False
         self._flops = flops(self.network, task.prepare(split.inputs[:1]))
-        self.batch = SMALL_BATCH if self._flops <= SMALL_FLOPS else BATCH
+        self.batch = USUAL_BATCH if self.processor.type != "cpu" else BATCH
+        if self._flops <= SMALL_FLOPS:
+            self.batch = SMALL_BATCH
 
     def program(self, device: Device, generator: torch.Generator, level: float, time_s: float | None):
         """The analog weights of one chip."""
@@ -174,8 +178,9 @@ class Rig:
         network, state = self.network, dict(chip or {})
         if self.folded is not None and periphery is None:  # an ADC sits between a product and its BatchNorm
             network, state = self.folded.network, self.folded.state(chip or self.weights, self.dtype)
+        batch = self.batch if periphery is None else USUAL_BATCH
         with torch.inference_mode(), compute(self.processor, self.precision), periphery or nullcontext():
-            for some, theirs in zip(inputs.split(self.batch), targets.split(self.batch), strict=True):
+            for some, theirs in zip(inputs.split(batch), targets.split(batch), strict=True):
                 output = functional_call(network, state, (some,)).float()
                 correct.append(self.task.correct(output, theirs))
                 if probabilities:

@@ -18,6 +18,7 @@ from bench.timing.convolutions import convolutions
 from bench.timing.decision import decision
 from bench.timing.growth import growth
 from bench.timing.networks import CASES, Case, network_figures
+from bench.timing.profile import profile
 from bench.timing.turns import ceiling
 from tasks._base import Splits
 
@@ -64,7 +65,34 @@ def measure(
     return figures
 
 
+def profiles(processor: torch.device, data: Path | None, cases: tuple[Case, ...], monitor: Monitor) -> dict[str, Any]:
+    """Where the time of each network goes, on one thread; plain JSON types."""
+    figures: dict[str, Any] = {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "hardware": hardware(processor),
+        "precision": precision_for(processor),
+        "torch": torch.__version__,
+        "work": [],
+    }
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for case in cases:
+            monitor.say(f"{case.title}: where the time goes")
+            task = plan.task_of(case.task)
+            figures["work"] += profile(processor, task.splits(home() / "data", data), task, case)
+    finally:
+        torch.set_num_threads(threads)
+    return figures
+
+
 def write(figures: dict[str, Any], folder: Path) -> None:
     """Keep the figures as speed.json, and as SPEED.md to read."""
     write_text(folder / "speed.json", json.dumps(figures, indent=1) + "\n")
     write_text(folder / "SPEED.md", tables.markdown(figures))
+
+
+def write_profiles(figures: dict[str, Any], folder: Path) -> None:
+    """Keep the profiles as profile.json, and as PROFILE.md to read."""
+    write_text(folder / "profile.json", json.dumps(figures, indent=1) + "\n")
+    write_text(folder / "PROFILE.md", tables.profile_markdown(figures))

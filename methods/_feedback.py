@@ -59,7 +59,7 @@ class Heads:
     def __init__(self, context: Context, network: nn.Module, stages: tuple[str, ...], hidden: int) -> None:
         self.network, self.analog = network, context.task.analog(network)
         example = context.example(2)
-        stages = stages or getattr(network, "stages", ()) or by_depth(network, example, self.analog)
+        stages = stages or getattr(network, "feedback_stages", ()) or by_depth(network, example, self.analog)
         self._check(stages)
         self._seen: dict[str, Tensor] = {}
         self._hooks = [network.get_submodule(name).register_forward_hook(self._keep(name)) for name in stages]

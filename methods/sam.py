@@ -49,9 +49,10 @@ class Sam(Method):
 
 
 def worst_neighbour(network: nn.Module, loss: Tensor, rho: float, adaptive: bool) -> dict[str, Tensor]:
-    """All parameters by name, moved by rho up the gradient of `loss`; their gradient is that of the unmoved ones."""
-    parameters = dict(network.named_parameters())
-    gradients = torch.autograd.grad(loss, list(parameters.values()))
+    """Trained parameters by name, moved by rho up the gradient of `loss`; their gradient is the unmoved ones'."""
+    parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
+    found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+    gradients = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters.values(), found, strict=True)]
     with torch.no_grad():
         sizes = [p.abs() if adaptive else torch.ones_like(p) for p in parameters.values()]
         norm = torch.stack([(t * g).square().sum() for t, g in zip(sizes, gradients, strict=True)]).sum().sqrt()

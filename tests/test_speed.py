@@ -8,6 +8,7 @@ from rich.console import Console
 
 from bench import plan, speed
 from bench.montecarlo import Rig
+from bench.progress import Monitor
 from bench.timing import decision, growth, networks, profile, tables
 from bench.timing.plain import Sweeper, Trainer, noisy
 
@@ -24,8 +25,6 @@ def test_every_figure_is_measured_and_shown(home, capsys):
     assert set(row["sweep_img_chips_s"]) >= {"ours", "ours + loading", "plain", "plain + loading"}
     for rates in (row["train_img_s"], row["sweep_img_chips_s"], row["epoch_s"], figures["ceiling_gflops"]):
         assert all(rate > 0 for rate in rates.values())
-    for shares in row["time_shares"].values():
-        assert sum(shares.values()) == pytest.approx(1) and shares["products"] > 0 and shares["random numbers"] > 0
     assert len(figures["decision"]["ours"]) == len(figures["decision"]["plain_means"]) == 5
     Console(width=200).print(tables.terminal(figures))
     for text in (capsys.readouterr().out, tables.markdown(figures)):
@@ -39,6 +38,9 @@ def test_every_figure_is_measured_and_shown(home, capsys):
             "random numbers",
         ):
             assert word in text
+    chosen, rates = figures["decision"], row["sweep_img_chips_s"]
+    hours = [chosen[f"{way}_image_chips"] / rates[way] / 3600 for way in ("ours", "plain")]
+    assert f"mlp x0.25 {hours[0]:.2g} h and {hours[1]:.2g} h" in tables.markdown(figures)
     nominal, noisy_ones = (row["train_img_s"][name] for name in ("nominal", "noise_injection"))
     assert f"| mlp x0.25 | noise_injection | {noisy_ones:,.0f} | {noisy_ones / nominal:.2f} |" in tables.markdown(
         figures
@@ -74,11 +76,25 @@ def test_plain_training_learns(cache):
 
 def test_time_is_put_down_to_the_operator_that_took_it():
     x = torch.randn(800, 800, requires_grad=True)
-    shares = profile.where_time_goes(lambda: (x @ x).sum().backward(), CPU)
-    assert max(shares, key=shares.__getitem__) == "products"
-    assert shares["BatchNorm"] == shares["pooling, ReLU"] == shares["random numbers"] == 0
-    shares = profile.where_time_goes(lambda: torch.randn(1_000_000), CPU)
-    assert shares["random numbers"] > 0.5
+    with profile.Clock(CPU) as clock:
+        (x @ x).sum().backward()
+    assert max(clock.seconds, key=clock.seconds.__getitem__) == "products"
+    assert clock.seconds["BatchNorm"] == clock.seconds["pooling, ReLU"] == clock.seconds["random numbers"] == 0
+    with profile.Clock(CPU) as clock:
+        torch.randn(1_000_000)
+    assert max(clock.seconds, key=clock.seconds.__getitem__) == "random numbers"
+
+
+def test_a_profile_is_of_steps_and_sweeps_and_is_shown(home):
+    case = networks.Case("mnist", "mlp", 0.25, 64, 200)
+    figures = speed.profiles(CPU, None, (case,), Monitor(quiet=True))
+    step, sweep = figures["work"]
+    for row in (step, sweep):
+        assert sum(row["shares"].values()) == pytest.approx(1) and row["products_gflops"] > 0
+        assert all(0 <= share < 1 for share in row["shares"].values())
+        assert row["shares"]["random numbers"] > 0 and row["shares"]["BatchNorm"] == 0
+    shown = tables.profile_markdown(figures)
+    assert "| mlp x0.25, mnist | sweep |" in shown and f"{100 * step['shares']['products']:.0f}%" in shown
 
 
 @pytest.mark.parametrize(
@@ -86,6 +102,8 @@ def test_time_is_put_down_to_the_operator_that_took_it():
     [
         ("mkldnn_convolution.default", "products"),
         ("convolution_backward.default", "products"),
+        ("conv2d.default", "products"),
+        ("matmul.default", "products"),
         ("native_batch_norm_backward.default", "BatchNorm"),
         ("max_pool2d_with_indices.default", "pooling, ReLU"),
         ("_log_softmax.default", profile.REST),

@@ -7,6 +7,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,6 @@ from bench.progress import Monitor
 from bench.spec import Training
 from bench.store import Checkpoints
 from bench.timing.plain import Sweeper, Trainer
-from bench.timing.profile import where_time_goes
 from bench.timing.toolkits import Toolkit
 from bench.timing.turns import METHODS, SIGMA, Turn, ceiling, seconds, speed_chip
 from tasks._base import Split, Splits, Task
@@ -60,6 +60,7 @@ class _TimedContext(TrainingContext):
     def __init__(self, training: Training, **services: Any) -> None:
         super().__init__(training, **services)
         self.step_s: list[float] = []
+        self.clock: AbstractContextManager[Any] = nullcontext()  # entered after the first step
 
     def train(self, method: str, *, level: float | None = None, **settings: Any) -> nn.Module:
         return build_network(self.task, self.training, self.processor)
@@ -70,12 +71,14 @@ class _TimedContext(TrainingContext):
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         wait(self.processor)
         began = time.perf_counter()
-        for batch in super().batches():  # so that making the batch is part of the step
-            yield batch
-            wait(self.processor)
-            now = time.perf_counter()
-            self.step_s.append(now - began)
-            began = now
+        with ExitStack() as clocked:
+            for batch in super().batches():  # so that making the batch is part of the step
+                yield batch
+                wait(self.processor)
+                self.step_s.append(time.perf_counter() - began)
+                if len(self.step_s) == 1:
+                    clocked.enter_context(self.clock)
+                began = time.perf_counter()
 
 
 def network_figures(
@@ -91,7 +94,7 @@ def network_figures(
     network = task.network(case.network, case.width).to(processor)
     forward_mflop = flops(network.eval(), task.prepare(splits.test.inputs[:1].to(processor))) / 1e6
 
-    ours = {method: _our_steps(method, case, task, splits, processor) for method in METHODS}
+    ours = {method: our_steps(method, case, task, splits, processor) for method in METHODS}
     part = splits.train.head(case.batch_size).to(processor)
     theirs: dict[str, Turn] = {
         "plain nominal": Trainer(network, task, part, 0.0).step,
@@ -118,10 +121,6 @@ def network_figures(
             if not sweep[name]:
                 chip()
             sweep[name].append(seconds(chip, processor))
-    shares = {
-        "noise_injection step": where_time_goes(ours["noise_injection"], processor),
-        "sweep": where_time_goes(sweeps["ours"], processor),
-    }
     return {
         "task": case.task,
         "network": case.network,
@@ -132,14 +131,21 @@ def network_figures(
         "train_img_s": {n: case.batch_size / statistics.median(s) for n, s in train.items()},
         "epoch_s": {n: statistics.median(s) * len(splits.train) / case.batch_size for n, s in train.items()},
         "sweep_img_chips_s": {n: len(test) / statistics.median(s) for n, s in sweep.items()},
-        "time_shares": shares,
     }
 
 
-def _our_steps(
-    method: str, case: Case, task: Task, splits: Splits, processor: torch.device
+def our_steps(
+    method: str,
+    case: Case,
+    task: Task,
+    splits: Splits,
+    processor: torch.device,
+    clock: AbstractContextManager[Any] | None = None,
 ) -> Callable[[], list[float]]:
-    """One turn of our own training loop: the seconds of its steps, batches and augmentation included."""
+    """One turn of our own training loop: the seconds of its steps, batches and augmentation included.
+
+    The first step, which warms caches, is left out; `clock` is entered after it, and left after the last.
+    """
     request = plan.Request(
         methods=(method,),
         devices=("rram",),
@@ -171,6 +177,7 @@ def _our_steps(
                 train_other=lambda other: nn.Identity(),
                 variant=plan.variant,
             )
+            context.clock = clock or context.clock
             plan.method_of(method).fit(context)
         return context.step_s[1:]
 

@@ -6,14 +6,11 @@ from typing import Any
 from rich.console import Group
 from rich.table import Table
 
-from bench.timing.profile import PRODUCTS
-
 # Kind of figure -> (title, forward passes that its work is worth)
 KINDS = {
     "train_img_s": ("training, images a second", 3),
     "sweep_img_chips_s": ("sweep, images x chips a second", 1),
 }
-SHARES = "where the time goes, ours"
 
 
 def terminal(figures: dict[str, Any]) -> Group:
@@ -28,11 +25,7 @@ def terminal(figures: dict[str, Any]) -> Group:
                 shown.add_row(*row)
             shown.add_section()
         parts.append(shown)
-    columns, rows = _time_shares(figures)
-    shown = Table(*columns, title=SHARES, title_justify="left")
-    for row in rows:
-        shown.add_row(*row)
-    return Group(*parts, shown, *_sentences(figures))
+    return Group(*parts, *_sentences(figures))
 
 
 def markdown(figures: dict[str, Any]) -> str:
@@ -46,9 +39,6 @@ def markdown(figures: dict[str, Any]) -> str:
         columns = _columns(figures)
         lines += ["", f"## {title[0].upper()}{title[1:]}", "", f"| {' | '.join(columns)} |", "|:--|:--|--:|--:|--:|"]
         lines += [f"| {' | '.join(row)} |" for rows in _networks(figures, kind) for row in rows]
-    columns, shares = _time_shares(figures)
-    lines += ["", f"## {SHARES[0].upper()}{SHARES[1:]}", "", f"| {' | '.join(columns)} |", "|:--" * len(columns) + "|"]
-    lines += [f"| {' | '.join(row)} |" for row in shares]
     return "\n".join([*lines, "", "## Beside them", "", *(f"- {text}" for text in _sentences(figures))]) + "\n"
 
 
@@ -70,22 +60,17 @@ def _networks(figures: dict[str, Any], kind: str) -> Iterator[list[list[str]]]:
         yield rows
 
 
-def _time_shares(figures: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """(columns, rows): how a sweep and a step divide their time, and how fast their products are while they run."""
-    precision, kinds = figures["precision"], list(figures["networks"][0]["time_shares"]["sweep"])
-    rows = []
+def _hours(figures: dict[str, Any]) -> str:
+    """Hours of a decision by network: ours, and by independent chips of plain code."""
+    chosen, said = figures["decision"], []
     for network in figures["networks"]:
-        ceilings = network["ceiling_gflops"]
-        rates = {  # forward passes a second, over what the machine could do
-            "noise_injection step": 3 * network["train_img_s"]["noise_injection"] / ceilings["train"],
-            "sweep": network["sweep_img_chips_s"]["ours"] / ceilings["sweep"],
-        }
-        for work, shares in network["time_shares"].items():
-            whole = rates[work] * network["forward_mflop"] / 1000
-            percents = [f"{100 * shares[kind]:.0f}%" for kind in kinds]
-            title = f"{network['network']} x{network['width']:g}"
-            rows.append([title, work, *percents, f"{100 * whole / shares[PRODUCTS]:.0f}%"])
-    return ["network", "work", *kinds, f"products while they run, of the {precision} ceiling"], rows
+        rates = network["sweep_img_chips_s"]
+        ours_h, plain_h = (
+            chosen[images] / rates[way] / 3600
+            for images, way in (("ours_image_chips", "ours"), ("plain_image_chips", "plain"))
+        )
+        said.append(f"{network['network']} x{network['width']:g} {ours_h:.2g} h and {plain_h:.2g} h")
+    return "; ".join(said)
 
 
 def _sentences(figures: dict[str, Any]) -> list[str]:
@@ -97,6 +82,9 @@ def _sentences(figures: dict[str, Any]) -> list[str]:
         f"images: {chosen['plain_s']:.0f} s, {chosen['plain_image_chips']:,}, "
         f"{chosen['fewer_image_chips']:.0f} times as many"
     ]
+    said.append(
+        "the same for larger networks, from their rates in this run and the images x chips above: " + _hours(figures)
+    )
     said += [f"seconds against {name}: a straight line with R2 = {line['r2']:.4f}" for name, line in grown.items()]
     n, memory = grown["chips"]["n"], grown["chips"]["peak_memory_mib"]
     said.append(
@@ -113,3 +101,23 @@ def _sentences(figures: dict[str, Any]) -> list[str]:
     ceilings = ", ".join(f"{name} {value:,.0f}" for name, value in figures["ceiling_gflops"].items())
     versions = ", ".join(f"{name} {version}" for name, version in figures["versions"].items())
     return [*said, f"{figures['hardware']}; {versions}; GFLOP/s of a matrix product: {ceilings}"]
+
+
+def profile_markdown(figures: dict[str, Any]) -> str:
+    """Where the time goes, as a Markdown file."""
+    kinds = list(figures["work"][0]["shares"])
+    heads = ["network", "work", *kinds, "products, of the ceiling while they run"]
+    lines = [
+        "# Profile",
+        "",
+        f"Made by `bench speed --profile` on {figures['created'][:10]}, one thread, {figures['precision']}:",
+        f"shares of the time by kind of work. {figures['hardware']}; torch {figures['torch']}.",
+        "",
+        f"| {' | '.join(heads)} |",
+        "|:--|:--" + "|--:" * (len(heads) - 2) + "|",
+    ]
+    for row in figures["work"]:
+        shares = [f"{100 * row['shares'][kind]:.0f}%" for kind in kinds]
+        speed = f"{100 * row['products_gflops'] / row['ceiling_gflops']:.0f}% of {row['ceiling_gflops']:,.0f} GFLOP/s"
+        lines.append(f"| {row['network']} | {row['work']} | {' | '.join(shares)} | {speed} |")
+    return "\n".join(lines) + "\n"

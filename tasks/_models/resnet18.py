@@ -43,7 +43,7 @@ def build(in_shape: tuple[int, int, int], classes: int, width: float = 1.0) -> n
         stage = nn.Sequential(BasicBlock(before, after, 1 if i == 1 else 2), BasicBlock(after, after, 1))
         layers.add_module(f"layer{i}", stage)
         before = after
-    layers.stages = ("relu1", "layer1", "layer2", "layer3")  # type: ignore[assignment]
+    layers.feedback_stages = ("relu1", "layer1", "layer2", "layer3")  # type: ignore[assignment]
     layers.add_module("average", nn.AdaptiveAvgPool2d(1))
     layers.add_module("flatten", nn.Flatten())
     layers.add_module("fc", nn.Linear(before, classes))

@@ -127,7 +127,7 @@ def test_stages_by_depth(network, stages):
 
 
 def test_resnet18_names_the_papers_stages():
-    assert find_network("resnet18", (3, 32, 32), 10, 0.125).stages == ("relu1", "layer1", "layer2", "layer3")
+    assert find_network("resnet18", (3, 32, 32), 10, 0.125).feedback_stages == ("relu1", "layer1", "layer2", "layer3")
 
 
 @pytest.mark.parametrize("network", ["resnet18", *TIMM])
