@@ -23,7 +23,9 @@ class MixedNoiseSettings(Settings):
     draw: str = setting(
         "levels", "a step's level: one of the axis above 0, or uniform up to its largest", choices=("levels", "uniform")
     )
-    max_norm: float | None = setting(0.5, "longer gradients are shortened to this norm", low=0.01, high=1000.0)
+    max_norm: float | None = setting(
+        0.5, "longer gradients are shortened to this norm", low=0.01, high=1000.0, tune=(0.05, 50.0)
+    )
 
 
 class MixedNoise(Method):

@@ -27,7 +27,9 @@ class VantSettings(Settings):
 
     spread: float = setting(0.5, "std of the level / its mean", low=0.0, high=2.0)
     ramp: float = setting(0.25, "share of the steps in which the mean level rises from 0", low=0.0, high=1.0)
-    max_norm: float | None = setting(0.5, "longer gradients are shortened to this norm", low=0.01, high=1000.0)
+    max_norm: float | None = setting(
+        0.5, "longer gradients are shortened to this norm", low=0.01, high=1000.0, tune=(0.05, 50.0)
+    )
 
 
 class Vant(Method):
