@@ -68,6 +68,7 @@ def run(
     data: Annotated[Path | None, typer.Option(help="Folder that holds the data set already.")] = None,
     results: Results = Path("results"),
     force: Annotated[bool, typer.Option("--force", help="Sweep again even if the record is there.")] = False,
+    tuned: Annotated[bool, typer.Option("--tuned", help="With the settings and level that bench tune found.")] = False,
     debug: Debug = False,
 ) -> None:
     """Train every cell of method x device x task x seed, sweep it, and put it on the leaderboard."""
@@ -110,6 +111,47 @@ def matrix(
     options = {k: v for k, v in locals().items() if k not in ("commands", "debug")}
     options["settings"] = options.pop("set_") or []
     code = commands.matrix(**options)
+    if code:
+        raise typer.Exit(code)
+
+
+@app.command()
+def tune(
+    method: Annotated[str, typer.Option(help="Methods, with commas, or 'all'; each gets so many trials.")],
+    device: Annotated[str, typer.Option(help="Devices, with commas, or 'all'; a fitted .json file is one too.")],
+    task: Annotated[str, typer.Option(help="Tasks, with commas, or 'all'.")],
+    trials: Annotated[int, typer.Option(help="Trials of each method, those of earlier calls included.", min=1)] = 30,
+    timeout: Annotated[float | None, typer.Option(help="Seconds a method, after which no trial begins.")] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="Optuna storage URL; by default a SQLite file in BENCH_HOME.")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes on one study; other machines may join.", min=1)] = 1,
+    val_chips: Annotated[int, typer.Option(help="Validation chips a level for each trial.", min=1)] = 3,
+    seed: Annotated[int, typer.Option(help="Training seed.", min=0)] = 0,
+    preset: Annotated[str, typer.Option(help="smoke, quick, standard or paper; auto: quick, paper on a GPU.")] = "auto",
+    network: Annotated[str | None, typer.Option(help="Network of the task, or timm:NAME.")] = None,
+    width: Annotated[float | None, typer.Option(help="Factor on the network's width.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs from scratch.")] = None,
+    finetune_epochs: Annotated[int | None, typer.Option(help="Epochs with noise, or of distillation.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Samples a training step.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate from scratch.")] = None,
+    train_samples: Annotated[int | None, typer.Option(help="Train on a subset of so many.")] = None,
+    test_samples: Annotated[int | None, typer.Option(help="Test, at the end, on a subset of so many.")] = None,
+    chips: Annotated[int | None, typer.Option(help="A fixed number of test chips a level.")] = None,
+    set_: DeviceSettings = None,
+    precision: Annotated[str, typer.Option(help="auto, bf16 or fp32.")] = "auto",
+    on: On = "auto",
+    threads: Annotated[int | None, typer.Option(help="CPU threads, of all workers together.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder that holds the data set already.")] = None,
+    results: Results = Path("results"),
+    debug: Debug = False,
+) -> None:
+    """Search each method's settings on validation chips, save the best for `bench run --tuned`, and test them."""
+    from bench import commands
+
+    options = {k: v for k, v in locals().items() if k not in ("commands", "debug")}
+    options["settings"] = options.pop("set_") or []
+    code = commands.tune(**options)
     if code:
         raise typer.Exit(code)
 

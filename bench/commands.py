@@ -32,6 +32,7 @@ def run(
     on: str,
     threads: int | None,
     settings: list[str],
+    tuned: bool,
     **given: Any,
 ) -> int:
     """Run the cells of a request; 0 if all are done, 2 if one of several failed. A single one's error is raised."""
@@ -39,11 +40,16 @@ def run(
 
     processor = _processor(on, threads)
     asked = request.read(processor, settings, **given)
-    cells = plan.cells(asked)
+    if tuned:
+        from bench.tuning import saved
+
+        cells = saved.cells(asked, results, settings)
+    else:
+        cells = [(cell, request.command(cell, asked, settings)) for cell in plan.cells(asked)]
     console, runner = Console(), _runner(data, results, processor)
     errors: list[Exception] = []
-    for cell in cells:
-        done = _try(runner, cell, request.command(cell, asked, settings), force, several=len(cells) > 1)
+    for cell, command in cells:
+        done = _try(runner, cell, command, force, several=len(cells) > 1)
         if isinstance(done, Exception):
             errors.append(done)
         else:
@@ -53,7 +59,7 @@ def run(
         records = _remake(results)
     if errors and len(cells) == 1:
         raise errors[0]
-    keys = {cell.evaluation.key for cell in cells}
+    keys = {cell.evaluation.key for cell, _ in cells}
     shown = {group_key(r) for r in records if r["key"] in keys}
     terminal.render([r for r in records if group_key(r) in shown], console)
     console.print(f"records, leaderboard and plots: {results}", highlight=False, soft_wrap=True)
@@ -136,6 +142,60 @@ def matrix(
         console.print(note, style="dim", highlight=False, markup=False)
     console.print("written: " + ", ".join(map(str, written)), highlight=False, soft_wrap=True)
     return 2 if made.missing else 0
+
+
+def tune(
+    *,
+    trials: int,
+    timeout: float | None,
+    storage: str | None,
+    workers: int,
+    val_chips: int,
+    seed: int,
+    data: Path | None,
+    results: Path,
+    on: str,
+    threads: int | None,
+    settings: list[str],
+    **given: Any,
+) -> int:
+    """Tune the cells of a request one after the other; 0 if all are done, 2 if one of several failed."""
+    if timeout is not None and not timeout > 0:
+        raise BenchError(f"timeout {timeout:g}: must be above 0")
+    processor = _processor(on, threads)
+    from bench import plan, request, tune
+    from bench.tuning import report
+    from bench.tuning import workers as crew
+
+    request.device_settings_only(settings)
+    asked = request.read(processor, settings, seed=str(seed), **given)
+    cells = plan.cells(asked)
+    report.check(cells)
+    console, runner = Console(), _runner(data, results, processor)
+    helpers = crew.Workers(count=workers, processor=str(processor), data=data, results=results)
+    found: list[report.Tuned] = []
+    errors: list[Exception] = []
+    for cell in cells:
+        part = report.request_for(asked, cell)
+        job = tune.Job(
+            request=part,
+            trials=trials,
+            timeout_s=timeout,
+            chips=val_chips,
+            storage=storage or tune.default_storage(),
+        )
+        try:
+            found.append(report.tuned(runner, job, helpers, settings))
+        except Exception as error:
+            if len(cells) == 1:
+                raise
+            runner.monitor.say(f"FAILED tuning of {cell.evaluation.training.method}: {' '.join(str(error).split())}")
+            log.debug("", exc_info=True)
+            errors.append(error)
+    _remake(results)
+    report.show(found, console)
+    console.print(f"tuned settings, records and plots: {results}", highlight=False, soft_wrap=True)
+    return 2 if errors else 0
 
 
 def report(results: Path) -> int:

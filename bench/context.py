@@ -4,6 +4,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -30,6 +31,20 @@ def new_cost() -> dict[str, float]:
     return {"epochs": 0, "samples": 0, "forward_passes": 0, "seconds": 0.0}
 
 
+@dataclass(frozen=True)
+class Watch:
+    """Somebody who looks at a network while it trains: after each epoch but the last, on validation chips of `device`.
+
+    `seen(epoch, metric)`: epochs counted from the nominal run's first, mean metric over `levels`; it may stop the
+    training by raising. Looking changes nothing about the training.
+    """
+
+    device: Device
+    levels: tuple[float, ...]
+    time_s: float | None
+    seen: Callable[[int, float], None]
+
+
 class TrainingContext:
     """Implements methods._base.Context for one Training."""
 
@@ -45,11 +60,12 @@ class TrainingContext:
         work: Work,
         train_other: Callable[[Training], nn.Module],
         variant: Callable[..., Training],
+        watch: Watch | None = None,
     ) -> None:
         self.training, self.task, self.device, self.seed = training, task, device, training.seed
         self.level, self.time_s, self.budget = training.level, training.time_s, training.budget
         self.processor, self.checkpoints, self.work = processor, checkpoints, work
-        self._train_other, self._variant = train_other, variant
+        self._train_other, self._variant, self._watch = train_other, variant, watch
         self._train = splits.train.head(training.budget.train_samples, "train-samples").to(processor)
         self._val = splits.val.head(min(SCORE_SAMPLES, len(splits.val)))
         self.generator = torch.Generator(device=processor)  # noise
@@ -154,6 +170,10 @@ class TrainingContext:
                 ranges = {name: numbers for name, part in state.items() if (numbers := input_ranges(part))}
                 point = {"epoch": epoch + 1, "cost": self.cost, "state": kept, "input_ranges": ranges}
                 self.checkpoints.save_partial(self.training.key, point)
+                if self._watch is not None and isinstance(network := state.get("network"), nn.Module):
+                    # A run from scratch and one that fine-tunes are compared where both have had as many epochs
+                    before = max(self.budget.epochs + self.budget.finetune_epochs - n, 0)
+                    self._watch.seen(before + epoch + 1, self._seen(network, self._watch))
 
     def _resume(self, state: Mapping[str, Any]) -> int:
         partial = self.checkpoints.load_partial(self.training.key)
@@ -185,12 +205,20 @@ class TrainingContext:
 
     def score(self, network: nn.Module, levels: tuple[float, ...]) -> list[float]:
         """Mean metric at each level on fixed validation chips."""
+        return self._score(network, self.device, levels, self.time_s)
+
+    def _score(
+        self, network: nn.Module, device: Device, levels: tuple[float, ...], time_s: float | None
+    ) -> list[float]:
         was_training = network.training
         names = self.task.analog(network)
         rig = Rig(network, names, self.task, self._val, self.training.precision)
-        means = validate(rig, self.device, levels, chips=SCORE_CHIPS, time_s=self.time_s)
+        means = validate(rig, device, levels, chips=SCORE_CHIPS, time_s=time_s)
         network.train(was_training)
         return means
+
+    def _seen(self, network: nn.Module, watch: Watch) -> float:
+        return sum(self._score(network, watch.device, watch.levels, watch.time_s)) / len(watch.levels)
 
     def report(self, **figures: float) -> None:
         """Figures for the display."""

@@ -311,12 +311,19 @@ def _pilot(rig: Rig, device: Device, c: int, level: float, time_s: float | None)
 
 def validate(rig: Rig, device: Device, levels: Sequence[float], *, chips: int, time_s: float | None) -> list[float]:
     """Mean metric at each level over `chips` validation chips, which no test chip equals."""
-    means = []
+    each = validate_each(rig, device, levels, chips=range(chips), time_s=time_s)
+    return [sum(values) / len(values) for values in each]
+
+
+def validate_each(
+    rig: Rig, device: Device, levels: Sequence[float], *, chips: range, time_s: float | None
+) -> list[list[float]]:
+    """Metric at each level of the validation chips with these numbers; of the first alone where chips can't differ."""
+    found = []
     for level in levels:
-        n = chips if device.is_random(level) else 1
         values = []
-        for c in range(n):
+        for c in chips if device.is_random(level) else chips[:1]:
             chip, around = numbered_chip(rig, device, "validation chip", c, level, time_s)
             values.append(rig.measure(chip, probabilities=False, periphery=around)[0])
-        means.append(sum(values) / n)
-    return means
+        found.append(values)
+    return found

@@ -69,8 +69,13 @@ def _device_settings(given: list[str]) -> dict[str, str]:
 
 def device(name: str, settings: list[str]) -> Device:
     """A device with what `--set device.NAME=VALUE` says of it."""
-    _settings(settings, ())  # nothing but device settings
+    device_settings_only(settings)
     return plan.device_of(name, plan.parse_device_settings(name, _device_settings(settings)))
+
+
+def device_settings_only(settings: list[str]) -> None:
+    """Refuse settings of methods."""
+    _settings(settings, ())
 
 
 def _setting(text: str) -> tuple[str, str, str, str]:

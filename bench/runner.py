@@ -12,11 +12,11 @@ from filelock import Timeout
 from torch import nn
 
 from bench import plan
-from bench.context import TrainingContext, build_network, input_ranges, new_cost
+from bench.context import TrainingContext, Watch, build_network, input_ranges, new_cost
 from bench.environment import environment
 from bench.errors import BenchError
 from bench.files import write_text
-from bench.montecarlo import PILOT_SAMPLES, Rig, best_samples, sweep_level, validate
+from bench.montecarlo import PILOT_SAMPLES, Rig, best_samples, sweep_level, validate_each
 from bench.progress import Monitor
 from bench.spec import Evaluation, Training, canonical
 from bench.store import RECORD_SCHEMA, Checkpoints, Records, misfit
@@ -86,24 +86,38 @@ class Runner:
         levels: tuple[float, ...] | None,
         time_s: float | None,
         chips: int,
+        watch: Watch | None = None,
     ) -> dict[float, float]:
-        """Level -> mean metric over validation chips and the whole validation split."""
+        """Level -> mean metric over validation chips and the whole validation split; `watch`: of the training."""
+        each = self.validate_each(training, device, levels, time_s, range(chips), watch)
+        return {level: sum(values) / len(values) for level, values in each.items()}
+
+    def validate_each(
+        self,
+        training: Training,
+        device: Device,
+        levels: tuple[float, ...] | None,
+        time_s: float | None,
+        chips: range,
+        watch: Watch | None = None,
+    ) -> dict[float, list[float]]:
+        """The same for each of the validation chips with these numbers."""
         levels = device.axis.levels if levels is None else levels
         time_s = device.default_time_s if time_s is None else time_s
         for level in levels:
             device.check(level, time_s)
-        network, about = self._trained(training)
+        network, about = self._trained(training, watch)
         task, splits = self.task(training)
         plan.check_groups(task, network, device.scales_by_tile)
         rig = _rig(network, about, task, splits.val)
-        return dict(zip(levels, validate(rig, device, levels, chips=chips, time_s=time_s), strict=True))
+        return dict(zip(levels, validate_each(rig, device, levels, chips=chips, time_s=time_s), strict=True))
 
-    def _trained(self, training: Training) -> tuple[nn.Module, dict[str, Any]]:
+    def _trained(self, training: Training, watch: Watch | None = None) -> tuple[nn.Module, dict[str, Any]]:
         task, _ = self.task(training)
         with self._alone(training):
             found = self.checkpoints.load(training.key)
             if found is None:
-                self._fit(training)
+                self._fit(training, watch)
                 found = self.checkpoints.load(training.key)
         assert found is not None
         tensors, about = found
@@ -133,7 +147,7 @@ class Runner:
         finally:
             lock.release()
 
-    def _fit(self, training: Training) -> None:
+    def _fit(self, training: Training, watch: Watch | None) -> None:
         """Train and store. The costs of all trainings that this one rests on are kept beside its own."""
         task, splits = self.task(training)
         method = plan.method_of(training.method, training.settings)
@@ -155,6 +169,7 @@ class Runner:
                 work=work,
                 train_other=train_other,
                 variant=plan.variant,
+                watch=watch if method.shows_progress else None,
             )
             deployable = method.fit(context)
             about = {

@@ -196,6 +196,16 @@ def _score(done: Sequence[Record]) -> Interval:
     return Interval(found.mean, math.nan, math.nan) if len(done) == 1 and _unknown(done[0]) else found
 
 
+def chip_samples(record: Record) -> dict[int, Sample]:
+    """Seed -> chip scores of one record, {} if its chips can't be compared: for paired differences."""
+    return _samples([record])
+
+
+def record_score(record: Record) -> Interval:
+    """Score of one finished record, with its interval over chips."""
+    return _score([record])
+
+
 def _ranked(rows: Sequence[Row], samples: Sequence[Mapping[int, Sample]], higher: bool) -> list[Row]:
     """Rows with ranks, best first, then those that can't be ranked, then the failed."""
     able = [i for i, sample in enumerate(samples) if sample]

@@ -15,7 +15,7 @@ from devices._curve import Curve
 from devices._periphery import Periphery
 from devices._periphery_settings import PeripherySettings
 from devices._ranges import Ranges
-from devices._settings import SettingError, Settings, setting
+from devices._settings import SettingError, Settings, numbers, setting
 
 __all__ = [
     "NOISY_READS",
@@ -31,6 +31,7 @@ __all__ = [
     "draw_bits",
     "draw_normal",
     "flatten",
+    "numbers",
     "setting",
     "streams",
     "unflatten",

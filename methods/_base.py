@@ -8,10 +8,20 @@ from typing import Any, ClassVar, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from devices._base import Device, Settings, setting
+from devices._base import Device, Settings, numbers, setting
 from tasks._base import Task
 
-__all__ = ["Budget", "Context", "Deployable", "Method", "MethodError", "Settings", "analog_weights", "setting"]
+__all__ = [
+    "Budget",
+    "Context",
+    "Deployable",
+    "Method",
+    "MethodError",
+    "Settings",
+    "analog_weights",
+    "numbers",
+    "setting",
+]
 
 
 class MethodError(ValueError):
@@ -143,6 +153,8 @@ class Method(ABC):
     uses_level: ClassVar[bool] = True
     # False: the run makes no use of finetune_epochs (its budget is normalised, so that it is shared).
     finetunes: ClassVar[bool] = True
+    # False: the network in mid-training isn't what would be deployed, so the tuner doesn't stop a run halfway.
+    shows_progress: ClassVar[bool] = True
     # Methods whose runs `fit` asks for: their versions are part of this method's, so that none is corrected unseen.
     rests_on: ClassVar[tuple[str, ...]] = ()
     Settings: ClassVar[type[Settings]] = Settings

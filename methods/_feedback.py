@@ -51,7 +51,7 @@ class Head(nn.Module):
 
 
 class Heads:
-    """Heads attached to a network after the modules `stages`; while they are, it gives (1 + heads, n, classes).
+    """Heads attached to a network after the modules `stages`: in training it gives (1 + heads, n, classes).
 
     The network carries them, so that chips, optimizer and checkpoints have them too, until `drop`.
     """
@@ -76,6 +76,8 @@ class Heads:
         carry(network, self.analog, HEADS, heads)
 
         def all_outputs(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+            if not module.training:  # somebody looks at the network as it will be
+                return output
             snapshots = [head(self._seen[name]) for head, name in zip(heads, stages, strict=True)]
             return torch.stack([output.float(), *(s.float() for s in snapshots)])
 

@@ -21,7 +21,7 @@ from methods._base import Context, Deployable, Method, Settings, setting
 class CommitteeSettings(Settings):
     """Settings of a committee."""
 
-    members: int = setting(5, "networks whose outputs are averaged", low=1, high=20)
+    members: int = setting(5, "networks whose outputs are averaged", low=1, high=20, tune=False)
 
 
 class Members(nn.Module):

@@ -19,7 +19,7 @@ from methods._loop import finetune
 class CorrectNetSettings(Settings):
     """Settings of CorrectNet; the training level is the run's own (`--level`)."""
 
-    beta: float = setting(5e-4, "strength of the pull towards orthogonal weights", low=0.0, high=1.0)
+    beta: float = setting(5e-4, "strength of the pull towards orthogonal weights", low=0.0, high=1.0, tune=(1e-6, 0.1))
 
 
 class CorrectNet(Method):

@@ -31,12 +31,16 @@ class HwaSettings(Settings):
     """Settings of HWA; the noise after the ramp is at the run's own level (`--level`)."""
 
     ramp: float = setting(0.125, "share of the steps in which the noise rises from 0", low=0.0, high=1.0)
-    peak: float = setting(1.0, "level after the ramp / the run's level", low=0.0, high=5.0)
-    drop_connect: float = setting(0.01, "share of the weights that are 0 in a step", low=0.0, high=0.5)
-    clip_w: float | None = setting(2.5, "clip crossbar tensors to +-clip_w std(w) at each remap", low=0.1, high=20.0)
+    peak: float = setting(1.0, "level after the ramp / the run's level", low=0.0, high=5.0, tune=False)
+    drop_connect: float = setting(0.01, "share of the weights that are 0 in a step", low=0.0, high=0.5, tune=(0.0, 0.1))
+    clip_w: float | None = setting(
+        2.5, "clip crossbar tensors to +-clip_w std(w) at each remap", low=0.1, high=20.0, tune=(1.0, 5.0)
+    )
     remap: str = setting("layer", "what shares a digital scale", choices=("layer", "column"))
     caws: bool = setting(True, "learn digital scales in units of sqrt(3 / fan_in)")
-    temperature: float = setting(4.0, "softmax temperature T of the distillation", low=0.1, high=100.0)
+    temperature: float = setting(
+        4.0, "softmax temperature T of the distillation", low=0.1, high=100.0, tune=(1.0, 20.0)
+    )
     soft: float = setting(0.9, "share of the distillation in the loss", low=0.0, high=1.0)
     straight_through: bool = setting(True, "pass gradients straight through even where the device has its own")
 

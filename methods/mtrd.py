@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from methods._base import Context, Deployable, Method, Settings, setting
+from methods._base import Context, Deployable, Method, MethodError, Settings, numbers, setting
 from methods._loop import sgd
 
 
@@ -22,12 +22,27 @@ from methods._loop import sgd
 class MtrdSettings(Settings):
     """Settings of MTRD; the student's level is the run's own (`--level`)."""
 
-    temperature: float = setting(5.0, "softmax temperature T of the distillation", low=0.1, high=100.0)
+    temperature: float = setting(
+        5.0, "softmax temperature T of the distillation", low=0.1, high=100.0, tune=(1.0, 20.0)
+    )
     alpha: float = setting(0.7, "share of the distillation term in the loss", low=0.0, high=1.0)
     weighting: str = setting(
-        "rank", "how teacher weights follow the student's progress", choices=("rank", "softmax", "uniform")
+        "rank",
+        "how teacher weights follow the student's progress",
+        choices=("rank", "softmax", "uniform"),
+        unless="betas",
     )
-    student_epochs: int = setting(0, "epochs of distillation; 0: as many as the budget gives to noise", low=0)
+    betas: str | None = setting(
+        None,
+        "fixed weight of each teacher, by level from the lowest (clean) up, as 1,.5,2; their sum is set to 1",
+        low=0.0,
+        high=1000.0,
+        tune=(0.0, 1.0),
+        each_level=True,
+    )
+    student_epochs: int = setting(
+        0, "epochs of distillation; 0: as many as the budget gives to noise", low=0, tune=False
+    )
 
 
 class Mtrd(Method):
@@ -42,6 +57,7 @@ class Mtrd(Method):
         """Train the missing teachers, then the student for `finetune_epochs`, or its own."""
         task, budget, settings = context.task, context.budget, self.settings
         levels = tuple(sorted({0.0, *context.device.axis.levels}))
+        fixed = None if settings.betas is None else fixed_weights(settings.betas, levels)
         student = context.train("noise_injection", level=context.level)
         teachers = [
             context.train("noise_injection", level=level) if level > 0 else context.train("nominal") for level in levels
@@ -49,7 +65,7 @@ class Mtrd(Method):
         for teacher in teachers:
             teacher.eval()
         names = task.analog(student)
-        progress = {"betas": [1 / len(levels)] * len(levels), "scores": []}
+        progress = {"betas": fixed or [1 / len(levels)] * len(levels), "scores": []}
 
         def loss(inputs: Tensor, targets: Tensor) -> Tensor:
             clean = context.forward(student, inputs, update_statistics=False)
@@ -67,7 +83,8 @@ class Mtrd(Method):
             gains = [better * (now - before) for now, before in zip(scores, progress["scores"], strict=True)]
             progress.update(betas=teacher_weights(gains, settings.weighting), scores=scores)
 
-        if settings.weighting != "uniform":
+        dynamic = fixed is None and settings.weighting != "uniform"
+        if dynamic:
             progress["scores"] = context.score(student, levels)
         sgd(
             context,
@@ -76,9 +93,20 @@ class Mtrd(Method):
             epochs=settings.student_epochs or budget.finetune_epochs,
             lr=budget.finetune_lr,
             state={"progress": progress},
-            between_epochs=reweigh if settings.weighting != "uniform" else None,
+            between_epochs=reweigh if dynamic else None,
         )
         return Deployable(student, names)
+
+
+def fixed_weights(betas: str, levels: tuple[float, ...]) -> list[float]:
+    """Weights of the teachers at `levels` as the setting says them, their sum 1. MethodError if they don't fit."""
+    raw = numbers(betas)
+    if len(raw) != len(levels):
+        teachers = ", ".join(f"{level:g}" for level in levels)
+        raise MethodError(f"setting betas={betas}: must be {len(levels)} numbers, for the teachers at {teachers}")
+    if sum(raw) == 0:
+        raise MethodError(f"setting betas={betas}: one must be above 0")
+    return [r / sum(raw) for r in raw]
 
 
 def teacher_weights(gains: list[float], weighting: str) -> list[float]:

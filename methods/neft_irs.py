@@ -24,7 +24,7 @@ from methods._loop import finetune
 class NeftIrsSettings(Settings):
     """Settings of IRS; the training level is the run's own (`--level`)."""
 
-    beta: float = setting(0.1, "strength of the feedback", low=0.0, high=1.0)
+    beta: float = setting(0.1, "strength of the feedback", low=0.0, high=1.0, tune=(1e-3, 1.0))
     hidden: int = setting(512, "width of a head's hidden layer", low=1, high=4096)
     stages: str = setting("", "modules after which heads read, as NAME+NAME; empty: the network's own, or by depth")
 

@@ -24,7 +24,7 @@ from methods._loop import finetune
 class NeftOvfSettings(Settings):
     """Settings of OVF; the training level is the run's own (`--level`)."""
 
-    beta: float = setting(1e-3, "strength of the feedback", low=0.0, high=1.0)
+    beta: float = setting(1e-3, "strength of the feedback", low=0.0, high=1.0, tune=(1e-5, 1.0))
     rise: float = setting(0.375, "largest raise of the level / largest level of the axis", low=0.0, high=1.0)
     feedbacks: int = setting(3, "passes at raised levels, in even steps from the largest raise down", low=1, high=8)
 

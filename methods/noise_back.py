@@ -20,7 +20,7 @@ from methods._loop import finetune, finetune_steps
 class NoiseBackSettings(Settings):
     """Settings of noise back; the level of the noise is the run's own (`--level`)."""
 
-    every: int = setting(20, "batches from one noise to the next", low=1, high=10_000)
+    every: int = setting(20, "batches from one noise to the next", low=1, high=10_000, tune=(1, 1000))
     until: float = setting(0.8, "share of the steps after which no more noise comes", low=0.0, high=1.0)
 
 

@@ -21,7 +21,9 @@ class NoiseInjectionSettings(Settings):
 
     warm_start: bool = setting(True, "start from the clean run (phase one); if not, noise from the first step")
     straight_through: bool = setting(False, "pass gradients straight through even where the device has its own")
-    clip_w: float | None = setting(None, "after each step clip every crossbar tensor to +-clip_w std(w)", low=0.1)
+    clip_w: float | None = setting(
+        None, "after each step clip every crossbar tensor to +-clip_w std(w)", low=0.1, tune=(1.0, 5.0)
+    )
 
 
 class NoiseInjection(Method):

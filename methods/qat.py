@@ -33,6 +33,7 @@ class Qat(Method):
     name = "qat"
     source = "Moro et al., MAT"
     rests_on = ("nominal",)
+    shows_progress = False  # the float copy in training is not rounded
     Settings = QatSettings
 
     def fit(self, context: Context) -> Deployable:

@@ -21,7 +21,9 @@ from methods._loop import finetune
 class SamSettings(Settings):
     """Settings of SAM."""
 
-    rho: float = setting(0.05, "radius of the neighbourhood, in the weights' own units", low=0.0, high=10.0)
+    rho: float = setting(
+        0.05, "radius of the neighbourhood, in the weights' own units", low=0.0, high=10.0, tune=(0.005, 2.0)
+    )
     adaptive: bool = setting(False, "radius relative to each weight's size (ASAM, whose usual rho is 0.5)")
 
 

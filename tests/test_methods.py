@@ -173,6 +173,27 @@ def test_the_level_at_which_the_student_fell_gets_the_largest_weight():
     assert second.index(min(second)) == LATER.index(max(LATER))
 
 
+def test_fixed_weights_of_teachers_stay_and_ask_for_no_scores():
+    context = _Tape(plan.device_of("rram"), 0.3, [START, LATER])
+    context.score = None  # not called
+    plan.method_of("mtrd", {"betas": "2, 0,.5,.5,1,0"}).fit(context)
+    assert context.betas == [pytest.approx([0.5, 0, 0.125, 0.125, 0.25, 0])] * 2
+
+
+@pytest.mark.parametrize(
+    "betas, reason",
+    [
+        ("1,2", "setting betas=1,2: must be 6 numbers, for the teachers at 0, 0.1, 0.2, 0.3, 0.4, 0.5"),
+        ("0,0,0,0,0,0", "one must be above 0"),
+    ],
+)
+def test_weights_that_fit_no_teachers_are_refused_before_any_is_trained(betas, reason):
+    context = _Recorder(plan.device_of("rram"), 0.3)
+    with pytest.raises(MethodError, match=reason):
+        plan.method_of("mtrd", {"betas": betas}).fit(context)
+    assert context.asked == []
+
+
 def test_a_student_may_take_epochs_of_its_own():
     context = _Tape(plan.device_of("rram"), 0.3, [START, LATER, LATER])
     context.budget = Budget(epochs=1, finetune_epochs=1, batch_size=16)
@@ -245,7 +266,14 @@ def test_divergence_is_an_error():
         plan.method_of("nominal").fit(context)
 
 
-@pytest.mark.parametrize("bad", [{"alpha": 1.5}, {"temperature": 0.0}, {"weighting": "loudest"}])
+@pytest.mark.parametrize(
+    "bad", [{"alpha": 1.5}, {"temperature": 0.0}, {"weighting": "loudest"}, {"betas": "1,x"}, {"betas": "1,-1"}]
+)
 def test_settings_out_of_range_are_refused(bad):
     with pytest.raises(SettingError, match=next(iter(bad))):
         plan.method_of("mtrd", bad)
+
+
+def test_a_setting_that_another_makes_meaningless_is_refused():
+    with pytest.raises(SettingError, match="setting weighting=softmax: means nothing where betas is given"):
+        plan.method_of("mtrd", {"betas": "1,1", "weighting": "softmax"})

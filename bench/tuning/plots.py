@@ -1,0 +1,66 @@
+"""Figures of a study: the metric trial by trial, and which settings it hung on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+import seaborn as sns
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from bench.plots import STYLE, save
+
+__all__ = ["Point", "history", "importance", "save"]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A finished trial: its order, metric (of a pruned one the last that was seen, or None), whether it was pruned."""
+
+    number: int
+    metric: float | None
+    pruned: bool
+
+
+def history(points: Sequence[Point], *, title: str, metric: str, higher_is_better: bool) -> Figure:
+    """Validation metric of each trial, and the best so far; the first trial has the default settings."""
+    rows = [(p.number, p.metric, "pruned" if p.pruned else "finished") for p in points if p.metric is not None]
+    frame = pd.DataFrame(rows, columns=["trial", "metric", "end"])
+    whole = frame[frame["end"] == "finished"].sort_values("trial")
+    best = whole["metric"].cummax() if higher_is_better else whole["metric"].cummin()
+    colours = sns.color_palette("colorblind", 3)
+    with mpl.rc_context(STYLE):
+        figure, axes = _canvas(3.0)
+        look: dict[str, Any] = {"palette": {"finished": colours[0], "pruned": "0.6"}, "s": 32}
+        markers = {"finished": "o", "pruned": "X"}
+        sns.scatterplot(frame, x="trial", y="metric", hue="end", style="end", markers=markers, ax=axes, **look)
+        axes.step(whole["trial"], best, where="post", color=colours[1], linewidth=1.4, label="best so far")
+        default = frame[(frame["trial"] == 0) & (frame["end"] == "finished")]["metric"]
+        if len(default):
+            axes.axhline(default.iloc[0], color="0.4", linewidth=1, linestyle=":", label="default settings")
+        axes.set(xlabel="trial", ylabel=_text(metric), title=_text(title))
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
+    return figure
+
+
+def importance(shares: Mapping[str, float], *, title: str) -> Figure:
+    """Share of each parameter in the metric's variance over trials, by Optuna's PED-ANOVA."""
+    frame = pd.DataFrame({"parameter": [_text(name) for name in shares], "importance": list(shares.values())})
+    with mpl.rc_context(STYLE):
+        figure, axes = _canvas(1.2 + 0.24 * len(frame))
+        sns.barplot(frame, x="importance", y="parameter", color=sns.color_palette("colorblind")[0], ax=axes)
+        axes.set(xlabel="importance (PED-ANOVA, sum 1)", ylabel="", title=_text(title))
+    return figure
+
+
+def _canvas(height: float) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(6.0, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots()
+
+
+def _text(text: str) -> str:
+    return text.replace("$", r"\$")

@@ -1,0 +1,98 @@
+"""The best settings that tuning found, one file a method, device, task and budget in `<results>/tuned`."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bench import plan, registry, request
+from bench.errors import BenchError
+from bench.files import write_text
+from bench.labels import settings_label
+from bench.spec import Evaluation, key_of
+from bench.tuning import space
+
+SCHEMA = 1
+
+
+def name_of(evaluation: Evaluation) -> str:
+    """Under what tuned settings are saved: equal for cells that differ in nothing but what was tuned, seed,
+    precision, and how they are tested.
+    """
+    made = evaluation.as_dict()
+    training = made["training"]
+    for owner, names in ((made, "chips preset test_samples levels times_s time_s"), (training, "settings level seed")):
+        for name in names.split():
+            owner.pop(name, None)
+    del training["precision"]
+    parts = (training["task"], training["network"].replace(":", "_").replace("?", "_"), made["device"])
+    readable = "-".join((*parts, training["method"]))
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in readable) + f"-{key_of(made)[:8]}"
+
+
+def path_of(results: Path, evaluation: Evaluation) -> Path:
+    """Where the tuned settings of a cell lie."""
+    return results / "tuned" / f"{name_of(evaluation)}.json"
+
+
+def save(path: Path, found: Mapping[str, Any]) -> None:
+    """Write them, whole or not at all."""
+    write_text(path, json.dumps({"schema": SCHEMA, **found}, indent=1, allow_nan=False) + "\n")
+
+
+def load(results: Path, evaluation: Evaluation) -> tuple[dict[str, Any], float]:
+    """(settings, training level) for a cell. BenchError if nothing was tuned for it, or the file is broken."""
+    path, training = path_of(results, evaluation), evaluation.training
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        settings, level = dict(found["settings"]), float(found["level"])
+        plan.method_of(training.method, settings)
+        return settings, level
+    except FileNotFoundError:
+        where = f"{training.method} on {evaluation.device}{settings_label(evaluation.as_dict())}, {training.task}"
+        raise BenchError(
+            f"tuned: there are no settings for {where}, {training.network}, with this budget in {path.parent}; "
+            "`bench tune` with the same options finds some"
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise BenchError(f"tuned settings {path} are broken ({reason}); delete the file and tune again") from None
+
+
+def cells(asked: plan.Request, results: Path, words: list[str]) -> list[tuple[plan.Cell, str]]:
+    """The cells of a request, each with its tuned settings, and the commands that make them without the file.
+
+    Methods that have nothing to tune stay as they are. `words`: of `--set`. BenchError if a cell was not tuned.
+    """
+    if asked.settings or asked.level is not None:
+        raise BenchError("tuned: settings of methods and --level are what tuning chose; leave them out, or --tuned")
+    return [_tuned(asked, results, words, cell) for cell in plan.cells(asked)]
+
+
+def _tuned(asked: plan.Request, results: Path, words: list[str], cell: plan.Cell) -> tuple[plan.Cell, str]:
+    method = registry.get("methods", cell.evaluation.training.method)
+    if space.of(method, plan.device_of(cell.device)).is_empty:
+        return cell, request.command(cell, asked, words)
+    settings, level = load(results, cell.evaluation)
+    return cell_with(asked, cell, settings, level, words)
+
+
+def cell_with(
+    asked: plan.Request, cell: plan.Cell, settings: Mapping[str, Any], level: float, words: list[str]
+) -> tuple[plan.Cell, str]:
+    """A cell of the request with other settings and training level, and the command that makes it."""
+    training = cell.evaluation.training
+    method = registry.get("methods", training.method)
+    texts = space.texts(settings)
+    part = dataclasses.replace(
+        asked,
+        methods=(training.method,),
+        devices=(cell.device,),
+        tasks=(training.task,),
+        seeds=(training.seed,),
+        level=level if method.uses_device and method.uses_level else None,
+        settings=texts,
+    )
+    (made,) = plan.cells(part)
+    return made, request.command(made, part, [*words, *(f"method.{name}={text}" for name, text in texts.items())])
