@@ -141,7 +141,7 @@ class Search:
 
     def _best(self, ended: Sequence[FrozenTrial]) -> FrozenTrial | None:
         whole = [t for t in ended if t.state == TrialState.COMPLETE]
-        return self.better(whole, key=lambda t: t.value) if whole else None
+        return self.better(whole, key=lambda t: t.values[0]) if whole else None
 
     def _trial(self, trial: optuna.Trial) -> float:
         """Mean metric over the device's sweep on validation chips, with the settings that the trial suggests."""

@@ -75,8 +75,9 @@ def _help(job: Job, workers: Workers, threads: int) -> None:
     monitor = Monitor(quiet=True)
     try:
         processor = torch.device(workers.processor)
-        made = {"home": home(), "results": workers.results, "data_dir": workers.data}
-        runner = Runner(**made, processor=processor, monitor=monitor)
+        runner = Runner(
+            home=home(), results=workers.results, data_dir=workers.data, processor=processor, monitor=monitor
+        )
         with monitor.work("", job.trials) as watch:
             Search(runner, job).work(watch)
     except KeyboardInterrupt:
