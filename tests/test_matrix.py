@@ -138,9 +138,9 @@ def test_killed_and_called_again_each_row_is_trained_once(cli, home, tmp_path, m
     results, trained, sweeps = tmp_path / "results", [], []
     fit, sweep_level = runner.Runner._fit, runner.sweep_level
 
-    def counted_fit(self, training):
+    def counted_fit(self, training, watch):
         trained.append((training.method, training.device))
-        fit(self, training)
+        fit(self, training, watch)
 
     def counted_sweep(*args, **kwargs):
         sweeps.append(1)
