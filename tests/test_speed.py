@@ -35,7 +35,6 @@ def test_every_figure_is_measured_and_shown(home, capsys):
             "peak memory",
             "GFLOP/s",
             "mlp x0.25",
-            "random numbers",
         ):
             assert word in text
     chosen, rates = figures["decision"], row["sweep_img_chips_s"]

@@ -64,7 +64,8 @@ def test_with_and_without_compensation_from_the_command_line(cli, home, tmp_path
     first = cli(*command, "--results", tmp_path)
     assert first.code == 0 and "over time at level 1" in first.out and "1 h" in first.out
     assert cli(*command, "--set", "device.compensation=off", "--results", tmp_path).code == 0
-    (plot,) = (tmp_path / "plots").glob("*side_by_side*.png")
+    plot, power = sorted((tmp_path / "plots").glob("*side_by_side*.png"), key=lambda path: len(path.name))
+    assert power.stem == f"{plot.stem}-power"
     assert plot.name in (tmp_path / "LEADERBOARD.md").read_text()
     for path in Path(tmp_path / "records").glob("*.json"):
         record = json.loads(path.read_text())

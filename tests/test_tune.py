@@ -28,7 +28,7 @@ ASKED["precision"] = "fp32"
 
 def request(method: str = "trice", **asked: Any) -> plan.Request:
     names: dict[str, Any] = {"methods": (method,), "devices": ("rram",), "tasks": ("mnist",), "seeds": (0,)}
-    return plan.Request(**names, preset="smoke", **ASKED | asked)
+    return plan.Request(**{**names, "preset": "smoke", **ASKED, **asked})
 
 
 @pytest.fixture
@@ -337,7 +337,7 @@ def test_all_methods_get_the_same_trials(home, cli, tmp_path):
     [
         (["--method", "nominal"], ["tune: nominal has no settings to tune"]),
         (["--method", "trise"], ["unknown method 'trise'; did you mean 'trice'?"]),
-        (["--method", "trice", "--trials", "0"], ["trials", "0"]),
+        (["--method", "trice", "--trials", "0"], ["--trials", "greater than or equal to 1"]),
         (["--method", "trice", "--timeout", "0"], ["timeout 0: must be above 0"]),
         (["--method", "trice", "--set", "method.cutoff=1"], ["'method' must be 'device'"]),
         (["--method", "trice", "--storage", "nonsense"], ["storage", "Could not parse"]),
@@ -369,7 +369,7 @@ def test_tuned_settings_have_a_name_for_all_that_they_were_tuned_for():
 
     assert name() == name(seeds=(3,)) == name(level=0.1) == name(settings={"cutoff": "2"}) == name(chips=7)
     others = [name(method="vant"), name(devices=("pcm",)), name(finetune_epochs=1), name(width=1.0), name(lr=0.01)]
-    others.append(name(device_settings={"scale": "column"}))
+    others.append(name(devices=("pcm",), device_settings={"scale": "column"}))
     assert len({name(), *others}) == 7
 
 
