@@ -16,11 +16,14 @@ probabilities; the smallest and the largest deviation are kept, so stuck and wil
   by 2.9 uS at 1 s and those it kept had fallen by 0.2 uS.)
 """
 
+import difflib
 import gzip
 import hashlib
 import io
 import json
+import math
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +61,8 @@ def read_cells(path: Path) -> pd.DataFrame:
     columns = {name: f"{name}_us" if f"{name}_us" in raw else f"{name}_s" for name in ("g", "g_programmed")}
     if missing := [name for name in ("cell", "time_s", *columns.values()) if name not in raw]:
         raise FitError(
-            f"{path.name}: line 1: no column {', '.join(missing)}; needed are cell, time_s, g_s or g_us, "
-            f"g_programmed_s or g_programmed_us; found are {', '.join(map(str, raw.columns))}"
+            f"{path.name}: line 1: no column {', '.join(missing)}{_meant(raw.columns)}; needed are cell, time_s, g_s "
+            f"or g_us, g_programmed_s or g_programmed_us; found are {', '.join(map(str, raw.columns))}"
         )
     frame = pd.DataFrame({"cell": _labels(path, raw), "time_s": _number(path, raw, "time_s", least=0.0)})
     for name, column in columns.items():
@@ -74,6 +77,13 @@ def read_cells(path: Path) -> pd.DataFrame:
     return frame
 
 
+def _meant(found: Iterable[str]) -> str:
+    """'; g_uS: did you mean g_us?' for each column that is nearly one that there could be."""
+    known = ("cell", "time_s", "g_s", "g_us", "g_programmed_s", "g_programmed_us")
+    near = {name: difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.85) for name in map(str, found)}
+    return "".join(f"; {name}: did you mean {match[0]}?" for name, match in near.items() if match and name not in known)
+
+
 def _read_text(path: Path) -> pd.DataFrame:
     """The file as strings under their column names; index + 1 is the line number."""
     try:
@@ -81,6 +91,8 @@ def _read_text(path: Path) -> pd.DataFrame:
         text = (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode("utf-8-sig")
         separator = "\t" if "\t" in text.split("\n", 1)[0] else ","
         raw = pd.read_csv(io.StringIO(text), sep=separator, header=None, dtype=str, skip_blank_lines=False, **BLANK)
+    except FileNotFoundError:
+        raise FitError(f"{path}: there is no such file") from None
     except (OSError, EOFError, zlib.error, ValueError) as error:  # pandas' ParserError is a ValueError
         reason = " ".join(str(error).split())
         raise FitError(f"{path.name}: not readable as .tsv or .csv, plain or .gz: {reason}") from error
@@ -147,13 +159,15 @@ def fit(
     programmed = cells.groupby("cell").g_programmed_us.first().to_numpy()
     if not 0 < g_max_us <= 1.1 * programmed.max():
         raise FitError(
-            f"g_max {g_max_us:g} uS: cells were programmed up to {programmed.max():.3g} uS; give at most that"
+            f"g_max {g_max_us:g} uS: cells were programmed up to {programmed.max():.3g} uS; must be above 0 and at "
+            f"most a tenth more than that, {math.floor(110 * programmed.max()) / 100:g}"
         )
     later = cells[cells.time_point_s > 0].drop_duplicates(["cell", "time_point_s"], keep="last")
     count = later.groupby("time_point_s").size()
     times = [float(t) for t in count.index[count >= MIN_CELLS]]
     if not times:
-        raise FitError(f"no time after programming was read on {MIN_CELLS} cells or more; got {count.to_dict()}")
+        most = f"the most, {count.max()} cells, at {count.idxmax():g} s" if len(count) else "none was read at all"
+        raise FitError(f"no time after programming was read on {MIN_CELLS} cells or more: {most}")
     notes = [f"{t:g} s left out: {n} cells, fewer than {MIN_CELLS}" for t, n in count.items() if n < MIN_CELLS]
     knots_us = np.round(KNOTS * g_max_us, 6)
     deviation_us = np.empty((len(times), len(knots_us), len(PROBABILITIES)))
@@ -195,8 +209,7 @@ def _quantiles(cells: pd.DataFrame, knots_us: np.ndarray) -> tuple[np.ndarray, n
     """At one time point: quantiles (knots, probabilities), cells in each window, and its half-width in uS."""
     g_us = cells.g_programmed_us.to_numpy()
     deviation_us = cells.g_us.to_numpy() - g_us
-    spacing = np.diff(knots_us)
-    half_us = np.minimum([spacing[0], *spacing], [*spacing, spacing[-1]]) / 2
+    half_us = _half_widths(knots_us)
     nearest = np.partition(np.abs(g_us - knots_us[:, None]), MIN_CELLS - 1, axis=1)[:, MIN_CELLS - 1]
     half_us = np.maximum(half_us, nearest)
     near = _near(g_us, knots_us, half_us)
@@ -222,6 +235,29 @@ def _fill(deviation_us: np.ndarray, whole: np.ndarray, times: list[float], knots
             share = (log_time[i] - log_time[before]) / (log_time[after] - log_time[before])
             deviation_us[i, k] = (1 - share) * deviation_us[before, k] + share * deviation_us[after, k]
     return notes
+
+
+def blurred(table: dict[str, Any]) -> str:
+    """One line that says where few cells made knots share cells with their neighbours; empty if nowhere."""
+    usual = _half_widths(np.array(table["g_us"]))
+    lines = []
+    for window in table["provenance"]["windows"]:
+        wide = np.array(window["half_width_us"]) > usual + 0.001
+        if wide.any():
+            widest = max(window["half_width_us"])
+            lines.append(f"at {window['time_s']:g} s {wide.sum()} of {len(wide)}, up to +- {widest:g} uS")
+    if not lines:
+        return ""
+    return (
+        f"few cells: knots with fewer than {MIN_CELLS} cells near them were fitted to the nearest {MIN_CELLS}, which "
+        f"blurs them ({'; '.join(lines)}); measure more cells, or spread them over all conductances"
+    )
+
+
+def _half_widths(knots_us: np.ndarray) -> np.ndarray:
+    """Half the distance of each knot to its nearest neighbour, in uS."""
+    spacing = np.diff(knots_us)
+    return np.minimum([spacing[0], *spacing], [*spacing, spacing[-1]]) / 2
 
 
 def write_table(table: dict[str, Any], out: Path) -> None:

@@ -17,7 +17,9 @@ def usual_times(device: Device) -> tuple[float, ...]:
     """
     if device.times_s is None:
         timed = (name for name in registry.entries("devices") if registry.get("devices", name).times_s is not None)
-        raise BenchError(f"device {device.name} has no time axis: --sweep time is for {', '.join(timed)}")
+        raise BenchError(
+            f"device {device.name} has no time axis: --sweep time is for {', '.join(timed)} and fitted tables"
+        )
     if device.only_times_s is not None:
         return device.only_times_s
     first, last = device.times_s

@@ -77,6 +77,8 @@ class Measured(Device):
         try:
             content = path.read_bytes()
             self.table = check_table(json.loads(content), path.name)
+        except FileNotFoundError:
+            raise DeviceError(f"{path}: there is no such table; make one with bench device fit") from None
         except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
             raise DeviceError(f"{path.name}: not a readable table: {error}; make one with bench device fit") from error
         self._grids: dict[tuple[float, torch.device], Tensor] = {}

@@ -88,10 +88,16 @@ def test_few_cells_widen_the_window(cells: pd.DataFrame) -> None:
     for window in table["provenance"]["windows"]:
         assert min(window["cells"]) >= fit.MIN_CELLS
         assert max(window["half_width_us"]) > 1
-    with pytest.raises(FitError, match="200 cells"):
+    assert fit.blurred(table).startswith("few cells: ") and "23 of 23" in fit.blurred(table)
+    many = fit.fit(cells, name="many", g_max_us=40)
+    assert "at 1 s" not in fit.blurred(many) or "of 23" in fit.blurred(many)
+    with pytest.raises(FitError, match=r"on 200 cells or more: the most, 150 cells, at 1 s$"):
         fit.fit(cells[cells.cell < 150], name="few", g_max_us=40)
-    with pytest.raises(FitError, match="g_max 80 uS"):
+    with pytest.raises(FitError, match="on 200 cells or more: none was read at all"):
+        fit.fit(cells[cells.time_s == 0], name="none", g_max_us=40)
+    with pytest.raises(FitError, match="g_max 80 uS: .* at most a tenth more than that, 4[34]"):
         fit.fit(cells, name="far", g_max_us=80)
+    fit.fit(cells, name="near", g_max_us=43.5)
 
 
 def as_headerless(cells: pd.DataFrame) -> str:
@@ -143,6 +149,7 @@ HEADER = "cell,time_s,g_s,g_programmed_s\n"
         (HEADER + "1,0,inf,2e-5\n", "line 2, column g_s: 'inf'; a finite number"),
         (HEADER + "1,0,20,20\n", r"column g_s reaches 2e\+07 uS; _s means siemens"),
         ("cell,g_us,g_programmed_us\n1,20,20\n", "line 1: no column time_s; needed are"),
+        ("cell,time_s,g_uS,g_programmed_us\n1,1,20,20\n", "no column g_s; g_uS: did you mean g_us.; needed"),
         ("cell,time_s,conductance,g_programmed_s\n1,0,2e-5,2e-5\n", "line 1: no column g_s; needed are"),
         (HEADER, "line 2: no readings"),
         ("1\t0\t2e-5\n", "line 1: 3 columns and no header"),
@@ -161,5 +168,6 @@ def test_a_bad_file_is_told_in_one_line(tmp_path: Path, content: str, message: s
 def test_a_broken_or_absent_file_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "cut.tsv.gz").write_bytes(gzip.compress(b"1\t2\n" * 1000)[:40])
     for name in ("cut.tsv.gz", "absent.tsv"):
-        with pytest.raises(FitError, match=f"^{name}: not readable"):
+        wrong = "there is no such file$" if name == "absent.tsv" else "not readable"
+        with pytest.raises(FitError, match=f"{name}: {wrong}"):
             fit.read_cells(tmp_path / name)
