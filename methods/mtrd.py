@@ -3,7 +3,8 @@
 Source: Wu et al., "Robust distillation for compute-in-memory", loss and dynamic teacher weights:
 L = alpha T^2 sum_i beta_i KL(softmax(z_i/T) || softmax(z_clean/T)) + (1 - alpha) CE(z_noisy, y).
 Teacher i is a noise-injection network at level i of the device's axis (and the nominal one, clean),
-frozen, with fresh noise at its own level; the student starts from the teacher at its own level.
+frozen, with fresh noise at its own level; the student starts from the teacher at its own level, which is the run's
+(`--level`): z_noisy is its output at that level, whatever the teachers' levels, all of the axis.
 Deviations: teacher weights follow two validation chips a level on 1,000 validation images, never the
 test set; the student's clean pass leaves BatchNorm's running statistics to the noisy pass; the first
 improvement is measured against the student's start, so weights are dynamic from the second epoch on.

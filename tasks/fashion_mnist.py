@@ -33,7 +33,7 @@ class FashionMnist(ImageClassification):
     name = "fashion_mnist"
     dataset = "Fashion-MNIST"
     source = "Xiao et al. 2017"
-    networks = ("lenet", "mlp", "vgg8_mtrd", "vgg8")
+    networks = ("lenet", "mlp", "vgg8_mtrd", "vgg8", "resnet18")
     in_shape = (1, 28, 28)
     mean = (0.2860,)
     std = (0.3530,)

@@ -1,0 +1,24 @@
+"""Documents that list what the code has."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from bench import registry
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize("name", registry.entries("methods"))
+def test_every_setting_of_a_method_is_in_its_row(name: str) -> None:
+    (row,) = re.findall(rf"^\| `{name}` \|.*$", (ROOT / "docs" / "methods.md").read_text(), re.MULTILINE)
+    for field in dataclasses.fields(registry.get("methods", name).Settings):
+        assert f"`{field.name}`" in row
+
+
+@pytest.mark.parametrize("name", registry.entries("tasks"))
+def test_every_network_of_a_task_is_in_the_readme(name: str) -> None:
+    (row,) = re.findall(rf"^\| `{name}` \|.*$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert re.findall(r"`([a-z0-9_]+)`", row)[1:] == list(registry.get("tasks", name).networks)
