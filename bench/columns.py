@@ -4,10 +4,15 @@ from collections.abc import Callable
 
 from bench import stats
 from bench.groups import Group, Row
-from bench.labels import MISSING, number, percent, point_label, spread
+from bench.labels import MISSING, difference, number, p_value, percent, point_label, spread
 from bench.summary import COSTS
 
 STATED = "95% intervals; Holm-corrected paired differences of the score; methods that they can't separate share a rank"
+
+BEST = (
+    "to best: difference of the score to the first row's, over the chips that both met, with its own 95% interval; p: "
+    f"of that difference, corrected by Holm for all pairs of the table; {stats.ALPHA:g} or less separates two methods."
+)
 
 Column = tuple[str, Callable[[Row], str]]
 
@@ -20,7 +25,7 @@ def rank(row: Row) -> str:
 
 
 def tables(group: Group, joint: str) -> list[list[Column]]:
-    """The group's tables, each narrow enough for a terminal: scores, tails, cost."""
+    """The group's tables: scores, tails, cost."""
 
     def at(point: float) -> Column:
         return point_label(group.sweep, point), lambda r: spread(r.points.get(point), joint)
@@ -34,6 +39,8 @@ def tables(group: Group, joint: str) -> list[list[Column]]:
         ("rank", rank),
         method,
         ("score", lambda r: spread(r.score, joint)),
+        (f"to{joint}best", lambda r: difference(r.to_best, joint)),
+        ("p", lambda r: p_value(None if r.to_best is None else r.to_best.p)),
         ("clean", lambda r: number(r.clean)),
         *map(at, group.points),
     ]
@@ -60,8 +67,15 @@ def notes(group: Group) -> list[str]:
     tail = "chip" if group.tail_chips == 1 else f"{group.tail_chips} chips"
     lines = [
         f"{group.metric} in {group.unit}, {better} is better; score: mean over {group.axis} at {points}; {STATED}.",
+    ]
+    if any(row.to_best for row in group.rows):
+        lines.append(BEST)
+    lines += [
+        "clean: the digital network; EKL: how far chips' predictions are from their mean, in nats.",
         f"p5 and worst: of the first {tail}; yield: chips at most {stats.YIELD_LOSS:g} {loss_unit} worse than the "
         "method's clean digital network.",
+        "seconds: of the run's own training steps; teacher: of all other runs that it rests on, the nominal one that "
+        "it starts from included.",
     ]
     if any(row.read_power_w is not None for row in group.rows):
         lines.append("mW: power of the cells while every layer is read, mean over samples and reads.")

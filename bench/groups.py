@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from bench.labels import point_label
-from bench.stats import Interval
+from bench.stats import Difference, Interval
 
 
 class Reading(NamedTuple):
@@ -29,7 +29,8 @@ class Row:
     group's last point, each the mean over seeds; `cost` too.
     `readings`: every seed and point whose read power is known and above 0.
     `failed`: (seed, error, key); `keys`: of the records that `command` remakes.
-    `rank` None: not ranked, since it failed or a measure of spread is missing.
+    `rank` None: not ranked, since it failed or a measure of spread is missing. `to_best`: difference of the score to
+    that of the group's first row, paired by chip, with Holm's p over all pairs of the group; None in the first row.
     """
 
     label: str
@@ -50,6 +51,7 @@ class Row:
     chips: tuple[int, int] | None = None
     cost: Mapping[str, float]
     rank: int | None = None
+    to_best: Difference | None = None
     tied: bool = False
     conditional: bool = False
 

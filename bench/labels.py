@@ -3,11 +3,13 @@
 import json
 import math
 import re
+import shlex
 import unicodedata
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from bench.stats import Interval
+from bench.stats import Difference, Interval
 
 Record = Mapping[str, Any]
 MISSING = "—"
@@ -129,6 +131,11 @@ def command(records: Sequence[Record]) -> str:
     return joined.pop() if len(joined) == 1 else f"{commands[0]}  # and {len(commands) - 1} more like it"
 
 
+def here(command: str, results: Path) -> str:
+    """A command as it has to be given to write to `results`, where that is not the default."""
+    return command if results == Path("results") else f"{command} --results {shlex.quote(str(results))}"
+
+
 def number(value: float | None, digits: int = 2) -> str:
     """Fixed digits for what lies under 10 000, else four significant ones; a dash for what is missing."""
     if value is None or not math.isfinite(value):
@@ -148,6 +155,21 @@ def spread(found: Interval | None, joint: str = " ") -> str:
     half = found.high - found.mean
     width = "" if half == 0 else f"{joint}± {'?' if math.isnan(half) else number(half)}"
     return number(found.mean) + width
+
+
+def difference(found: Difference | None, joint: str = " ") -> str:
+    """Mean ± half-width with its sign; '± ?' where nothing bounds it; a dash where nothing is paired."""
+    if found is None or math.isnan(found.mean):
+        return MISSING
+    half = found.high - found.mean
+    return f"{found.mean:+.2f}{joint}± {number(half) if math.isfinite(half) else '?'}"
+
+
+def p_value(p: float | None) -> str:
+    """Two significant digits, '<.001' below that; a dash for what is missing."""
+    if p is None:
+        return MISSING
+    return "<.001" if p < 0.001 else f"{p:.2g}"
 
 
 def escape(text: str) -> str:

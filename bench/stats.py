@@ -179,12 +179,31 @@ def holm(p_values: Sequence[float], alpha: float = ALPHA) -> list[bool]:
     In order of p, the i-th smallest (i = 0..) is rejected while p <= alpha / (m - i); the first
     failure stops.
     """
-    rejected = [False] * len(p_values)
+    return [p <= alpha for p in holm_adjusted(p_values)]
+
+
+def holm_adjusted(p_values: Sequence[float]) -> list[float]:
+    """p of each hypothesis, corrected for there being several: `holm` rejects at alpha what is <= alpha here."""
+    adjusted = [1.0] * len(p_values)
+    largest = 0.0
     for i, index in enumerate(sorted(range(len(p_values)), key=lambda k: p_values[k])):
-        if not p_values[index] <= alpha / (len(p_values) - i):
-            break
-        rejected[index] = True
-    return rejected
+        largest = max(largest, min(1.0, (len(p_values) - i) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
+def differences(methods: Sequence[Mapping[int, Sample]]) -> dict[tuple[int, int], Difference]:
+    """methods[i] - methods[j] by (i, j), all pairs both ways round; p is Holm's over the pairs.
+
+    methods[i]: seed -> chip scores.
+    """
+    pairs = list(combinations(range(len(methods)), 2))
+    found = [paired(methods[i], methods[j]) for i, j in pairs]
+    result = {}
+    for (i, j), d, p in zip(pairs, found, holm_adjusted([d.p for d in found]), strict=True):
+        result[i, j] = Difference(d.mean, d.low, d.high, p)
+        result[j, i] = Difference(-d.mean, -d.high, -d.low, p)
+    return result
 
 
 def ranks(methods: Sequence[Mapping[int, Sample]], higher_is_better: bool = True) -> list[int]:
@@ -193,13 +212,9 @@ def ranks(methods: Sequence[Mapping[int, Sample]], higher_is_better: bool = True
     methods[i]: seed -> chip scores. Better: the paired difference of scores is rejected as 0 by
     Holm's procedure over all pairs of this table, and its sign is right.
     """
-    pairs = list(combinations(range(len(methods)), 2))
-    differences = [paired(methods[i], methods[j]) for i, j in pairs]
     result = [1] * len(methods)
-    for (i, j), difference, separate in zip(pairs, differences, holm([d.p for d in differences]), strict=True):
-        if separate:
-            first_wins = (difference.mean > 0) == higher_is_better
-            result[j if first_wins else i] += 1
+    for (i, _), difference in differences(methods).items():
+        result[i] += difference.p <= ALPHA and (difference.mean < 0) == higher_is_better
     return result
 
 

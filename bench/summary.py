@@ -211,7 +211,8 @@ def _ranked(rows: Sequence[Row], samples: Sequence[Mapping[int, Sample]], higher
     able = [i for i, sample in enumerate(samples) if sample]
     ranks = dict(zip(able, stats.ranks([samples[i] for i in able], higher), strict=True))
     shared = Counter(ranks.values())
-    result = []
+    pairs = {(able[i], able[j]): d for (i, j), d in stats.differences([samples[i] for i in able]).items()}
+    result: list[Row] = []
     for i, row in enumerate(rows):
         if i in ranks:
             # Conditional on a seed: any comparison it took part in rests on fewer than two common seeds.
@@ -223,4 +224,5 @@ def _ranked(rows: Sequence[Row], samples: Sequence[Mapping[int, Sample]], higher
         score = 0.0 if row.score is None else row.score.mean * (-1 if higher else 1)
         return row.rank is None, row.rank or 0, not row.seeds, row.score is None, score, row.label
 
-    return sorted(result, key=place)
+    order_ = sorted(range(len(result)), key=lambda i: place(result[i]))
+    return [replace(result[i], to_best=pairs.get((i, order_[0]))) for i in order_]

@@ -1,17 +1,22 @@
 """The leaderboard and a record's sweep in the terminal."""
 
+import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bench import tabular
 from bench.columns import failures, notes, tables
 from bench.frame import measured
 from bench.labels import (
     Record,
+    all_settings,
+    here,
+    network_label,
     number,
     percent,
     plain,
@@ -19,7 +24,9 @@ from bench.labels import (
     settings_label,
     sweep_label,
     swept,
+    time_label,
     trained_elsewhere,
+    version_label,
 )
 from bench.summary import summary
 
@@ -27,20 +34,21 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def render(records: Sequence[Record], console: Console) -> None:
-    """Print the leaderboard."""
+def render(records: Sequence[Record], console: Console, results: Path = Path("results")) -> None:
+    """Print the leaderboard of the records in `results`."""
     if not records:
         console.print("no records yet; 'bench run' makes one")
     for group in summary(records):
         for table in tables(group, "\n"):
             title = group.title if table[0][0] == "rank" else None
             cells = [[show(row) for _, show in table] for row in group.rows]
-            console.print(_rich(title, [name for name, _ in table], cells, ("method", "trained on")))
+            names = [name for name, _ in table]
+            tabular.print_table(console, names, cells, keys=("method",), words=("method", "trained on"), title=title)
         for line in (*failures(group), *notes(group)):
             console.print(Text(line, style="dim"))
         for row in group.rows:
             # Unwrapped, so that it can be copied.
-            console.print(Text(f"{row.label}: {row.command}  ({', '.join(row.keys)})"), soft_wrap=True)
+            console.print(Text(f"{row.label}: {here(row.command, results)}  ({', '.join(row.keys)})"), soft_wrap=True)
         console.print()
 
 
@@ -62,32 +70,68 @@ def sweep_table(record: Record) -> Table:
     device += f" (trained on {t['device']})" if trained_elsewhere(e) else ""
     parts = [t["method"], t["task"], device, e["preset"], f"{task['metric']} in {task['unit']}"]
     clean = "failed" if record["status"] != "done" else f"clean {number(record['clean'])}"
-    table = _rich(" · ".join(map(plain, [*parts, clean])), names, rows, ())
+    title = " · ".join(map(plain, [*parts, clean]))
+    (table,) = tabular.tables(names, rows, width=sum(map(len, names)) * 10, title=title)
     table.caption, table.caption_justify = Text(f"key {plain(record['key'])}"), "left"
     return table
 
 
-def _rich(title: str | None, names: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[str]) -> Table:
-    """`words`: columns that are text, to the left, folded at blanks; numbers go to the right."""
-    heading = Text(title) if title else None
-    result = Table(title=heading, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0), pad_edge=False)
-    for i, name in enumerate(names):
-        if name in words:
-            longest = max((len(word) for row in rows for word in row[i].split()), default=1)
-            result.add_column(Text(name), overflow="fold", min_width=min(longest, 24))
-        else:
-            # Where a number doesn't fit, three dots say so.
-            result.add_column(Text(name), justify="right", overflow="ellipsis", no_wrap=True)
-    for row in rows:
-        result.add_row(*(Text(cell) for cell in row))
-    return result
+def record(made: Record, console: Console, results: Path) -> None:
+    """Print one record of `results`: its sweep, and lines on what was trained and tested, what it cost, where it is."""
+    console.print(sweep_table(made))
+    for name, text in _about(made):
+        console.print(Text(f"{name:<10} {plain(text)}"))
+    command = here(plain(made["command"]), results)
+    console.print(Text(f"{'command':<10} {command}"), soft_wrap=True)
+    console.print(Text("--json has everything"), style="dim")
 
 
-def frame(shown: "pd.DataFrame", title: str) -> None:
-    """Print a frame, numbers with four digits."""
-    table = Table(title=Text(title), title_justify="left")  # Text, since a [ in a source is no markup
-    for column in shown.columns:
-        table.add_column(str(column), justify="right")
-    for row in shown.itertuples(index=False):
-        table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row))
-    Console().print(table)
+def _about(made: Record) -> list[tuple[str, str]]:
+    """(name, text) of each line about a record."""
+    e, cost = made["evaluation"], made["cost"]
+    t, born = e["training"], made.get("training_environment", made["environment"])
+    b, chips = t["budget"], e["chips"]
+    uses = "" if t["device"] == "ideal" else f", for {t['device']}{settings_label(t)}{time_label(t['time_s'])}"
+    level = f" at level {t['level']:g}" if t["level"] else ""
+    settings = ", ".join(f"{k}={v}" for k, v in all_settings(made).items())
+    many = f"{chips['minimum']}" if chips["half_width"] is None else f"{chips['minimum']} to {chips['maximum']}"
+    until = "" if chips["half_width"] is None else f", until ± {chips['half_width']:g} {made['task']['unit']}"
+    samples = "all" if e["test_samples"] is None else f"{e['test_samples']:,}"
+    tested = f"{e['device']}{version_label(e['device_version'])}{settings_label(e)}{sweep_label(e)}"
+    epochs = f"{b['epochs']} epochs" + (f" and {b['finetune_epochs']} with noise" if b["finetune_epochs"] else "")
+    lines = [
+        ("network", f"{network_label(t)}, {t['task']}{version_label(t['task_version'])}, seed {t['seed']}"),
+        ("trained", f"{t['method']}{uses}{level}; {epochs}, batch {b['batch_size']}, {t['precision']}"),
+        ("settings", settings or "none but defaults"),
+        ("tested", f"{tested}; {samples} test samples, {many} chips a point{until}, where chips can differ"),
+        ("cost", f"{cost['epochs']} epochs, {cost['samples']:,} samples, {cost['seconds']:,.0f} s of its own training"),
+        ("", f"{cost['teacher_samples']:,} samples, {cost['teacher_seconds']:,.0f} s of the runs that it rests on"),
+        ("", f"sweep {made['sweep_seconds']:,.0f} s"),
+        ("made", f"{made['environment'].get('created', '')}, commit {born.get('commit', '')}"),
+        ("machine", str(made["environment"].get("hardware", ""))),
+        ("keys", f"record {made['key']}, training {made['training_key']} (`bench validate` takes either)"),
+    ]
+    sweep, _ = swept(e)
+    powers = [(level[sweep], level["read_power_w"]) for level in made["levels"] if level.get("read_power_w")]
+    if powers:
+        shown = ", ".join(f"{1e3 * power_w:.3g} at {point_label(sweep, point)}" for point, power_w in powers)
+        lines.insert(4, ("power", f"mW of the cells while they are read: {shown}"))
+    if made["status"] != "done":
+        lines.insert(0, ("failed", made["error"]))
+    return lines
+
+
+def frame(shown: "pd.DataFrame", title: str, keys: Sequence[str] = (), digits: int = 4) -> None:
+    """Print a frame, numbers with so many significant digits, in parts where the terminal is narrow.
+
+    `keys`: columns that each part begins with. A number that is nothing beside the greatest of its column is 0.
+    """
+    columns = []
+    for name in shown.columns:
+        values = list(shown[name])
+        scale = max((abs(v) for v in values if isinstance(v, float) and math.isfinite(v)), default=0.0)
+        columns.append([tabular.significant(v, scale, digits) if isinstance(v, float) else str(v) for v in values])
+    console = Console()
+    console.print(Text(title))  # Text, since a [ in a source is no markup
+    rows = list(zip(*columns, strict=True))
+    tabular.print_table(console, list(map(str, shown.columns)), rows, keys=keys)

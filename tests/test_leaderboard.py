@@ -190,6 +190,42 @@ def test_ranks_are_by_score_and_equal_methods_share_one():
     assert group.rows[0].score.mean == pytest.approx(np.mean([r.mean for r in group.rows[0].points.values()]))
 
 
+def test_the_difference_to_the_best_row_is_paired_and_corrected_for_all_pairs():
+    records = [record("best", 1.0), record("near", 1.05), record("worst", 20.0)]
+    (group,) = summary(records)
+    best, near, worst = group.rows
+    chips = [np.mean([level["chips"] * (20 // len(level["chips"])) for level in r["levels"]], axis=0) for r in records]
+    d = chips[1] - chips[0]
+    half = 2.262157 * d[:10].std(ddof=1) / 20**0.5
+    assert best.to_best is None and worst.to_best.mean == pytest.approx((chips[2] - chips[0]).mean())
+    assert near.to_best.mean == pytest.approx(d.mean()) and near.to_best.high - d.mean() == pytest.approx(half, 1e-5)
+    assert (near.to_best.p <= 0.05) == (near.rank > 1)
+    text = markdown.leaderboard([group])
+    assert f"| {d.mean():+.2f} ± {half:.2f} | " in text and "| — | — |" in text and columns.BEST[:30] in text
+    assert "to best" not in " ".join(columns.notes(summary(records[:1])[0]))
+    nothing_paired = summary([record("a"), record("b", 9.0, seed=1)])[0]
+    assert "| — | 1 |" in markdown.leaderboard([nothing_paired])
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_nothing_in_the_terminal_is_cut(width):
+    """A dozen levels and long names: all figures of the wide table are in the narrow one, and no line is too long."""
+    long = record("a_method_of_a_very_long_name", 1.0, settings={"straight_through": True})
+    records = [long, record("b", 9.0, settings={"clip_w": 2})]
+    for made in records:
+        made["levels"] += [made["levels"][2] | {"level": 0.01 * i} for i in range(21, 30)]
+        made["evaluation"]["levels"] = [level["level"] for level in made["levels"]]
+    text = printed(records, width)
+    assert "…" not in text
+    (group,) = summary(records)
+    for table_ in columns.tables(group, "\n"):
+        for name, show in table_:
+            for cell in (name, *map(show, group.rows)):
+                assert all(word in text for word in cell.split() if len(word) < 24), cell
+    shown = [line for line in text.splitlines() if "bench run" not in line]
+    assert max(map(len, shown)) <= width
+
+
 def test_lower_is_better_turns_everything_round():
     frame = table([record("nominal", higher_is_better=False)])
     chips = record("nominal", higher_is_better=False)["levels"][2]["chips"]
@@ -213,12 +249,12 @@ def test_without_chips_that_differ_one_seed_ranks_nobody():
     (group,) = summary(records)
     assert rank_of(group) == {"a": "1=†", "b": "1=†", "c": "1=†"}
     assert [row.label for row in group.rows] == ["a", "b", "c"]
-    first, tails, _, why = columns.notes(group)
+    first, _, _, tails, _, _, why = columns.notes(group)
     assert "score: mean over none at 0;" in first
     assert "of the first chip;" in tails
     assert why.startswith("Chips differ at no level")
     (group,) = summary([record("a"), record("b")])
-    assert len(columns.notes(group)) == 3
+    assert not [note for note in columns.notes(group) if "differ at no level" in note]
 
 
 def test_without_chips_that_differ_seeds_still_rank():

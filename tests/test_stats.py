@@ -232,6 +232,16 @@ def test_ranks_of_none_one_and_identical_methods():
     assert stats.ranks([scored(80), scored(80), scored(80)]) == [1, 1, 1]
 
 
+def test_adjusted_p_values_are_holms():
+    """Holm 1979 by hand: 4 x .01, 3 x .02 = .06, 2 x .04 = .08, and never less than one before it."""
+    assert stats.holm_adjusted([0.04, 0.01, 0.9, 0.02]) == pytest.approx([0.08, 0.04, 0.9, 0.06])
+    assert stats.holm_adjusted([0.03, 0.029, 0.6]) == pytest.approx([0.087, 0.087, 0.6])
+    assert stats.holm_adjusted([]) == []
+    methods = [{0: Sample([80.0 + m + 0.1 * c * (1 + m) for c in range(10)], 10)} for m in (0, 3, 5)]
+    found = stats.differences(methods)
+    assert found[0, 2].mean == -found[2, 0].mean and found[0, 2].p == found[2, 0].p and len(found) == 6
+
+
 def test_ranks_correct_for_the_number_of_pairs():
     """Of eight equal methods, tables with any false order stay within 5%."""
     rng = np.random.default_rng(6)
