@@ -35,16 +35,35 @@ def run(
     preset: Annotated[str, typer.Option(help="smoke, quick, standard or paper; auto: quick, paper on a GPU.")] = "auto",
     network: Annotated[str | None, typer.Option(help="Network of the task, or timm:NAME.")] = None,
     width: Annotated[float | None, typer.Option(help="Factor on the network's width.")] = None,
-    level: Annotated[float | None, typer.Option(help="Training level on the device's axis.")] = None,
+    level: Annotated[
+        float | None,
+        typer.Option(
+            help="Training level on the device's axis, of mtrd the student's own; by default the device's, "
+            "which `bench list DEVICE` shows."
+        ),
+    ] = None,
     levels: Annotated[str | None, typer.Option(help="Test levels, with commas.")] = None,
     time: Annotated[
-        float | None, typer.Option("--time", help="Seconds since programming; with --sweep time, in training.")
+        float | None,
+        typer.Option(
+            "--time",
+            help="Seconds since programming, in training and tests; with --sweep time in training alone. "
+            "By default the device's.",
+        ),
     ] = None,
     sweep: Annotated[
-        str, typer.Option(help="level, or time: at the level of --levels, or 1 on a multiplier axis (else as trained).")
+        str,
+        typer.Option(
+            help="What is swept: level, or time. A sweep of times is at one level: that of --levels; without it at 1 "
+            "where the axis is a multiplier, else at the device's training level."
+        ),
     ] = "level",
     times: Annotated[
-        str | None, typer.Option(help="Test times in s; by default 1 s, 1 h, 1 d, 30 d, 1 y as far as measured.")
+        str | None,
+        typer.Option(
+            help="Test times of --sweep time in s, with commas; by default 1 s, 1 h, 1 d, 30 d, 1 y, those of them "
+            "that the device's source covers."
+        ),
     ] = None,
     train_on: Annotated[str | None, typer.Option(help="Device to train on, if not the test device.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs from scratch.")] = None,
@@ -54,13 +73,22 @@ def run(
     train_samples: Annotated[int | None, typer.Option(help="Train on a subset of so many.")] = None,
     test_samples: Annotated[int | None, typer.Option(help="Test on a subset of so many.")] = None,
     chips: Annotated[int | None, typer.Option(help="A fixed number of chips a level.")] = None,
-    half_width: Annotated[float | None, typer.Option(help="Chips until the 95% interval is +- this.")] = None,
+    half_width: Annotated[
+        float | None,
+        typer.Option(
+            help="At each level, as many chips as bring the mean's 95% interval to +- this, in the metric's unit "
+            "(accuracy: points of %)."
+        ),
+    ] = None,
     samples_per_chip: Annotated[
         str | None, typer.Option(help="Random test samples for each chip instead of all; auto: the fastest.")
     ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="method.NAME=VALUE, METHOD.NAME=VALUE for one, or device.NAME=VALUE."),
+        typer.Option(
+            "--set",
+            help="method.NAME=VALUE, METHOD.NAME=VALUE for one, or device.NAME=VALUE; `bench list NAME` has them.",
+        ),
     ] = None,
     precision: Annotated[str, typer.Option(help="auto, bf16 or fp32.")] = "auto",
     on: On = "auto",
@@ -157,9 +185,20 @@ def tune(
 
 
 @app.command(name="list")
-def list_(debug: Debug = False) -> None:
-    """Show the registered methods, devices and tasks, and where each comes from."""
+def list_(
+    name: Annotated[
+        str | None, typer.Argument(help="One of them: its levels, times, networks and settings, with defaults.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Show the registered methods, devices and tasks, and where each comes from; or everything about one."""
     from bench import registry
+
+    if name is not None:
+        from bench import listing  # imports torch
+
+        print("\n".join(listing.about(name)))
+        return
 
     # Plain lines, since rich takes as long to import as all the rest of this command.
     for kind in ("methods", "devices", "tasks"):
@@ -170,6 +209,7 @@ def list_(debug: Debug = False) -> None:
             print(f"  {entry.name:<{width}}  {entry.summary}".rstrip())
             if entry.source:
                 print(f"  {'':<{width}}  {entry.source}")
+    print("bench list NAME has levels, times, networks and settings of one")
 
 
 @app.command()
@@ -183,16 +223,21 @@ def report(results: Results = Path("results"), debug: Debug = False) -> None:
 
 
 @app.command()
-def show(key: str, results: Results = Path("results"), debug: Debug = False) -> None:
-    """Print one record: its sweep, settings, cost and the command that remakes it."""
+def show(
+    key: Annotated[str, typer.Argument(help="Key of a record, or its beginning; `bench report` lists them.")],
+    results: Results = Path("results"),
+    json: Annotated[bool, typer.Option("--json", help="The whole record, as JSON.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Print one record: its sweep, what was trained and tested, cost, keys and the command that remakes it."""
     from bench import commands
 
-    commands.show(key, results)
+    commands.show(key, results, json)
 
 
 @app.command()
 def validate(
-    key: Annotated[str, typer.Argument(help="Training key of a trained network, from `bench show`.")],
+    key: Annotated[str, typer.Argument(help="Key of a training or of a record, or its beginning; `bench show KEY`.")],
     device: Annotated[str, typer.Option(help="Device to validate on.")],
     levels: Annotated[str | None, typer.Option(help="Levels, with commas.")] = None,
     time: Annotated[float | None, typer.Option("--time", help="Seconds since programming.")] = None,
@@ -200,12 +245,13 @@ def validate(
     set_: DeviceSettings = None,
     on: On = "auto",
     data: Annotated[Path | None, typer.Option(help="Folder that holds the data set already.")] = None,
+    results: Results = Path("results"),
     debug: Debug = False,
 ) -> None:
     """Sweep a trained network over the validation split: what recipes and settings may be chosen by."""
     from bench import commands
 
-    commands.validate(key, device, set_ or [], levels, time, chips, on, data)
+    commands.validate(key, device, set_ or [], levels, time, chips, on, data, results)
 
 
 @app.command()
@@ -243,7 +289,11 @@ def device_fit(
 def device_show(
     name: Annotated[str, typer.Argument(help="A device, or a fitted .json file.")],
     time: Annotated[
-        str | None, typer.Option("--time", help="Seconds since programming, with commas; weights are at the first.")
+        str | None,
+        typer.Option(
+            "--time",
+            help="Seconds since programming, with commas: a table of weights each; the picture's at the first.",
+        ),
     ] = None,
     level: Annotated[
         float | None, typer.Option(help="Of cells and histogram; by default 1 on a multiplier axis, else for training.")

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from bench.plan import Cell
     from bench.runner import Runner
-    from devices._base import Device
 
 log = logging.getLogger("bench")
 
@@ -61,7 +60,7 @@ def run(
         raise errors[0]
     keys = {cell.evaluation.key for cell, _ in cells}
     shown = {group_key(r) for r in records if r["key"] in keys}
-    terminal.render([r for r in records if group_key(r) in shown], console)
+    terminal.render([r for r in records if group_key(r) in shown], console, results)
     console.print(f"records, leaderboard and plots: {results}", highlight=False, soft_wrap=True)
     return 2 if errors else 0
 
@@ -137,7 +136,7 @@ def matrix(
     made = matrix.measured(asked, [cell for _, cell in parts], found)
     _remake(results)
     written = matrix.write(made, results / "matrix")
-    terminal.frame(matrix.frame(made), made.title)
+    terminal.frame(matrix.frame(made), made.title, keys=("trained on",))
     for note in matrix.notes(made):
         console.print(note, style="dim", highlight=False, markup=False)
     console.print("written: " + ", ".join(map(str, written)), highlight=False, soft_wrap=True)
@@ -206,22 +205,25 @@ def report(results: Path) -> int:
     interrupt.work_begins()
     check_writable(results)
     records, warnings, written = leaderboard.remake(results)
-    terminal.render(records, console)
+    terminal.render(records, console, results)
     console.print("written: " + ", ".join(map(str, written)), highlight=False, soft_wrap=True)
     for warning in warnings:
         log.warning("%s", warning)
     return 2 if warnings else 0
 
 
-def show(key: str, results: Path) -> None:
-    """Print a record."""
+def show(key: str, results: Path, as_json: bool) -> None:
+    """Print a record, as a table and a few lines, or as the JSON that it is."""
     path = Records(results).find(key)
     if path is None:
-        raise BenchError(f"no record {key} in {results}/records; `bench report` lists the keys")
+        raise BenchError(
+            f"no record {key} in {results}/records; `bench report` lists the keys, --results names another folder"
+        )
     record = read_record(path)
-    console = Console()
-    console.print(terminal.sweep_table(record))
-    console.print_json(data={k: v for k, v in record.items() if k not in ("levels",)})
+    if as_json:
+        print(json.dumps(record, indent=1))
+    else:
+        terminal.record(record, Console(), results)
 
 
 def validate(
@@ -233,21 +235,26 @@ def validate(
     chips: int,
     on: str,
     data: Path | None,
+    results: Path,
 ) -> None:
-    """Sweep a network of the checkpoint store over the validation split, on chips that no test chip equals."""
+    """Sweep a network of the checkpoint store over the validation split, on chips that no test chip equals.
+
+    `key`: of its training, or of a record in `results`.
+    """
     from rich.table import Table
 
     from bench import fast, plan, request
     from bench.runner import Runner, title
     from bench.spec import Training
 
+    test_device = request.device(device, settings)
     processor, monitor = fast.processor(on), Monitor()
-    runner = Runner(home=home(), results=Path(), data_dir=data, processor=processor, monitor=monitor)
-    training = Training.from_dict(runner.checkpoints.find(key)["training"])
+    runner = Runner(home=home(), results=results, data_dir=data, processor=processor, monitor=monitor)
+    training = Training.from_dict(runner.checkpoints.find(key, runner.records)["training"])
     interrupt.work_begins()
     means = runner.validate(
         training,
-        request.device(device, settings),
+        test_device,
         None if levels is None else plan.parse_numbers(levels, "levels"),
         time_s,
         chips,
@@ -293,7 +300,11 @@ def device_fit(cells: Path, out: Path, g_max: float, source: str) -> None:
     table = fit.fit_file(cells, out, out.stem, g_max, source)
     about = table["provenance"]
     Console().print(f"{out}: {about['cells']} cells, {len(table['times_s'])} times", highlight=False)
-    Console().print(f"use it: bench run --device {out} ...", highlight=False)
+    for note in about["notes"]:
+        Console().print(note, highlight=False, markup=False, soft_wrap=True)
+    if warning := fit.blurred(table):
+        Console(stderr=True).print(warning, highlight=False, markup=False, soft_wrap=True)
+    Console().print(f"use it: bench run --device {out} ...", highlight=False, markup=False, soft_wrap=True)
 
 
 def device_show(
@@ -308,7 +319,7 @@ def device_show(
     out: Path | None,
 ) -> None:
     """Tabulate a device's weights and cells and plot them; or print the cells alone, as JSON."""
-    from bench import device_plot, device_show, plan, request
+    from bench import device_plot, device_show, device_tables, plan, request
 
     device = request.device(name, settings)
     level = device.axis.usual_level if level is None else level
@@ -330,7 +341,9 @@ def device_show(
     if as_json:
         print(json.dumps(seen, indent=1))
     else:
-        _show_device(device, level, times_s[0] if times_s else None, seen)
+        device_tables.show(
+            device, level, times_s or (device.default_time_s,), seen, asked=at is not None or cells is not None
+        )
     if picture is not None:
         interrupt.work_begins()
         device_plot.plot(device, picture, level=level, times_s=times_s)
@@ -350,21 +363,3 @@ def device_docs(out: Path, results: Path) -> None:
     console.print("written: " + ", ".join(map(str, written)), highlight=False, soft_wrap=True)
     for warning in warnings:
         log.warning("%s", warning)
-
-
-def _show_device(device: "Device", level: float, time_s: float | None, cells: list[dict[str, Any]] | None) -> None:
-    """Tables of a device's weights, and of its cells where it has any."""
-    import pandas as pd
-
-    from bench import device_show
-
-    about = f"{device.name}: chip weight relative to max|w|\nmapping: {device.mapping}"
-    if device.source:
-        about += f"\nsource: {device.source}"
-    terminal.frame(device_show.describe(device, time_s), about)
-    if cells is not None:
-        shown = pd.DataFrame(cells).dropna(axis="columns")
-        terminal.frame(shown, f"{device.name}: single cells at {device.axis.name} {level:g}, as one read shows them")
-    if ratios := device_show.curves(device, level):
-        about = f"{device.name}: current of a cell at {device.axis.name} {level:g}, and its ratio to Ohm's law"
-        terminal.frame(pd.DataFrame(ratios), about)

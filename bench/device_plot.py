@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from bench.device_show import QUANTILES, conductances_us, curve_of, describe, normal_weights, shown_cells
+from bench.device_show import QUANTILES, conductances_us, curve_of, describe, normal_weights, shown_cells, unchanged
 from bench.files import write_with
 from bench.labels import time_text
 from bench.sweep import TIMES_S, usual_times
@@ -35,7 +35,7 @@ def plot(device: Device, path: Path, *, level: float, times_s: Sequence[float] =
 
     Chip weight over programmed weight, a panel a level, at the first of `times_s` or the default time; at `level`
     the deviation of a cell over its conductance, a panel a time, and over time; normal weights before and after; and
-    currents over voltage where the cells don't obey Ohm's law.
+    currents over voltage where the cells don't obey Ohm's law; those alone, a panel a level, if nothing else changes.
     `small`: a .png of few pixels and colours, for a page.
     """
     at = times_s[0] if times_s else device.default_time_s
@@ -44,6 +44,9 @@ def plot(device: Device, path: Path, *, level: float, times_s: Sequence[float] =
     if device.conductances_us is None:
         times = ()
     curve = curve_of(device, level)
+    if any(curve_of(device, some) for some in levels) and unchanged(describe(device, at)):
+        _plot_currents(device, path, levels, small)
+        return
     last = 1 + bool(times and _span(device)) + (curve is not None)
     rows = [-(-n // MOST_COLUMNS) for n in (len(levels), len(times), last)]
     columns = min(MOST_COLUMNS, max(len(levels), len(times), last))
@@ -64,6 +67,23 @@ def plot(device: Device, path: Path, *, level: float, times_s: Sequence[float] =
             axes.set_axis_off()
         when = "" if at is None else f", chips {time_text(at)} after programming"
         figure.suptitle(f"{device.name} (version {device.version}){when}")
+        save = _save_small if small else _save
+        write_with(path, lambda temporary: save(figure, temporary))
+
+
+def _plot_currents(device: Device, path: Path, levels: Sequence[float], small: bool) -> None:
+    """The figure of a device that leaves weights alone: currents over voltage, a panel a level."""
+    columns = min(MOST_COLUMNS, len(levels))
+    rows = -(-len(levels) // columns)
+    with sns.axes_style("whitegrid"), sns.plotting_context("paper", font_scale=1.15):
+        figure = Figure(figsize=(3.8 * columns, 3.1 * rows + 0.5), layout="constrained")
+        panels = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
+        for axes, level in zip(panels, levels, strict=False):
+            if (curve := curve_of(device, level)) is not None:
+                _currents(axes, device, level, curve)
+        for axes in panels[len(levels) :]:
+            axes.set_axis_off()
+        figure.suptitle(f"{device.name} (version {device.version}): weights do not change, currents do")
         save = _save_small if small else _save
         write_with(path, lambda temporary: save(figure, temporary))
 

@@ -17,6 +17,7 @@ VOLTAGES = (0.2, 0.5, 1.0)  # shares of the read voltage
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 DRAWS, CELLS, NORMAL_WEIGHTS = 4_000, 20_000, 50_000
 MOST_CELLS = 10_000_000
+ROUNDING = 1e-5  # of max|w|
 
 
 def describe(device: Device, time_s: float | None = None, weights: Sequence[float] = WEIGHTS) -> pd.DataFrame:
@@ -38,6 +39,11 @@ def describe(device: Device, time_s: float | None = None, weights: Sequence[floa
             named = {f"q{q * 100:02.0f}": float(value) for q, value in zip(QUANTILES, values, strict=True)}
             rows.append({"level": level, "weight": weight, "mean": draws.mean(), "std": draws.std(ddof=1), **named})
     return pd.DataFrame(rows)
+
+
+def unchanged(table: pd.DataFrame) -> bool:
+    """Are the weights of `describe`'s table at every level what was programmed, but for rounding?"""
+    return bool((table["std"] < ROUNDING).all() and ((table["mean"] - table["weight"]).abs() < ROUNDING).all())
 
 
 def normal_weights(device: Device, *, level: float, time_s: float | None) -> tuple[torch.Tensor, torch.Tensor]:

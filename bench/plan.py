@@ -75,6 +75,12 @@ def normalise(training: Training) -> Training:
     return training
 
 
+def uses_level(method: str) -> bool:
+    """Does a method train at one level of a device?"""
+    cls: type[Method] = registry.get("methods", method)
+    return cls.uses_device and cls.uses_level
+
+
 def version_of(cls: type[Method]) -> str:
     """A method's version, and those of all that it rests on: '1', or '1+nominal=1'."""
     return "+".join([cls.version, *(f"{name}={registry.get('methods', name).version}" for name in _rests_on(cls))])

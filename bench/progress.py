@@ -63,7 +63,7 @@ class Monitor:
 
 
 class Work:
-    """One line of the display."""
+    """One line of the display. `ending`: what the last line says of the time that it took."""
 
     EVERY_S = 30.0
 
@@ -71,6 +71,7 @@ class Work:
         self.monitor, self.title, self.steps = monitor, title, steps
         self.done = 0
         self.figures = ""
+        self.ending = ""
         self.began = self.last = time.monotonic()
         self.bar: TaskID | None = None
 
@@ -86,7 +87,7 @@ class Work:
         self.monitor.end()
         if kind is None:
             seconds = time.monotonic() - self.began
-            self.monitor.say(f"{self.title}: done in {seconds:.0f} s  {self.figures}".rstrip())
+            self.monitor.say(f"{self.title}: done in {seconds:.0f} s{self.ending}  {self.figures}".rstrip())
 
     def total(self, steps: int) -> None:
         """Correct the number of steps."""

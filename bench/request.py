@@ -33,6 +33,8 @@ def read(
     if preset == "auto":
         preset = "quick" if processor.type == "cpu" else "paper"
     methods = plan.names(method, "methods")
+    if given.get("level") is not None and not any(map(plan.uses_level, methods)):
+        raise BenchError(f"level {given['level']:g}: means nothing for {', '.join(methods)}; leave it out")
     return plan.Request(
         methods=methods,
         devices=plan.names(device, "devices"),
@@ -97,7 +99,7 @@ def command(cell: plan.Cell, request: plan.Request, settings: list[str]) -> str:
     plain = ("network", "width", "level", "time_s", "epochs", "finetune_epochs", "batch_size", "lr")
     for name in (*plain, "train_samples", "test_samples", "chips", "half_width", "samples_per_chip"):
         value = getattr(request, name)
-        if value is not None:
+        if value is not None and (name != "level" or plan.uses_level(method)):
             option = "--time" if name == "time_s" else "--" + name.replace("_", "-")
             words += [option, _exact(value)]
     if request.sweep != "level":

@@ -172,6 +172,7 @@ class Runner:
                 watch=watch if method.shows_progress else None,
             )
             deployable = method.fit(context)
+            work.ending = f", {context.cost['seconds']:.0f} s of it in its own training steps"
             about = {
                 "training": training.as_dict(),
                 "cost": context.cost,

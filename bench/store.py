@@ -73,17 +73,28 @@ class Checkpoints:
         """(tensors, about) of a finished training, None if there is none. BenchError if broken."""
         return _load(self.path(key), lambda tensors, about: _finished(key, tensors, about))
 
-    def find(self, start: str) -> dict[str, Any]:
-        """What is known about the one finished training whose key starts so. BenchError if there isn't one."""
+    def find(self, start: str, records: "Records") -> dict[str, Any]:
+        """What is known about the one finished training whose key, or whose record's key, starts so.
+
+        BenchError if there isn't one.
+        """
         if not re.fullmatch(r"[0-9a-f]{4,16}", start):
-            raise BenchError(f"'{start}' is no training key: 4 to 16 of 0-9a-f; `bench show` prints a record's")
+            raise BenchError(f"'{start}' is no key of a training or a record: 4 to 16 of 0-9a-f")
         keys = [p.stem for p in sorted(self.folder.glob("*.safetensors")) if p.stem.startswith(start)]
         keys = [key for key in keys if not key.endswith(".partial")]
-        loaded = self.load(keys[0]) if len(keys) == 1 else None
-        if loaded is None:
+        if len(keys) > 1:
+            raise BenchError(f"training key '{start}' is short of unique: {', '.join(keys)}")
+        if keys and (loaded := self.load(keys[0])):
+            return loaded[1]
+        if (record := records.load(start)) is None:
             raise BenchError(
-                f"{len(keys)} trained networks in {self.folder} have a key that starts with '{start}', must be one; "
-                "`bench show` prints a record's training_key"
+                f"no trained network in {self.folder} and no record in {records.folder} has a key that starts with "
+                f"'{start}'; `bench show` prints both keys, --results names another folder of records"
+            )
+        if (loaded := self.load(record["training_key"])) is None:
+            raise BenchError(
+                f"record {record['key']}: its network, training key {record['training_key']}, is not in {self.folder}; "
+                f"train it again: {plain(record['command'])}"
             )
         return loaded[1]
 

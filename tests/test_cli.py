@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from bench import plan, registry, request
 from bench.cli import main
 from bench.errors import BenchError
 from devices.rram1t1r import Rram1t1r
@@ -135,15 +137,25 @@ def test_show_prints_a_record(done, cli):
     (record,) = records(done / "results").values()
     ended = cli("show", record["key"][:6], "--results", done / "results")
     assert (ended.code, ended.err) == (0, "")
-    for word in ("nominal", record["key"], record["training_key"], "--train-samples 200", "0.5", "seconds"):
+    for word in ("nominal", record["key"], record["training_key"], "--train-samples 200", "0.5", "mlp x0.25, mnist"):
         assert word in ended.out
+    assert f"{record['command']} --results {done / 'results'}\n" in ended.out
+    assert len(ended.out.splitlines()) < 30 and "power" not in ended.out
+    whole = cli("show", record["key"], "--json", "--results", done / "results")
+    assert json.loads(whole.out) == record
+    (path,) = (done / "results" / "records").glob("*.json")
+    for level in record["levels"]:
+        level["read_power_w"] = 0.00123
+    path.write_text(json.dumps(record))
+    shown = cli("show", record["key"], "--results", done / "results").out
+    assert "mW of the cells while they are read: 1.23 at 0, 1.23 at 0.1" in shown
 
 
 def test_the_key_that_show_takes_stands_beside_every_record(done, cli):
     (record,) = records(done / "results").values()
     ran, reported = cli(*CELL, "--results", done / "results"), cli("report", "--results", done / "results")
     assert f"key {record['key']}\n" in re.sub(" +\n", "\n", ran.out)
-    line = f"{record['command']}  ({record['key']})\n"
+    line = f"{record['command']} --results {done / 'results'}  ({record['key']})\n"
     assert line in ran.out and line in reported.out
     assert f"`{record['command']}` ({record['key']})\n" in (done / "results" / "LEADERBOARD.md").read_text()
 
@@ -158,13 +170,61 @@ def test_validate_sweeps_the_validation_split(done, cli):
     assert (done / "results" / "records").is_dir() and len(records(done / "results")) == 1
 
 
+def test_validate_takes_the_key_of_a_record_too(done, cli):
+    (record,) = records(done / "results").values()
+    where = ("--device", "rram", "--levels", "0", "--chips", "1")
+    trained = cli("validate", record["training_key"], *where)
+    recorded = cli("validate", record["key"][:8], *where, "--results", done / "results")
+    assert (recorded.code, recorded.out) == (0, trained.out)
+    (checkpoint,) = (done / "home" / "checkpoints").glob("*.safetensors")
+    checkpoint.unlink()
+    gone = cli("validate", record["key"], *where, "--results", done / "results")
+    one_line(gone, record["key"], f"training key {record['training_key']}, is not in", record["command"])
+
+
 def test_validate_names_what_is_not_there(done, cli):
     for key in ("", "fff", "*", "../x"):
-        one_line(cli("validate", key, "--device", "rram"), f"'{key}' is no training key: 4 to 16 of 0-9a-f")
-    one_line(cli("validate", "ffff", "--device", "rram"), "0 trained networks", "ffff", "bench show")
+        wrong = f"'{key}' is no key of a training or a record: 4 to 16 of 0-9a-f"
+        one_line(cli("validate", key, "--device", "rram"), wrong)
+    one_line(
+        cli("validate", "ffff", "--device", "rram"), "no trained network in", "no record in", "'ffff'", "--results"
+    )
+    one_line(cli("validate", "ffff", "--device", "rramm"), "unknown device 'rramm'")
     (record,) = records(done / "results").values()
     one_line(cli("validate", record["training_key"], "--device", "rramm"), "unknown device 'rramm'")
     one_line(cli("validate", record["training_key"], "--device", "rram", "--levels", "0,3"), "3")
+
+
+def test_list_shows_what_can_be_chosen(cli, imported):
+    assert imported({"torch"}, "list") == (0, "")
+    device, method, task = (cli("list", name).out for name in ("pcm", "mtrd", "mnist"))
+    for words in ("axis: multiplier", "levels: 0, 0.5, 1, 2, 3, 4", "training level: 1", "default 1 d", "30 d, 1 y"):
+        assert words in device
+    assert "--set device.compensation=True" in device and "conductances: 0 to 25 uS" in device
+    assert "--set mtrd.alpha=0.7" in method and "(one of rank, softmax, uniform)" in method
+    assert "networks: mlp, lenet, vgg8_mtrd, vgg8, resnet18, timm:NAME" in task
+    for name in (*registry.entries("devices"), *registry.entries("methods"), *registry.entries("tasks")):
+        assert cli("list", name).code == 0
+
+
+def test_a_level_in_a_list_is_for_those_that_train_at_one():
+    given = {"seed": "0", "preset": "smoke", "precision": "fp32", "device": "rram", "task": "mnist", "level": 0.2}
+    asked = request.read(torch.device("cpu"), [], method="nominal,noise_injection", **given)
+    commands = [request.command(cell, asked, []) for cell in plan.cells(asked)]
+    assert ["--level" in command for command in commands] == [False, True]
+    assert "--level 0.2" in commands[1]
+
+
+def test_a_command_keeps_the_path_of_a_table(tmp_path):
+    table = tmp_path / "my lab.json"
+    table.write_bytes(Rram1t1r.table_file.read_bytes())
+    given = {"seed": "0", "preset": "smoke", "precision": "fp32", "method": "noise_injection", "task": "mnist"}
+    asked = request.read(torch.device("cpu"), [], device=str(table), train_on=str(table), **given)
+    (cell,) = plan.cells(asked)
+    assert f"--device {shlex.quote(str(table))} " in request.command(cell, asked, [])
+    elsewhere = request.read(torch.device("cpu"), [], device="rram", train_on=str(table), **given)
+    (cell,) = plan.cells(elsewhere)
+    assert f"--train-on {shlex.quote(str(table))} " in request.command(cell, elsewhere, [])
 
 
 def test_report_makes_the_tables_again(done, cli):
@@ -236,17 +296,18 @@ def test_the_program_alone_shows_its_help(cli):
         ("--method", "nominl", "unknown method 'nominl'; did you mean 'nominal'?"),
         ("--device", "rrm", "unknown device 'rrm'; did you mean 'rram'?"),
         ("--device", "rram,rrm", "unknown device 'rrm'; did you mean 'rram'?"),
-        ("--device", "no-such-table.json", "no-such-table.json"),
+        ("--device", "no-such-table.json", "no-such-table.json: there is no such table; make one with"),
         ("--task", "mnits", "unknown task 'mnits'; did you mean 'mnist'?"),
         ("--task", "", "no task named"),
         ("--preset", "smokey", "unknown preset 'smokey'; did you mean 'smoke'?"),
         ("--network", "lenett", "unknown network lenett; did you mean lenet?"),
-        ("--level", "99", "rram: level 99 is out of range; sigma goes from 0 to 2"),
+        ("--level", "0.3", "level 0.3: means nothing for nominal; leave it out"),
         ("--levels", "0,99", "rram: level 99 is out of range"),
         ("--levels", "0;.1", "levels '0;.1': must be numbers such as 0,.1,.2"),
         ("--levels", "nan", "levels 'nan': must be finite"),
         ("--time", "100", "rram: has no time axis"),
         ("--sweep", "time", "device rram has no time axis: --sweep time is for pcm, "),
+        ("--sweep", "time", " and fitted tables"),
         ("--sweep", "chips", "sweep 'chips': must be level or time"),
         ("--times", "1,3600", "times: they are for --sweep time"),
         ("--train-on", "rrm", "unknown device 'rrm'; did you mean 'rram'?"),
@@ -331,7 +392,16 @@ def test_bad_settings_are_one_line(cli, text, words):
         ("matrix --method mtrd --task mnist --devices ideal", "devices ideal: has no deviation to train for"),
         ("matrix --method mtrd --task mnist --devices rrm", "unknown device 'rrm'; did you mean 'rram'?"),
         ("matrix --method mtrd --task mnist --chips 0 --on cpu", "need 1 <= minimum <= maximum"),
-        ("device fit nowhere.tsv --out x.json", "nowhere.tsv"),
+        ("device fit nowhere.tsv --out x.json", "nowhere.tsv: there is no such file"),
+        ("list rramm", "unknown name 'rramm'; did you mean 'rram'?"),
+        (
+            "run --method noise_injection,mtrd --device rram --task mnist --level 99",
+            "rram: level 99 is out of range; sigma goes from 0 to 2",
+        ),
+        (
+            "run --method nominal,mixed_noise --device rram --task mnist --level .3",
+            "level 0.3: means nothing for nominal, mixed_noise; leave it out",
+        ),
     ],
 )
 def test_bad_commands_are_one_line(cli, tmp_path, monkeypatch, command, words):

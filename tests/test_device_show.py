@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from bench import device_plot, plan, registry
+from bench import device_plot, plan, registry, tabular
 from bench.device_plot import plot
 from bench.device_show import AT, DRAWS, cells, curves, describe
 from bench.errors import BenchError
@@ -210,8 +210,55 @@ def test_curves_have_a_panel_of_their_own(tmp_path: Path, monkeypatch: pytest.Mo
     real = device_plot._currents
     monkeypatch.setattr(device_plot, "_currents", lambda axes, *a: (real(axes, *a), drawn.append(axes)))
     plot(plan.device_of("siox_high"), tmp_path / "a.png", level=1.0)
-    (axes,) = drawn
-    solid = [line for line in axes.lines if line.get_linestyle() == "-"]
+    assert len(drawn) == 4, "a panel a level above 0: weights stay as they are"
+    solid = [line for line in drawn[1].lines if line.get_linestyle() == "-"]
     assert len(solid) == 3 and solid[2].get_ydata()[-1] == pytest.approx(1.910 * 2.62 * 0.5, rel=1e-3)
     plot(Rram(), tmp_path / "b.png", level=0.3)
-    assert len(drawn) == 1
+    assert len(drawn) == 4
+    plot(plan.device_of("siox_high", {"stuck_on": 0.1}), tmp_path / "c.png", level=1.0)
+    assert len(drawn) == 5, "where weights change too, one panel beside theirs"
+
+
+# On a terminal of 80 columns
+
+
+def in_80_columns(command: str, cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    ended = cli(*command.split())
+    assert ended.code == 0 and "…" not in ended.out
+    assert max(map(len, (line.rstrip() for line in ended.out.splitlines()))) <= 80
+    return ended.out
+
+
+def test_tables_of_several_times_fit_and_hold_the_numbers(cli, tmp_path: Path, monkeypatch) -> None:
+    out = in_80_columns("device show pcm --time 1,3600,86400 --cells 50 --at .5", cli, tmp_path, monkeypatch)
+    for when, time_s in (("1 s", 1.0), ("1 h", 3600.0), ("1 d", 86_400.0)):
+        part = out.partition(f"chip weight relative to max|w|, {when} after programming")[2].partition("pcm:")[0]
+        table = describe(Pcm(), time_s)
+        row = table[(table.level == 4) & (table.weight == 0.5)].iloc[0]
+        assert part and all(f"{row[name]:.3g}" in part.split() for name in ("mean", "std", "q05", "q95"))
+        (cell,) = cells(Pcm(), level=1.0, times_s=(time_s,), at=(0.5,), n=50)
+        ends = [line.split() for line in out.splitlines() if line.startswith(f"{when:>4} ") or f" {when}  " in line]
+        deviation = f"{cell['mean_us'] - 12.5:.4g}"
+        assert any({"12.5", f"{cell['mean_us']:.4g}", deviation} <= set(words) for words in ends)
+
+
+def test_numbers_that_are_nothing_beside_others_are_0() -> None:
+    assert [tabular.significant(v, 2.0, 3) for v in (-6.288e-5, 1.01e-4, 0.02835, -1.23456)] == [
+        "0",
+        "0.000101",
+        "0.0284",
+        "-1.23",
+    ]
+    assert tabular.significant(-6.288e-5, 1.0, 3) == "-6.29e-05" and tabular.significant(math.nan, 1.0, 3) == "nan"
+
+
+def test_where_weights_stay_as_they_are_currents_are_shown(cli, tmp_path: Path, monkeypatch) -> None:
+    out = in_80_columns("device show siox_high", cli, tmp_path, monkeypatch)
+    assert "weights do not change; see currents" in out and "q05" not in out and "deviation_us" not in out
+    assert all(f"at {level:g}" in out for level in (0, 0.5, 1, 1.5, 2))
+    (top,) = [line.split() for line in out.splitlines() if line.split()[:2] == ["2.62", "0.5"]]
+    assert list(map(float, top[3:])) == pytest.approx([1.91**level for level in (0, 0.5, 1, 1.5, 2)], rel=1e-3)
+    assert "weights do not change\n" in in_80_columns("device show ideal", cli, tmp_path, monkeypatch)
+    assert "asked_us" in in_80_columns("device show siox_high --at .5 --cells 5", cli, tmp_path, monkeypatch)
