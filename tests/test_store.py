@@ -255,7 +255,7 @@ def test_a_checkpoint_with_junk_in_a_field_is_broken(tmp_path, field, junk, word
     store = Checkpoints(tmp_path)
     store.save(TRAINED, {"weight": torch.ones(3)}, ABOUT | {field: junk})
     said = f"checkpoint {store.path(TRAINED)} is broken ({words}); delete it to train again"
-    for load in (store.load, store.find):
+    for load in (store.load, lambda key: store.find(key, Records(tmp_path))):
         with pytest.raises(BenchError, match=re.escape(said)):
             load(TRAINED)
 
