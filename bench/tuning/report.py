@@ -123,7 +123,7 @@ def show(found: Sequence[Tuned], console: Console) -> None:
     if not found:
         return
     for title, frame in frames(found).items():
-        terminal.frame(frame, title)
+        terminal.frame(frame, title, keys=("method",) if "method" in frame else ())
     console.print("Gains with 95% intervals over paired chips, at this training seed.", highlight=False)
     for one in found:
         if one.validation is None:
