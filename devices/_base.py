@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from devices._curve import Curve
-from devices._flat import Weights, draw_bits, draw_normal, flatten, normalised, scaled, streams, unflatten
+from devices._flat import Weights, draw_bits, draw_normal, flatten, normalised, scaled, streams, unflatten, weight_peaks
 from devices._periphery import Periphery
 from devices._periphery_settings import PeripherySettings
 from devices._ranges import Ranges
@@ -36,6 +36,7 @@ __all__ = [
     "setting",
     "streams",
     "unflatten",
+    "weight_peaks",
 ]
 
 UNCOMPENSATED = "its source describes no compensation of drift; that of pcm does"

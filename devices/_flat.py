@@ -40,13 +40,18 @@ def _memory_order(w: Tensor) -> list[int]:
     return sorted(range(w.dim()), key=w.stride().__getitem__, reverse=True)
 
 
-def largest_weight(w: Tensor) -> Tensor:
-    """max|w| of a tensor, ()."""
-    return w.abs().max()
+def weight_peaks(w: Tensor, by: str = "layer") -> Tensor:
+    """Largest |w| of a layer, (), or of each of its columns, w: (out, in, ...) -> (out, 1, ...); 0 of no weights.
+
+    A weight of fewer than two dimensions has no columns: it is one layer.
+    """
+    if by == "layer" or w.dim() < 2 or w.numel() == 0:
+        return w.abs().amax() if w.numel() else w.new_zeros(())
+    return w.abs().amax(dim=tuple(range(1, w.dim())), keepdim=True)
 
 
 def normalised(
-    weights: Weights, peaks_of: Callable[[Tensor], Tensor] = largest_weight
+    weights: Weights, peaks_of: Callable[[Tensor], Tensor] = weight_peaks
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """All weights as one float32 vector in [-1, 1], each divided by what `peaks_of` says of its tensor; and the peaks.
 

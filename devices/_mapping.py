@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from devices._flat import Weights, normalised, scaled
+from devices._flat import Weights, normalised, scaled, weight_peaks
 
 SCALES = ("layer", "column", "tile")
 RULES = ("minimum", "average")
@@ -65,12 +65,10 @@ class CellMapping(ABC):
     def peaks(self, w: Tensor) -> Tensor:
         """Largest |w| that shares a scale, w: (out, in, ...); (), (out, 1, ...) or, by tile, w.shape.
 
-        A weight of fewer than two dimensions has no columns: it is one layer.
+        A weight of fewer than two dimensions has neither columns nor tiles: it is one layer.
         """
-        if self.scale == "layer" or w.dim() < 2 or w.numel() == 0:
-            return w.abs().amax() if w.numel() else w.new_zeros(())
-        if self.scale == "column":
-            return w.abs().amax(dim=tuple(range(1, w.dim())), keepdim=True)
+        if self.scale != "tile" or w.dim() < 2 or w.numel() == 0:
+            return weight_peaks(w, self.scale)
         matrix = w.abs().reshape(len(w), -1)  # (columns of the crossbar, rows of the crossbar)
         for some in matrix.split(self.tile_columns):
             for tile in some.split(self.tile_rows, dim=1):
