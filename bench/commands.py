@@ -183,7 +183,7 @@ def tune(
     found: list[report.Tuned] = []
     for cell in cells:
         job = tune.Job(
-            request=report.request_for(asked, cell),
+            request=request.for_cell(asked, cell),
             trials=trials,
             timeout_s=timeout,
             chips=val_chips,
