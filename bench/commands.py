@@ -2,9 +2,11 @@
 
 import json
 import logging
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from bench.runner import Runner
 
 log = logging.getLogger("bench")
+T = TypeVar("T")
 
 
 def run(
@@ -48,7 +51,7 @@ def run(
     console, runner = Console(), _runner(data, results, processor)
     errors: list[Exception] = []
     for cell, command in cells:
-        done = _try(runner, cell, command, force, several=len(cells) > 1)
+        done = _record(runner, cell, command, force, several=len(cells) > 1)
         if isinstance(done, Exception):
             errors.append(done)
         else:
@@ -88,17 +91,22 @@ def _runner(data: Path | None, results: Path, processor: "torch.device") -> "Run
     return Runner(home=home(), results=results, data_dir=data, processor=processor, monitor=Monitor())
 
 
-def _try(runner: "Runner", cell: "Cell", command: str, force: bool, several: bool) -> dict[str, Any] | Exception:
-    """The record of a cell, or what went wrong; of one of several that is told now, and the others go on."""
+def _record(runner: "Runner", cell: "Cell", command: str, force: bool, several: bool) -> dict[str, Any] | Exception:
+    """The record of a cell, or what went wrong."""
     from bench.runner import title
 
+    named = title(cell.evaluation.training, cell.evaluation.device)
+    return _try(lambda: runner.run(cell, command, force), named, runner.monitor, several)
+
+
+def _try(work: Callable[[], T], named: str, monitor: Monitor, several: bool) -> T | Exception:
+    """What the work gives, or what went wrong; where it is one of several that is told now, and the others go on."""
     try:
-        return runner.run(cell, command, force)
+        return work()
     except Exception as error:
         if several:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            runner.monitor.say(f"FAILED {title(cell.evaluation.training, cell.evaluation.device)}: {reason}")
-        log.debug("", exc_info=True)
+            monitor.say(f"FAILED {named}: {' '.join(str(error).split()) or type(error).__name__}")
+            log.debug("", exc_info=True)
         return error
 
 
@@ -131,7 +139,7 @@ def matrix(
     found: dict[str, dict[str, Any]] = {}
     for part, cell in parts:
         if cell.evaluation.key not in found:
-            done = _try(runner, cell, request.command(cell, part, settings), force=False, several=True)
+            done = _record(runner, cell, request.command(cell, part, settings), force=False, several=True)
             found |= {} if isinstance(done, Exception) else {cell.evaluation.key: done}
     made = matrix.measured(asked, [cell for _, cell in parts], found)
     _remake(results)
@@ -173,28 +181,24 @@ def tune(
     console, runner = Console(), _runner(data, results, processor)
     helpers = crew.Workers(count=workers, processor=str(processor), data=data, results=results)
     found: list[report.Tuned] = []
-    errors: list[Exception] = []
     for cell in cells:
-        part = report.request_for(asked, cell)
         job = tune.Job(
-            request=part,
+            request=request.for_cell(asked, cell),
             trials=trials,
             timeout_s=timeout,
             chips=val_chips,
             storage=storage or tune.default_storage(),
         )
-        try:
-            found.append(report.tuned(runner, job, helpers, settings))
-        except Exception as error:
-            if len(cells) == 1:
-                raise
-            runner.monitor.say(f"FAILED tuning of {cell.evaluation.training.method}: {' '.join(str(error).split())}")
-            log.debug("", exc_info=True)
-            errors.append(error)
+        work = partial(report.tuned, runner, job, helpers, settings)
+        done = _try(work, f"tuning of {cell.evaluation.training.method}", runner.monitor, several=len(cells) > 1)
+        if not isinstance(done, Exception):
+            found.append(done)
+        elif len(cells) == 1:
+            raise done
     _remake(results)
     report.show(found, console)
     console.print(f"tuned settings, records and plots: {results}", highlight=False, soft_wrap=True)
-    return 2 if errors else 0
+    return 2 if len(found) < len(cells) else 0
 
 
 def report(results: Path) -> int:
@@ -288,78 +292,3 @@ def speed(
     )
     speed.write(figures, results)
     Console().print(tables.terminal(figures))
-
-
-def device_fit(cells: Path, out: Path, g_max: float, source: str) -> None:
-    """Fit a table to measured cells and write it."""
-    from bench import fit, registry
-
-    if out.suffix != ".json" or out.stem in registry.entries("devices"):
-        raise BenchError(f"--out {out}: must end in .json and not be named as a registered device")
-    interrupt.work_begins()
-    table = fit.fit_file(cells, out, out.stem, g_max, source)
-    about = table["provenance"]
-    Console().print(f"{out}: {about['cells']} cells, {len(table['times_s'])} times", highlight=False)
-    for note in about["notes"]:
-        Console().print(note, highlight=False, markup=False, soft_wrap=True)
-    if warning := fit.blurred(table):
-        Console(stderr=True).print(warning, highlight=False, markup=False, soft_wrap=True)
-    Console().print(f"use it: bench run --device {out} ...", highlight=False, markup=False, soft_wrap=True)
-
-
-def device_show(
-    name: str,
-    settings: list[str],
-    *,
-    level: float | None,
-    times: str | None,
-    at: str | None,
-    cells: int | None,
-    as_json: bool,
-    out: Path | None,
-) -> None:
-    """Tabulate a device's weights and cells and plot them; or print the cells alone, as JSON."""
-    from bench import device_plot, device_show, device_tables, plan, request
-
-    device = request.device(name, settings)
-    level = device.axis.usual_level if level is None else level
-    times_s = () if times is None else plan.parse_numbers(times, "time")
-    for time_s in times_s or (None,):
-        device.check(level, time_s)
-    picture = out or (None if as_json else Path(f"{device.name}.png"))
-    if picture is not None and picture.suffix not in (".png", ".pdf", ".svg"):
-        raise BenchError(f"--out {picture}: must end in .png, .pdf or .svg")
-    seen = None
-    if as_json or at is not None or cells is not None or device.conductances_us is not None:
-        shares = device_show.AT if at is None else plan.parse_numbers(at, "at")
-        when, n = times_s or (device.default_time_s,), device_show.CELLS if cells is None else cells
-        seen = device_show.cells(device, level=level, times_s=when, at=shares, n=n)
-        low_us, high_us = device_show.conductances_us(device)
-        if min(shares) * high_us < low_us:
-            note = f"cells go from {low_us:g} to {high_us:g} uS; those asked for less are asked for {low_us:g} uS"
-            Console(stderr=True).print(f"{device.name}: {note}", highlight=False, soft_wrap=True)
-    if as_json:
-        print(json.dumps(seen, indent=1))
-    else:
-        device_tables.show(
-            device, level, times_s or (device.default_time_s,), seen, asked=at is not None or cells is not None
-        )
-    if picture is not None:
-        interrupt.work_begins()
-        device_plot.plot(device, picture, level=level, times_s=times_s)
-        Console(stderr=as_json).print(f"plot: {picture}", highlight=False)
-
-
-def device_docs(out: Path, results: Path) -> None:
-    """Write pictures and figures of all registered devices; say which records they lack."""
-    from bench import device_docs
-
-    interrupt.work_begins()
-    records, warnings = Records(results).load_all()
-    written, missing = device_docs.write(out, records)
-    console = Console()
-    for line in missing:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-    console.print("written: " + ", ".join(map(str, written)), highlight=False, soft_wrap=True)
-    for warning in warnings:
-        log.warning("%s", warning)

@@ -1,5 +1,6 @@
 """Chips over a sweep: each chip holds for the whole split, and is the same chip at every level."""
 
+import functools
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -71,10 +72,19 @@ class Rig:
         self._ranges: dict[PeripherySettings, Ranges] = {}
         self._curved: tuple[PeripherySettings, Curve, Ranges] | None = None  # the last ones through an I-V curve
         self._powerless = False
-        self._flops = flops(self.network, task.prepare(split.inputs[:1]))
-        self.batch = USUAL_BATCH if self.processor.type != "cpu" else BATCH
+        self._sample = split.inputs[:1].clone()
+
+    @functools.cached_property
+    def _flops(self) -> int:
+        """Of a forward pass of one sample; counted when asked for, as it takes a pass."""
+        return flops(self.network, self.task.prepare(self._sample))
+
+    @functools.cached_property
+    def _batch(self) -> int:
+        """Samples a pass where nothing surrounds the products."""
         if self._flops <= SMALL_FLOPS:
-            self.batch = SMALL_BATCH
+            return SMALL_BATCH
+        return BATCH if self.processor.type == "cpu" else USUAL_BATCH
 
     def program(self, device: Device, generator: torch.Generator, level: float, time_s: float | None):
         """The analog weights of one chip."""
@@ -178,7 +188,7 @@ class Rig:
         network, state = self.network, dict(chip or {})
         if self.folded is not None and periphery is None:  # an ADC sits between a product and its BatchNorm
             network, state = self.folded.network, self.folded.state(chip or self.weights, self.dtype)
-        batch = self.batch if periphery is None else USUAL_BATCH
+        batch = self._batch if periphery is None else USUAL_BATCH
         with torch.inference_mode(), compute(self.processor, self.precision), periphery or nullcontext():
             for some, theirs in zip(inputs.split(batch), targets.split(batch), strict=True):
                 output = functional_call(network, state, (some,)).float()

@@ -39,22 +39,32 @@ STYLE: Any = {
 }
 
 
+def canvas(width: float = 6.0, height: float = 3.5) -> tuple[Figure, Axes]:
+    """A figure of this size in inches, and its axes; call it, and draw, within mpl.rc_context(STYLE)."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots()
+
+
+def literal(text: str) -> str:
+    """A dollar sign in a name is not mathematics."""
+    return text.replace("$", r"\$")
+
+
 def metric_over_sweep(group: Group) -> Figure:
     """Mean metric over levels, or over time, a line a method variant, with 95% bands; the legend is in rank order."""
     rows = [row for row in group.rows if row.points]
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.5), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.subplots()
+        figure, axes = canvas()
         _draw(axes, rows)
-        axes.set_xlabel(_text(group.axis))
-        axes.set_ylabel(_text(f"{group.metric} ({group.unit})"))
+        axes.set_xlabel(literal(group.axis))
+        axes.set_ylabel(literal(f"{group.metric} ({group.unit})"))
         axes.set_title(_title(group))
         ticks = group.points if len(group.points) <= 12 else group.points[:: len(group.points) // 8]
         if group.over_time:
             _log_time(axes, group.points)
         axes.set_xticks(ticks, [point_label(group.sweep, point) for point in ticks])
-        figure.supxlabel(_text(_caption(group, rows)), fontsize=7, color="0.35", x=0.01, ha="left")
+        figure.supxlabel(literal(_caption(group, rows)), fontsize=7, color="0.35", x=0.01, ha="left")
     return figure
 
 
@@ -68,9 +78,7 @@ def error_over_power(group: Group) -> Figure:
     look: dict[str, Any] = {"palette": palette, "markers": markers, "style_order": points, "s": 36}
     look["hue_order"] = [row.label for row in rows]
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.5), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.subplots()
+        figure, axes = canvas()
         axes.set_xscale("log")
         for name, colour in palette.items():
             part = frame[frame["method"] == name]
@@ -79,13 +87,15 @@ def error_over_power(group: Group) -> Figure:
         within_a_decade = frame["power_mw"].max() < 10 * frame["power_mw"].min()
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter("{x:.4g}" if within_a_decade else NullFormatter())
-        axes.set(xlabel="read power of all cells (mW)", ylabel=_text(label), title=_title(group))
+        axes.set(xlabel="read power of all cells (mW)", ylabel=literal(label), title=_title(group))
         sns.move_legend(axes, "upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
         legend = axes.get_legend()
         assert legend is not None
         for text in legend.get_texts():
             text.set_text(_wrapped(text.get_text()))
-        figure.supxlabel(_text(f"{_caption(group, rows)}; a point a seed"), fontsize=7, color="0.35", x=0.01, ha="left")
+        figure.supxlabel(
+            literal(f"{_caption(group, rows)}; a point a seed"), fontsize=7, color="0.35", x=0.01, ha="left"
+        )
     return figure
 
 
@@ -115,16 +125,14 @@ def heat_map(matrix: "Matrix") -> Figure:
     means = {place: entry.found.mean for place, entry in matrix.entries.items() if entry.found is not None}
     values = pd.DataFrame(
         [[means.get((row, column), math.nan) for column in matrix.columns] for row in matrix.rows],
-        index=[_text(row) for row in matrix.rows],
-        columns=[_text(column) for column in matrix.columns],
+        index=[literal(row) for row in matrix.rows],
+        columns=[literal(column) for column in matrix.columns],
         dtype=float,
     )
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(2.6 + 0.62 * len(matrix.columns), 1.9 + 0.42 * len(matrix.rows)), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.subplots()
+        figure, axes = canvas(2.6 + 0.62 * len(matrix.columns), 1.9 + 0.42 * len(matrix.rows))
         colours = "viridis" if matrix.higher_is_better else "viridis_r"
-        bar = {"label": _text(matrix.metric)}
+        bar = {"label": literal(matrix.metric)}
         sns.heatmap(values, annot=True, fmt=".1f", annot_kws={"size": 7}, cmap=colours, cbar_kws=bar, ax=axes)
         for y, row in enumerate(matrix.rows):
             for x, column in enumerate(matrix.columns):
@@ -132,7 +140,7 @@ def heat_map(matrix: "Matrix") -> Figure:
                     axes.text(x + 0.5, y + 0.5, "—", ha="center", va="center", color="0.4")
                 elif row == column:
                     axes.add_patch(Rectangle((x, y), 1, 1, fill=False, edgecolor="w", linewidth=1.6))
-        axes.set(xlabel="tested on", ylabel="trained on", title=_text(matrix.title))
+        axes.set(xlabel="tested on", ylabel="trained on", title=literal(matrix.title))
         axes.grid(False)
     return figure
 
@@ -180,7 +188,7 @@ def _palette(rows: list[Row]) -> dict[str, Any]:
 
 def _title(group: Group) -> str:
     elsewhere = ", trained on other devices" if group.elsewhere else ""
-    return _text(f"{group.task} · {group.network} · {group.device}{elsewhere}")
+    return literal(f"{group.task} · {group.network} · {group.device}{elsewhere}")
 
 
 def _caption(group: Group, rows: list[Row]) -> str:
@@ -193,14 +201,9 @@ def _caption(group: Group, rows: list[Row]) -> str:
     return f"{group.preset} preset; mean and 95% interval over n = {chips} chips, {stated}{subset}"
 
 
-def _text(text: str) -> str:
-    """A dollar sign in a name is not mathematics."""
-    return text.replace("$", r"\$")
-
-
 def _wrapped(label: str) -> str:
     """A legend entry of at most 26 characters a line: settings must not crowd out the plot."""
-    return _text("\n".join(textwrap.wrap(label, 26)))
+    return literal("\n".join(textwrap.wrap(label, 26)))
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:

@@ -1,5 +1,6 @@
 """From the words of a command line to a Request, and from a cell back to the one command that makes it."""
 
+import dataclasses
 import shlex
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,13 @@ def _setting(text: str) -> tuple[str, str, str, str]:
     if not (equals and dot and setting):
         raise BenchError(f"--set {text}: must read method.NAME=VALUE or device.NAME=VALUE")
     return text, owner, setting, value
+
+
+def for_cell(asked: plan.Request, cell: plan.Cell, **changes: Any) -> plan.Request:
+    """The request for this cell alone, with other values of what `changes` names."""
+    training = cell.evaluation.training
+    alone: dict[str, Any] = {"methods": (training.method,), "devices": (cell.device,), "tasks": (training.task,)}
+    return dataclasses.replace(asked, **alone, seeds=(training.seed,), **changes)
 
 
 def command(cell: plan.Cell, request: plan.Request, settings: list[str]) -> str:

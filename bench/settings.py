@@ -53,12 +53,17 @@ def own(method: str, given: Mapping[str, str]) -> dict[str, str]:
     return {key: text for key, text in given.items() if "." not in key} | owned
 
 
+def kind_of(hint: Any) -> tuple[Any, bool]:
+    """The type that a setting declares, and whether it may be None: `float | None` -> (float, True)."""
+    options = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
+    return next(o for o in options if o is not type(None)), type(None) in options
+
+
 def read(key: str, text: str, hint: Any) -> Any:
     """`text` as the type that the setting `key` declares. BenchError if it can't be."""
-    options = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
-    if type(None) in options and text.lower() in ("none", ""):
+    kind, optional = kind_of(hint)
+    if optional and text.lower() in ("none", ""):
         return None
-    kind = next(o for o in options if o is not type(None))
     try:
         if kind is bool:
             return SWITCH[text.lower()]

@@ -1,6 +1,8 @@
 """`bench speed`: what training steps, chips and decisions cost, ours and the published way, measured in one run."""
 
+import functools
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -49,13 +51,11 @@ def measure(
         "ceiling_gflops": {name: ceiling(processor, name) for name in ("fp32", "bf16")},
         "networks": [],
     }
-    splits: dict[str, Splits] = {}
+    splits_of = _splits(data)
     for case in cases:
         monitor.say(f"{case.title}: training steps, chips")
         task = plan.task_of(case.task)
-        if case.task not in splits:
-            splits[case.task] = task.splits(home() / "data", data)
-        figures["networks"].append(network_figures(case, task, splits[case.task], processor, rounds, kits))
+        figures["networks"].append(network_figures(case, task, splits_of(case.task), processor, rounds, kits))
     monitor.say("cost against chips and images")
     figures["growth"] = growth(processor, data)
     monitor.say(f"a decision between three networks, and {plain_chips} chips of each (minutes)")
@@ -74,16 +74,20 @@ def profiles(processor: torch.device, data: Path | None, cases: tuple[Case, ...]
         "torch": torch.__version__,
         "work": [],
     }
-    threads = torch.get_num_threads()
+    splits_of, threads = _splits(data), torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         for case in cases:
             monitor.say(f"{case.title}: where the time goes")
-            task = plan.task_of(case.task)
-            figures["work"] += profile(processor, task.splits(home() / "data", data), task, case)
+            figures["work"] += profile(processor, splits_of(case.task), plan.task_of(case.task), case)
     finally:
         torch.set_num_threads(threads)
     return figures
+
+
+def _splits(data: Path | None) -> Callable[[str], Splits]:
+    """The data of a task by name, loaded once however many cases ask for them."""
+    return functools.cache(lambda name: plan.task_of(name).splits(home() / "data", data))
 
 
 def write(figures: dict[str, Any], folder: Path) -> None:

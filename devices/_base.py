@@ -1,9 +1,7 @@
 """The device interface: signed weights go in, the weights that one chip shows come out."""
 
-import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -12,6 +10,7 @@ import torch
 from torch import Tensor
 
 from devices._curve import Curve
+from devices._flat import Weights, draw_bits, draw_normal, flatten, normalised, scaled, streams, unflatten, weight_peaks
 from devices._periphery import Periphery
 from devices._periphery_settings import PeripherySettings
 from devices._ranges import Ranges
@@ -31,15 +30,15 @@ __all__ = [
     "draw_bits",
     "draw_normal",
     "flatten",
+    "normalised",
     "numbers",
+    "scaled",
     "setting",
     "streams",
     "unflatten",
+    "weight_peaks",
 ]
 
-CHUNK = 2**19  # random numbers of one stream; part of what a chip is
-
-Weights = Mapping[str, Tensor]
 UNCOMPENSATED = "its source describes no compensation of drift; that of pcm does"
 NOISY_READS = "its reads are noisy already, by its source's formula, at every level but 0"
 
@@ -164,7 +163,7 @@ class Device(ABC):
     @property
     def scales_by_tile(self) -> bool:
         """Does each tile of a weight have a digital scale of its own?"""
-        return isinstance(self.settings, PeripherySettings) and self.settings.scales_by_tile
+        return self.settings.scales_by_tile
 
     def curve(self, chip: Weights) -> Curve | None:
         """How the chip's cells conduct, None if it has no cells. Default: by Ohm's law."""
@@ -246,72 +245,3 @@ class _StraightThrough(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         return grad, None
-
-
-def flatten(weights: Weights) -> Tensor:
-    """All weights as one vector, in the order of the mapping (one random call serves a whole chip).
-
-    Within a tensor in the order of memory, so that nothing is transposed: a network in channels-last
-    format has other chips than one that is not.
-    """
-    return torch.cat([w.permute(_memory_order(w)).reshape(-1) for w in weights.values()])
-
-
-def unflatten(flat: Tensor, like: Weights) -> dict[str, Tensor]:
-    """Inverse of `flatten`: views of `flat` with the shapes and memory formats of `like`.
-
-    `flat`: (n,), or (..., n) for several numbers a weight; the dimensions before the last stay in front.
-    """
-    front = list(flat.shape[:-1])
-    result = {}
-    for (name, w), part in zip(like.items(), flat.split([w.numel() for w in like.values()], dim=-1), strict=True):
-        order = _memory_order(w)
-        back = [len(front) + place for place in sorted(range(w.dim()), key=order.__getitem__)]
-        result[name] = part.view([*front, *(w.shape[d] for d in order)]).permute([*range(len(front)), *back])
-    return result
-
-
-def _memory_order(w: Tensor) -> list[int]:
-    """Dimensions of a tensor, the one with the longest stride first."""
-    return sorted(range(w.dim()), key=w.stride().__getitem__, reverse=True)
-
-
-def streams(generator: torch.Generator, n: int) -> list[torch.Generator]:
-    """n independent generators from one, so that what one stage draws changes no other stage's numbers.
-
-    On the CPU, where sweeps draw. Elsewhere `generator` itself n times: seeds would have to come back from there,
-    once a training step, and no two chips of a training are compared.
-    """
-    if generator.device.type != "cpu":
-        return [generator] * n
-    return [torch.Generator().manual_seed(s) for s in torch.randint(2**62, (n,), generator=generator).tolist()]
-
-
-def draw_normal(n: int, generator: torch.Generator, like: Tensor) -> Tensor:
-    """n standard normal float32 numbers, drawn where the generator lives, moved to where `like` is."""
-    return _draw(torch.empty(n, device=generator.device), generator, Tensor.normal_).to(like.device)
-
-
-def draw_bits(n: int, generator: torch.Generator, like: Tensor) -> Tensor:
-    """n random int32, 31 random bits each, drawn where the generator lives, moved to where `like` is."""
-    return _draw(torch.empty(n, dtype=torch.int32, device=generator.device), generator, Tensor.random_).to(like.device)
-
-
-def _draw(out: Tensor, generator: torch.Generator, fill: Callable[..., Tensor]) -> Tensor:
-    """Fill a vector, on the CPU by several threads: a stream of its own for each CHUNK, however many threads."""
-    if out.device.type != "cpu":
-        return fill(out, generator=generator)
-    chunks = out.split(CHUNK)
-    seeds = torch.randint(2**62, (len(chunks),), generator=generator).tolist()
-
-    def one(chunk: Tensor, seed: int) -> None:
-        fill(chunk, generator=torch.Generator().manual_seed(seed))
-
-    alone = len(chunks) == 1 or torch.get_num_threads() == 1
-    list((map if alone else _threads().map)(one, chunks, seeds))
-    return out
-
-
-@functools.cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(min(torch.get_num_threads(), 8))

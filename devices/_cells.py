@@ -29,7 +29,6 @@ from devices._base import (
     SettingError,
     Weights,
     draw_normal,
-    flatten,
     setting,
     streams,
     unflatten,
@@ -143,7 +142,7 @@ class Cells(Device):
         self.check(level, time_s)
         time_s = self.default_time_s if time_s is None else time_s
         *living, measuring = streams(generator, 4)
-        target, scales = self._targets(weights)
+        target, scales = self.cell_mapping.to_cells(weights)
         fresh, now = self._live(target, living, level, time_s)
         noise = self.read_noise(fresh, level) if level > 0 else None
         factors = self.compensation(fresh, now, time_s, noise, measuring, weights)
@@ -188,17 +187,5 @@ class Cells(Device):
         noise = draw_normal(g_us.numel(), generator, g_us).view_as(g_us)
         return noise.mul_(std_us).add_(g_us).clamp_(min=0)
 
-    def _targets(self, weights: Weights) -> tuple[Tensor, dict[str, Tensor]]:
-        """Target conductances (2[, k], n) in uS, and weight units per uS by name."""
-        flat = flatten(weights).float()
-        scales = {}
-        for name, w in unflatten(flat, weights).items():
-            peaks = self.cell_mapping.peaks(w)
-            w.div_(peaks.clamp(min=1e-30))
-            scales[name] = peaks * self.cell_mapping.per_us
-        return self.cell_mapping.split(flat), scales
-
     def _chip(self, g_us: Tensor, std_us: Tensor | None, scales: Mapping[str, Tensor], like: Weights) -> CellChip:
-        shown = unflatten(self.cell_mapping.join(g_us), like)
-        weights = {name: w.mul_(scales[name]).to(like[name].dtype) for name, w in shown.items()}
-        return CellChip(weights, g_us, std_us, scales)
+        return CellChip(self.cell_mapping.to_weights(g_us, scales, like), g_us, std_us, scales)

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from devices._mapping import difference
 from devices._products import Part, Product, wide
 from devices._quantise import TINY
 from devices._tiles import RowTile
@@ -85,11 +86,6 @@ class Cell:
             yield x
             if k + 1 < self.terms:
                 x = x * root
-
-
-def difference(cells_us: Tensor) -> Tensor:
-    """Plus less minus cells, (2, *shape) -> (*shape)."""
-    return cells_us[0] - cells_us[1]
 
 
 class Curve:

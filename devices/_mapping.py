@@ -17,8 +17,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from devices._flat import Weights, normalised, scaled, weight_peaks
+
 SCALES = ("layer", "column", "tile")
 RULES = ("minimum", "average")
+
+
+def difference(cells_us: Tensor) -> Tensor:
+    """Plus less minus cells, (2, *shape) -> (*shape)."""
+    return cells_us[0] - cells_us[1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,24 +53,22 @@ class CellMapping(ABC):
     def join(self, cells_us: Tensor) -> Tensor:
         """Sum of place value * (G+ - G-): inverse of `split` but for the factor `per_us`."""
 
-    def to_cells(self, w: Tensor) -> tuple[Tensor, Tensor]:
-        """(cells in uS (2[, k], *w.shape), scale in weight units per uS: (), (out, 1, ...) or, by tile, w.shape)."""
-        peaks = self.peaks(w)
-        return self.split(w / peaks.clamp(min=1e-30)), peaks * self.per_us
+    def to_cells(self, weights: Weights) -> tuple[Tensor, dict[str, Tensor]]:
+        """(cells of all weights in uS (2[, k], n), weight units per uS by name, shaped as `peaks`)."""
+        flat, peaks = normalised(weights, self.peaks)
+        return self.split(flat), {name: peak * self.per_us for name, peak in peaks.items()}
 
-    def to_weights(self, cells_us: Tensor, scale: Tensor) -> Tensor:
-        """Weights that cells (2[, k], *shape) show at this scale; (*shape)."""
-        return self.join(cells_us) * scale
+    def to_weights(self, cells_us: Tensor, scales: Weights, like: Weights) -> dict[str, Tensor]:
+        """Weights that cells (2[, k], n) show at these scales, with the shapes and dtypes of `like`."""
+        return scaled(self.join(cells_us), scales, like)
 
     def peaks(self, w: Tensor) -> Tensor:
         """Largest |w| that shares a scale, w: (out, in, ...); (), (out, 1, ...) or, by tile, w.shape.
 
-        A weight of fewer than two dimensions has no columns: it is one layer.
+        A weight of fewer than two dimensions has neither columns nor tiles: it is one layer.
         """
-        if self.scale == "layer" or w.dim() < 2 or w.numel() == 0:
-            return w.abs().amax() if w.numel() else w.new_zeros(())
-        if self.scale == "column":
-            return w.abs().amax(dim=tuple(range(1, w.dim())), keepdim=True)
+        if self.scale != "tile" or w.dim() < 2 or w.numel() == 0:
+            return weight_peaks(w, self.scale)
         matrix = w.abs().reshape(len(w), -1)  # (columns of the crossbar, rows of the crossbar)
         for some in matrix.split(self.tile_columns):
             for tile in some.split(self.tile_rows, dim=1):
@@ -100,8 +105,8 @@ class DifferentialPair(CellMapping):
         return cells if self.pairs == 1 else cells.unsqueeze(1).repeat(1, self.pairs, *[1] * u.dim())
 
     def join(self, cells_us: Tensor) -> Tensor:
-        difference = cells_us[0] - cells_us[1]
-        return difference if self.pairs == 1 else difference.sum(0)
+        apart = difference(cells_us)
+        return apart if self.pairs == 1 else apart.sum(0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,5 +142,5 @@ class BitSlices(CellMapping):
         return torch.stack(slices, dim=1).to(u.dtype) * step + self.g_min_us
 
     def join(self, cells_us: Tensor) -> Tensor:
-        difference = cells_us[0] - cells_us[1]  # (k, *shape)
-        return sum(part * place for part, place in zip(difference, self.places, strict=True))  # type: ignore[return-value]
+        slices = difference(cells_us)  # (k, *shape)
+        return sum(part * place for part, place in zip(slices, self.places, strict=True))  # type: ignore[return-value]

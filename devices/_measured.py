@@ -21,7 +21,18 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from devices._base import UNCOMPENSATED, Axis, Chip, Device, DeviceError, Weights, draw_bits, flatten, unflatten
+from devices._base import (
+    UNCOMPENSATED,
+    Axis,
+    Chip,
+    Device,
+    DeviceError,
+    Weights,
+    draw_bits,
+    normalised,
+    scaled,
+    unflatten,
+)
 from devices._faults import FaultSettings
 
 # Regular grid on which Q is looked up. 128 conductances are 0.3 uS apart for g_max = 40 uS, a tenth of the
@@ -94,23 +105,18 @@ class Measured(Device):
     ) -> Chip:
         """Map to differential pairs and let every cell deviate as measured; one int32 draw a weight."""
         self.check(level, time_s)
-        flat = flatten(weights).float()
-        parts = unflatten(flat, weights)
-        peaks = {name: w.abs().max() for name, w in parts.items()}
-        for name, w in parts.items():
-            w.div_(peaks[name].clamp(min=1e-30))  # now -1 to 1; a tensor of zeros has no scale and stays zero
+        flat, peaks = normalised(weights)
         bits = draw_bits(flat.numel(), generator, flat)
         deviation = self._grid(self.default_time_s if time_s is None else time_s, flat.device) * level
         used, unused = self._pairs(flat, bits, deviation, generator)
         sign = torch.copysign(flat.new_ones(()), flat, out=flat)
-        chip = unflatten((used - unused).mul_(sign), weights)
+        shown = scaled((used - unused).mul_(sign), peaks, weights)
         g_max_us = self.table["g_max_us"]
 
         def cells() -> Weights:
             both = torch.stack([torch.where(sign > 0, used, unused), torch.where(sign > 0, unused, used)])
             return unflatten(both.mul_(g_max_us), weights)
 
-        shown = {name: w.mul_(peaks[name]).to(weights[name].dtype) for name, w in chip.items()}
         return Chip(shown, cells=cells, scales={name: peak / g_max_us for name, peak in peaks.items()})
 
     @torch.no_grad()

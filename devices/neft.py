@@ -23,7 +23,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from devices._base import Axis, Device, PeripherySettings, Weights, draw_normal, flatten, setting, unflatten
+from devices._base import Axis, Device, PeripherySettings, Weights, draw_normal, normalised, setting, unflatten
 from devices._mapping import BitSlices
 
 SLICES = BitSlices(g_min_us=0.0, g_max_us=1.0)  # cells in shares of their range: the source has no conductances
@@ -62,11 +62,7 @@ class _Neft(Device):
     ) -> dict[str, Tensor]:
         """Add noise whose width follows each weight's, or each cell's, place in its range."""
         self.check(level, time_s)
-        flat = flatten(weights).float()
-        parts = unflatten(flat, weights)
-        peaks = {name: w.abs().max() for name, w in parts.items()}
-        for name, w in parts.items():
-            w.div_(peaks[name].clamp(min=1e-30))
+        flat, peaks = normalised(weights)
         sigma = level / math.sqrt(0.4 * self.middle**2 + 0.6)
         sliced = self.settings.form == "sliced"
         shown = self._sliced(flat, generator, sigma) if sliced else self._noise(flat, generator, sigma)

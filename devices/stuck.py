@@ -19,6 +19,7 @@ from devices._cells import Cells, MappingSettings
 
 G_OFF_US, G_ON_US, KERNEL_US = 43.6, 978.0, 17.7
 STATES = ("both", "off", "on", "spread")
+WHERE = "where stuck cells sit: G_on or G_off (both: half each), or spread"
 VALUE_BITS = 15  # of a cell's 31 random bits; the other 16 say whether it is stuck
 
 
@@ -26,14 +27,14 @@ VALUE_BITS = 15  # of a cell's 31 random bits; the other 16 say whether it is st
 class StuckSettings(MappingSettings):
     """Settings of `stuck`."""
 
-    state: str = setting("both", "where stuck cells sit: G_on or G_off (both: half each), or spread", choices=STATES)
+    state: str = setting("both", WHERE, choices=STATES)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tahfo2Settings(MappingSettings):
+class Tahfo2Settings(StuckSettings):
     """Settings of `tahfo2`."""
 
-    state: str = setting("spread", "where stuck cells sit: G_on or G_off (both: half each), or spread", choices=STATES)
+    state: str = setting("spread", WHERE, choices=STATES)
 
 
 class _Stuck(Cells):
@@ -66,17 +67,13 @@ def _states_us(state: str) -> Tensor:
     n = 2**VALUE_BITS
     if state != "spread":
         on = {"on": n, "off": 0, "both": n // 2}[state]
-        return torch.tensor(G_ON_US).repeat(on) if on == n else _halves(n, on)
+        return torch.where(torch.arange(n) < on, G_ON_US, G_OFF_US)
     x = torch.linspace(-5 * KERNEL_US, G_ON_US + 5 * KERNEL_US, 20_001, dtype=torch.float64)
     cdf = (_ramp((x - G_OFF_US) / KERNEL_US) - _ramp((x - G_ON_US) / KERNEL_US)) * KERNEL_US / (G_ON_US - G_OFF_US)
     p = (torch.arange(n, dtype=torch.float64) + 0.5) / n
     above = torch.searchsorted(cdf, p).clamp(1, len(x) - 1)
     share = (p - cdf[above - 1]) / (cdf[above] - cdf[above - 1])
     return (x[above - 1] + share * (x[above] - x[above - 1])).clamp(min=0).float()
-
-
-def _halves(n: int, on: int) -> Tensor:
-    return torch.cat([torch.full((on,), G_ON_US), torch.full((n - on,), G_OFF_US)])
 
 
 def _ramp(z: Tensor) -> Tensor:

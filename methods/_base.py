@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from devices._base import Device, Settings, numbers, setting
+from devices._base import Device, Settings, numbers, setting, weight_peaks
 from tasks._base import Task
 
 __all__ = [
@@ -19,8 +19,10 @@ __all__ = [
     "MethodError",
     "Settings",
     "analog_weights",
+    "clip_to_std",
     "numbers",
     "setting",
+    "weight_peaks",
 ]
 
 
@@ -175,3 +177,10 @@ def analog_weights(network: nn.Module, names: tuple[str, ...]) -> dict[str, Tens
     """The network's crossbar weights by name, as parameters (gradients flow)."""
     parameters = dict(network.named_parameters())
     return {name: parameters[name] for name in names}
+
+
+@torch.no_grad()
+def clip_to_std(weight: Tensor, clip_w: float) -> None:
+    """Clip a tensor, in place, to +-clip_w times its standard deviation."""
+    limit = clip_w * weight.std()
+    weight.clamp_(-limit, limit)

@@ -32,19 +32,7 @@ def sgd(
     Gradients of a network without normalisation layers are kept to a norm of MAX_NORM.
     MethodError if the loss stops being finite.
     """
-    budget = context.budget
-    optimizer = torch.optim.SGD(
-        network.parameters(), lr=lr, momentum=budget.momentum, nesterov=True, weight_decay=budget.weight_decay
-    )
-    steps = epochs * context.steps_per_epoch()
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        max_lr=lr,
-        total_steps=max(steps, 10),
-        pct_start=0.15,
-        anneal_strategy=budget.anneal,
-        cycle_momentum=False,
-    )
+    optimizer, schedule = _one_cycle(context, network, epochs * context.steps_per_epoch(), lr)
     short = not any(isinstance(layer, NORMALISATIONS) for layer in network.modules())
     resumable = {"network": network, "optimizer": optimizer, "schedule": schedule, **(state or {})}
     for epoch in context.epochs(epochs, resumable):
@@ -68,6 +56,25 @@ def sgd(
         context.report(loss=mean)
         if between_epochs is not None and epoch + 1 < epochs:
             between_epochs()
+
+
+def _one_cycle(
+    context: Context, network: nn.Module, steps: int, lr: float
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """SGD with Nesterov momentum, and its learning rate: up to `lr` in the first 15% of the steps, then down."""
+    budget = context.budget
+    optimizer = torch.optim.SGD(
+        network.parameters(), lr=lr, momentum=budget.momentum, nesterov=True, weight_decay=budget.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        max_lr=lr,
+        total_steps=max(steps, 10),
+        pct_start=0.15,
+        anneal_strategy=budget.anneal,
+        cycle_momentum=False,
+    )
+    return optimizer, schedule
 
 
 def finetune(

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from methods._base import Context, Deployable, Method, Settings, analog_weights, setting
+from methods._base import Context, Deployable, Method, Settings, analog_weights, clip_to_std, setting, weight_peaks
 from methods._carry import carry, drop
 from methods._loop import finetune, finetune_steps, ramped
 
@@ -127,8 +127,7 @@ class DigitalScales(nn.Module):
         self.fold(stored)
         for i, name in enumerate(self.names):
             if self.clip_w is not None:
-                limit = self.clip_w * stored[name].std()
-                stored[name].clamp_(-limit, limit)
+                clip_to_std(stored[name], self.clip_w)
             self._bound(i).copy_(self._peaks(stored[name]))
             self.gains[i].copy_(self._bound(i) / self.units[i])
 
@@ -140,9 +139,7 @@ class DigitalScales(nn.Module):
 
     def _peaks(self, w: Tensor) -> Tensor:
         """Largest |w| of a scale, () or (out, 1, ...); never 0."""
-        dims = tuple(range(1, w.dim()))
-        peaks = w.abs().amax() if self.by == "layer" else w.abs().amax(dim=dims, keepdim=True)
-        return peaks.clamp(min=1e-12)
+        return weight_peaks(w, self.by).clamp(min=1e-12)
 
 
 def dropped(weights: Mapping[str, Tensor], share: float, generator: torch.Generator) -> dict[str, Tensor]:

@@ -8,10 +8,9 @@ phases instead of each paper's own schedule.
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from methods._base import Context, Deployable, Method, Settings, analog_weights, setting
+from methods._base import Context, Deployable, Method, Settings, analog_weights, clip_to_std, setting
 from methods._loop import sgd
 
 
@@ -45,10 +44,8 @@ class NoiseInjection(Method):
             return task.loss(context.forward(network, inputs, chip), targets)
 
         def clip() -> None:
-            with torch.no_grad():
-                for weight in analog_weights(network, names).values():
-                    bound = settings.clip_w * weight.std()
-                    weight.clamp_(-bound, bound)
+            for weight in analog_weights(network, names).values():
+                clip_to_std(weight, settings.clip_w)
 
         sgd(
             context,

@@ -31,55 +31,46 @@ COLUMNS = [
 BUDGET = {"epochs": 5, "finetune_epochs": 2, "batch_size": 256, "lr": 0.1, "train_samples": None}
 
 
+TRAINING = {
+    "task": "cifar10",
+    "task_version": "1",
+    "network": "vgg8",
+    "width": 0.5,
+    "method_version": "1",
+    "settings": {},
+    "device": "rram",
+    "device_version": "1",
+    "level": 0.1,
+    "time_s": None,
+    "budget": BUDGET,
+    "precision": "bf16",
+    "recipe": "1",
+    "seed": 0,
+}
+EVALUATION = {
+    "device": "rram",
+    "device_version": "1",
+    "time_s": None,
+    "levels": list(LEVELS),
+    "chips": {"minimum": 10, "maximum": 20, "half_width": 0.5},
+    "preset": "quick",
+    "test_samples": None,
+}
+TASK = {"name": "cifar10", "dataset": "CIFAR-10", "metric": "accuracy", "unit": "%", "higher_is_better": True}
+
+
 def record(method: str, drop: float = 10.0, **change) -> dict:
     """A finished cell: 90 at level 0, `drop` less per 0.1, chip luck shared by all methods.
 
     Keywords change a field of the evaluation, the training or the task, whichever has it.
     """
-    rng = np.random.default_rng(7)
-    luck = rng.standard_normal(20)
     own = np.random.default_rng(sum(map(ord, method)) + 31 * change.get("seed", 0)).standard_normal((3, 20))
-    training = {
-        "task": "cifar10",
-        "task_version": "1",
-        "network": "vgg8",
-        "width": 0.5,
-        "method": method,
-        "method_version": "1",
-        "settings": {},
-        "device": "rram",
-        "device_version": "1",
-        "level": 0.1,
-        "time_s": None,
-        "budget": BUDGET,
-        "precision": "bf16",
-        "recipe": "1",
-        "seed": 0,
-    }
-    evaluation = {
-        "device": "rram",
-        "device_version": "1",
-        "time_s": None,
-        "levels": list(LEVELS),
-        "chips": {"minimum": 10, "maximum": 20, "half_width": 0.5},
-        "preset": "quick",
-        "test_samples": None,
-    }
-    task = {
-        "name": "cifar10",
-        "dataset": "CIFAR-10",
-        "metric": "accuracy",
-        "unit": "%",
-        "higher_is_better": change.pop("higher_is_better", True),
-    }
+    task = TASK | {"higher_is_better": change.pop("higher_is_better", True)}
     train = change.pop("train", {})
-    training |= train | {k: change.pop(k) for k in list(change) if k in training and k not in evaluation}
-    evaluation |= {k: change.pop(k) for k in list(change) if k in evaluation}
-    sign = 1 if task["higher_is_better"] else -1
-    levels = [{"level": 0.0, "chips": [90.0], "first_stage": 1, "ekl": 0.0, "samples": None}]
-    for i in (1, 2):
-        chips = 90 - sign * drop * i + 0.5 * luck + 0.1 * own[i]
-        levels.append(levels[0] | {"level": LEVELS[i], "chips": chips.tolist(), "first_stage": 10, "ekl": 0.01 * i})
+    training = TRAINING | {"method": method} | train
+    training |= {k: change.pop(k) for k in list(change) if k in training and k not in EVALUATION}
+    evaluation = EVALUATION | {k: change.pop(k) for k in list(change) if k in EVALUATION}
+    levels = swept(-drop if task["higher_is_better"] else drop, own)
     seed = training["seed"]
     key = f"{sum(map(ord, json.dumps([training, evaluation]))) * 7919 % 16**8:08x}{seed:08x}"
     made = {
@@ -99,6 +90,16 @@ def record(method: str, drop: float = 10.0, **change) -> dict:
         "command": f"bench run --method {method} --device {evaluation['device']} --task cifar10 --seed {seed}",
     }
     return copy.deepcopy(made | change)
+
+
+def swept(change: float, own: np.ndarray) -> list[dict]:
+    """90 at level 0, `change` more at each that follows; own: (3, 20), the method's luck."""
+    luck = np.random.default_rng(7).standard_normal(20)
+    levels = [{"level": 0.0, "chips": [90.0], "first_stage": 1, "ekl": 0.0, "samples": None}]
+    for i in (1, 2):
+        chips = 90 + change * i + 0.5 * luck + 0.1 * own[i]
+        levels.append(levels[0] | {"level": LEVELS[i], "chips": chips.tolist(), "first_stage": 10, "ekl": 0.01 * i})
+    return levels
 
 
 def failed(method: str, error: str = "out of memory", **change) -> dict:

@@ -12,7 +12,7 @@ from bench import request as words_
 from bench.errors import BenchError
 from bench.spec import ChipPolicy, Evaluation, Training, canonical, key_of, seed_of
 from bench.sweep import usual_times
-from devices._base import DeviceError, SettingError, Settings, setting
+from devices._base import DeviceError, PeripherySettings, SettingError, setting
 from devices.rram import Rram
 from methods._base import Budget, MethodError
 
@@ -274,7 +274,7 @@ def test_chips_are_fixed_or_adaptive():
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Coating(Settings):
+class Coating(PeripherySettings):
     """Settings that a test gives to rram."""
 
     oxide: str = setting("hafnia", "what the cell is made of", choices=("hafnia", "titania"))

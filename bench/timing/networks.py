@@ -55,12 +55,15 @@ CASES = (
 
 
 class _TimedContext(TrainingContext):
-    """A real training context that times steps, and starts from untrained networks."""
+    """A real training context that times steps, and starts from untrained networks.
 
-    def __init__(self, training: Training, **services: Any) -> None:
+    `clock` is entered after the first step, and left after the last of an epoch.
+    """
+
+    def __init__(self, training: Training, *, clock: AbstractContextManager[Any] | None, **services: Any) -> None:
         super().__init__(training, **services)
         self.step_s: list[float] = []
-        self.clock: AbstractContextManager[Any] = nullcontext()  # entered after the first step
+        self._clock = nullcontext() if clock is None else clock
 
     def train(self, method: str, *, level: float | None = None, **settings: Any) -> nn.Module:
         return build_network(self.task, self.training, self.processor)
@@ -77,7 +80,7 @@ class _TimedContext(TrainingContext):
                 wait(self.processor)
                 self.step_s.append(time.perf_counter() - began)
                 if len(self.step_s) == 1:
-                    clocked.enter_context(self.clock)
+                    clocked.enter_context(self._clock)
                 began = time.perf_counter()
 
 
@@ -168,6 +171,7 @@ def our_steps(
         with tempfile.TemporaryDirectory() as scratch:
             context = _TimedContext(
                 training,
+                clock=clock,
                 task=task,
                 device=plan.device_of(training.device),
                 splits=splits,
@@ -177,7 +181,6 @@ def our_steps(
                 train_other=lambda other: nn.Identity(),
                 variant=plan.variant,
             )
-            context.clock = clock or context.clock
             plan.method_of(method).fit(context)
         return context.step_s[1:]
 

@@ -7,10 +7,9 @@ from typing import Any
 import matplotlib as mpl
 import pandas as pd
 import seaborn as sns
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from bench.plots import STYLE, save
+from bench.plots import STYLE, canvas, literal, save
 
 __all__ = ["Point", "history", "importance", "save"]
 
@@ -32,7 +31,7 @@ def history(points: Sequence[Point], *, title: str, metric: str, higher_is_bette
     best = whole["metric"].cummax() if higher_is_better else whole["metric"].cummin()
     colours = sns.color_palette("colorblind", 3)
     with mpl.rc_context(STYLE):
-        figure, axes = _canvas(3.0)
+        figure, axes = canvas(height=3.0)
         look: dict[str, Any] = {"palette": {"finished": colours[0], "pruned": "0.6"}, "s": 32}
         markers = {"finished": "o", "pruned": "X"}
         sns.scatterplot(frame, x="trial", y="metric", hue="end", style="end", markers=markers, ax=axes, **look)
@@ -40,27 +39,17 @@ def history(points: Sequence[Point], *, title: str, metric: str, higher_is_bette
         default = frame[(frame["trial"] == 0) & (frame["end"] == "finished")]["metric"]
         if len(default):
             axes.axhline(default.iloc[0], color="0.4", linewidth=1, linestyle=":", label="default settings")
-        axes.set(xlabel="trial", ylabel=_text(metric), title=_text(title))
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set(xlabel="trial", ylabel=literal(metric), title=literal(title))
+        axes.locator_params(axis="x", integer=True)
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
     return figure
 
 
 def importance(shares: Mapping[str, float], *, title: str) -> Figure:
     """Share of each parameter in the metric's variance over trials, by Optuna's PED-ANOVA."""
-    frame = pd.DataFrame({"parameter": [_text(name) for name in shares], "importance": list(shares.values())})
+    frame = pd.DataFrame({"parameter": [literal(name) for name in shares], "importance": list(shares.values())})
     with mpl.rc_context(STYLE):
-        figure, axes = _canvas(1.2 + 0.24 * len(frame))
+        figure, axes = canvas(height=1.2 + 0.24 * len(frame))
         sns.barplot(frame, x="importance", y="parameter", color=sns.color_palette("colorblind")[0], ax=axes)
-        axes.set(xlabel="importance (PED-ANOVA, sum 1)", ylabel="", title=_text(title))
+        axes.set(xlabel="importance (PED-ANOVA, sum 1)", ylabel="", title=literal(title))
     return figure
-
-
-def _canvas(height: float) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(6.0, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots()
-
-
-def _text(text: str) -> str:
-    return text.replace("$", r"\$")

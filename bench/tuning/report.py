@@ -1,6 +1,5 @@
 """Tuning a cell from its study to its test, and what is told of it at the end."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,12 +45,6 @@ def check(cells: Sequence[plan.Cell]) -> None:
     methods = sorted({cell.evaluation.training.method for cell in cells})
     if all(_space(cell).is_empty for cell in cells):
         raise BenchError(f"tune: {', '.join(methods)} has no settings to tune")
-
-
-def request_for(asked: plan.Request, cell: plan.Cell) -> plan.Request:
-    """The request for this cell alone."""
-    training = cell.evaluation.training
-    return dataclasses.replace(asked, methods=(training.method,), devices=(cell.device,), tasks=(training.task,))
 
 
 def tuned(runner: Runner, job: Job, workers: Workers, words: list[str]) -> Tuned:

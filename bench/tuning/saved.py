@@ -1,6 +1,5 @@
 """The best settings that tuning found, one file a method, device, task and budget in `<results>/tuned`."""
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -82,17 +81,8 @@ def cell_with(
     asked: plan.Request, cell: plan.Cell, settings: Mapping[str, Any], level: float, words: list[str]
 ) -> tuple[plan.Cell, str]:
     """A cell of the request with other settings and training level, and the command that makes it."""
-    training = cell.evaluation.training
-    method = registry.get("methods", training.method)
     texts = space.texts(settings)
-    part = dataclasses.replace(
-        asked,
-        methods=(training.method,),
-        devices=(cell.device,),
-        tasks=(training.task,),
-        seeds=(training.seed,),
-        level=level if method.uses_device and method.uses_level else None,
-        settings=texts,
-    )
+    used = level if plan.uses_level(cell.evaluation.training.method) else None
+    part = request.for_cell(asked, cell, level=used, settings=texts)
     (made,) = plan.cells(part)
     return made, request.command(made, part, [*words, *(f"method.{name}={text}" for name, text in texts.items())])

@@ -5,12 +5,12 @@ Optuna's trials are passed in; importing this takes no Optuna, since `bench run 
 
 import dataclasses
 import math
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bench.settings import kind_of
 from devices._base import Device
 from methods._base import Method
 
@@ -106,10 +106,9 @@ def _knob(field: "dataclasses.Field[Any]", hint: Any, levels: tuple[float, ...])
     meta: Mapping[str, Any] = field.metadata
     if meta["tune"] is False:
         return None
-    options = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
-    kind = next(o for o in options if o is not type(None))
+    kind, optional = kind_of(hint)
     common: dict[str, Any] = {"name": field.name, "default": field.default, "unless": meta["unless"]}
-    common["optional"] = type(None) in options
+    common["optional"] = optional
     if meta["choices"] or kind is bool:
         return Knob(**common, values=meta["choices"] or (False, True))
     low, high = meta["tune"] if isinstance(meta["tune"], tuple) else (meta["low"], meta["high"])

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from devices._base import CHUNK, draw_bits, draw_normal, flatten, unflatten
+from devices._base import draw_bits, draw_normal, flatten, unflatten
+from devices._flat import CHUNK
 
 SHAPES = [(4, 3, 3, 3), (5, 2, 1, 1), (6, 7), (8,), ()]
 FORMATS = {

@@ -308,7 +308,7 @@ def test_weights_are_what_cells_and_scales_say(name, settings):
     assert isinstance(seen, Chip)
     for name_, tensor in w.items():
         for some in (chip, seen):
-            again = device.cell_mapping.to_weights(some.cells[name_], some.scales[name_])
+            again = device.cell_mapping.join(some.cells[name_]) * some.scales[name_]
             torch.testing.assert_close(again, some[name_], rtol=1e-5, atol=1e-6)
         assert chip[name_].stride() == tensor.stride()
         assert chip.cells[name_].shape[-tensor.dim() :] == tensor.shape

@@ -41,11 +41,11 @@ def pairs(draw: Any) -> DifferentialPair:
 
 @given(tensors(), pairs())
 def test_a_pair_gives_back_the_weights_from_cells_within_their_range(w, mapping):
-    cells, scale = mapping.to_cells(w)
-    assert cells.shape == ((2, *w.shape) if mapping.pairs == 1 else (2, mapping.pairs, *w.shape))
+    cells, scales = mapping.to_cells({"w": w})
+    assert cells.shape == ((2, w.numel()) if mapping.pairs == 1 else (2, mapping.pairs, w.numel()))
     slack = 1e-5 * mapping.g_max_us
     assert ((cells >= mapping.g_min_us - slack) & (cells <= mapping.g_max_us + slack)).all()
-    back = mapping.to_weights(cells, scale)
+    back = mapping.to_weights(cells, scales, {"w": w})["w"]
     assert back.shape == w.shape
     torch.testing.assert_close(back, w, rtol=1e-6, atol=1e-6 * peak(w))
 
@@ -53,13 +53,14 @@ def test_a_pair_gives_back_the_weights_from_cells_within_their_range(w, mapping)
 @given(tensors(), RANGES, st.sampled_from([1, 2, 4, 8]))
 def test_slices_give_back_the_weights_rounded_to_eight_bits(w, span, cell_bits):
     mapping = BitSlices(g_min_us=span[0], g_max_us=span[1], cell_bits=cell_bits)
-    cells, scale = mapping.to_cells(w)
-    assert cells.shape == (2, 8 // cell_bits, *w.shape)
+    cells, scales = mapping.to_cells({"w": w})
+    assert cells.shape == (2, 8 // cell_bits, w.numel())
     steps = (cells - span[0]) / (span[1] - span[0]) * (2**cell_bits - 1)
     torch.testing.assert_close(steps, steps.round(), atol=1e-3, rtol=0)
     assert ((steps[0] < 0.5) | (steps[1] < 0.5)).all(), "one side is unused"
     rounded = (w / max(peak(w), 1e-30) * 255).round() / 255 * peak(w)
-    torch.testing.assert_close(mapping.to_weights(cells, scale), rounded, rtol=0, atol=1e-5 * (1 + span[0]) * peak(w))
+    back = mapping.to_weights(cells, scales, {"w": w})["w"]
+    torch.testing.assert_close(back, rounded, rtol=0, atol=1e-5 * (1 + span[0]) * peak(w))
 
 
 def peak(w: Tensor) -> float:
@@ -71,28 +72,28 @@ def pair(**changed: Any) -> DifferentialPair:
 
 
 def test_minimum_rule_leaves_the_unused_cell_at_the_bottom():
-    cells, scale = pair().to_cells(torch.tensor([2.0, -1.0, 0.0]))
+    cells, scales = pair().to_cells({"w": torch.tensor([2.0, -1.0, 0.0])})
     torch.testing.assert_close(cells, torch.tensor([[110.0, 10.0, 10.0], [10.0, 60.0, 10.0]]))
-    assert scale.item() == pytest.approx(2.0 / 100)
+    assert scales["w"].item() == pytest.approx(2.0 / 100)
 
 
 def test_average_rule_moves_both_cells():
-    cells, _ = pair(rule="average").to_cells(torch.tensor([2.0, -1.0, 0.0]))
+    cells, _ = pair(rule="average").to_cells({"w": torch.tensor([2.0, -1.0, 0.0])})
     torch.testing.assert_close(cells, torch.tensor([[110.0, 35.0, 60.0], [10.0, 85.0, 60.0]]))
 
 
 def test_pairs_average_their_noise():
-    w = torch.full((100_000,), 0.5)
+    w = {"w": torch.full((100_000,), 0.5)}
     spreads = []
     for n in (1, 4):
-        cells, scale = pair(pairs=n).to_cells(w)
-        spreads.append(pair(pairs=n).to_weights(cells + torch.randn(cells.shape), scale).std().item())
+        cells, scales = pair(pairs=n).to_cells(w)
+        spreads.append(pair(pairs=n).to_weights(cells + torch.randn(cells.shape), scales, w)["w"].std().item())
     assert spreads[0] / spreads[1] == pytest.approx(2.0, rel=0.02)
 
 
 def test_a_digit_is_the_state_of_its_cell():
     mapping = BitSlices(g_min_us=0.0, g_max_us=3.0)
-    cells, _ = mapping.to_cells(torch.tensor([255.0, -0b10_01_11_00]))
+    cells, _ = mapping.to_cells({"w": torch.tensor([255.0, -0b10_01_11_00])})
     assert cells[0, :, 0].tolist() == [3, 3, 3, 3] and cells[1, :, 0].tolist() == [0, 0, 0, 0]
     assert cells[1, :, 1].tolist() == [0, 3, 1, 2] and cells[0, :, 1].tolist() == [0, 0, 0, 0]
 

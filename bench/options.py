@@ -1,0 +1,85 @@
+"""Options that several commands take: meaning and type, by name. Each command states its own default."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+# What is run
+Methods = Annotated[str, typer.Option(help="Methods, with commas, or 'all'.")]
+Devices = Annotated[str, typer.Option(help="Devices, with commas, or 'all'; a fitted .json file is one too.")]
+Tasks = Annotated[str, typer.Option(help="Tasks, with commas, or 'all'.")]
+Seeds = Annotated[str, typer.Option(help="Seeds: 0, 0,1 or 0-4.")]
+Preset = Annotated[str, typer.Option(help="smoke, quick, standard or paper; auto: quick, paper on a GPU.")]
+Network = Annotated[str | None, typer.Option(help="Network of the task, or timm:NAME.")]
+Width = Annotated[float | None, typer.Option(help="Factor on the network's width.")]
+
+# How it is trained
+TrainLevel = Annotated[
+    float | None,
+    typer.Option(
+        help="Training level on the device's axis, of mtrd the student's own; by default the device's, "
+        "which `bench list DEVICE` shows."
+    ),
+]
+TrainOn = Annotated[str | None, typer.Option(help="Device to train on, if not the test device.")]
+Epochs = Annotated[int | None, typer.Option(help="Epochs from scratch.")]
+FinetuneEpochs = Annotated[int | None, typer.Option(help="Epochs with noise, or of distillation.")]
+BatchSize = Annotated[int | None, typer.Option(help="Samples a training step.")]
+Rate = Annotated[float | None, typer.Option(help="Peak learning rate from scratch.")]
+TrainSamples = Annotated[int | None, typer.Option(help="Train on a subset of so many.")]
+CellSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="method.NAME=VALUE, METHOD.NAME=VALUE for one, or device.NAME=VALUE; `bench list NAME` has them.",
+    ),
+]
+DeviceSettings = Annotated[list[str] | None, typer.Option("--set", help="device.NAME=VALUE.")]
+Tuned = Annotated[bool, typer.Option("--tuned", help="With the settings and level that bench tune found.")]
+
+# How it is tested
+Levels = Annotated[str | None, typer.Option(help="Test levels, with commas.")]
+RunTime = Annotated[
+    float | None,
+    typer.Option(
+        "--time",
+        help="Seconds since programming, in training and tests; with --sweep time in training alone. "
+        "By default the device's.",
+    ),
+]
+Sweep = Annotated[
+    str,
+    typer.Option(
+        help="What is swept: level, or time. A sweep of times is at one level: that of --levels; without it at 1 "
+        "where the axis is a multiplier, else at the device's training level."
+    ),
+]
+Times = Annotated[
+    str | None,
+    typer.Option(
+        help="Test times of --sweep time in s, with commas; by default 1 s, 1 h, 1 d, 30 d, 1 y, those of them "
+        "that the device's source covers."
+    ),
+]
+TestSamples = Annotated[int | None, typer.Option(help="Test on a subset of so many.")]
+Chips = Annotated[int | None, typer.Option(help="A fixed number of chips a level.")]
+HalfWidth = Annotated[
+    float | None,
+    typer.Option(
+        help="At each level, as many chips as bring the mean's 95% interval to +- this, in the metric's unit "
+        "(accuracy: points of %)."
+    ),
+]
+SamplesPerChip = Annotated[
+    str | None, typer.Option(help="Random test samples for each chip instead of all; auto: the fastest.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Sweep again even if the record is there.")]
+
+# Where, and with what
+Precision = Annotated[str, typer.Option(help="auto, bf16 or fp32.")]
+On = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Threads = Annotated[int | None, typer.Option(help="CPU threads.")]
+Data = Annotated[Path | None, typer.Option(help="Folder that holds the data set already.")]
+Results = Annotated[Path, typer.Option("--results", help="Folder of records, leaderboard and plots.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
