@@ -66,6 +66,13 @@ def run(
         ),
     ] = None,
     train_on: Annotated[str | None, typer.Option(help="Device to train on, if not the test device.")] = None,
+    budget: Annotated[
+        str,
+        typer.Option(
+            help="preset, or matched: epochs that give every method as many forward-backward passes, teachers and "
+            "first phases included, as noise_injection takes."
+        ),
+    ] = "preset",
     epochs: Annotated[int | None, typer.Option(help="Epochs from scratch.")] = None,
     finetune_epochs: Annotated[int | None, typer.Option(help="Epochs with noise, or of distillation.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Samples a training step.")] = None,

@@ -35,7 +35,7 @@ def run(
     **given: Any,
 ) -> int:
     """Run the cells of a request; 0 if all are done, 2 if one of several failed. A single one's error is raised."""
-    from bench import plan, request
+    from bench import matched, request
 
     processor = _processor(on, threads)
     asked = request.read(processor, settings, **given)
@@ -44,7 +44,7 @@ def run(
 
         cells = saved.cells(asked, results, settings)
     else:
-        cells = [(cell, request.command(cell, asked, settings)) for cell in plan.cells(asked)]
+        cells = [(cell, request.command(cell, asked, settings)) for cell in matched.cells(asked)]
     console, runner = Console(), _runner(data, results, processor)
     errors: list[Exception] = []
     for cell, command in cells:

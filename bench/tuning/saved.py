@@ -80,6 +80,8 @@ def cells(asked: plan.Request, results: Path, words: list[str]) -> list[tuple[pl
     """
     if asked.settings or asked.level is not None:
         raise BenchError("tuned: settings of methods and --level are what tuning chose; leave them out, or --tuned")
+    if asked.budget != "preset":
+        raise BenchError("tuned: settings are tuned at the preset's budget; with --budget matched, name them by --set")
     return [_tuned(asked, results, words, cell) for cell in plan.cells(asked)]
 
 
