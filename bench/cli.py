@@ -220,11 +220,18 @@ def list_(
 
 
 @app.command()
-def report(results: Results = Path("results"), debug: Debug = False) -> None:
+def report(
+    results: Results = Path("results"),
+    advise: Annotated[
+        bool,
+        typer.Option("--advise", help="Show which methods are tied for best on each device and task, at what cost."),
+    ] = False,
+    debug: Debug = False,
+) -> None:
     """Remake leaderboard, CSV and plots from the records, and show the leaderboard."""
     from bench import commands
 
-    code = commands.report(results)
+    code = commands.report(results, advise)
     if code:
         raise typer.Exit(code)
 

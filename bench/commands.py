@@ -197,15 +197,19 @@ def tune(
     return 2 if errors else 0
 
 
-def report(results: Path) -> int:
-    """Remake the tables and plots from the records that are whole; show the leaderboard. 2 if one is broken."""
+def report(results: Path, advise: bool = False) -> int:
+    """Remake the tables and plots from the records that are whole; show the leaderboard, or what to use.
+
+    2 if a record is broken.
+    """
     console = Console()
     if not (results / "records").is_dir():
         raise BenchError(f"no records in {results}: run `bench run` first, or name another folder with --results")
     interrupt.work_begins()
     check_writable(results)
     records, warnings, written = leaderboard.remake(results)
-    terminal.render(records, console, results)
+    show_ = terminal.advice if advise else terminal.render
+    show_(records, console, results)
     console.print("written: " + ", ".join(map(str, written)), highlight=False, soft_wrap=True)
     for warning in warnings:
         log.warning("%s", warning)

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench import tabular
+from bench.advice import advise, measured_by, sentences, tied
 from bench.columns import failures, notes, tables
 from bench.cost import NAMES, costs
 from bench.frame import measured
@@ -51,6 +52,28 @@ def render(records: Sequence[Record], console: Console, results: Path = Path("re
         for row in group.rows:
             # Unwrapped, so that it can be copied.
             console.print(Text(f"{row.label}: {here(row.command, results)}  ({', '.join(row.keys)})"), soft_wrap=True)
+        console.print()
+
+
+def advice(records: Sequence[Record], console: Console, results: Path = Path("results")) -> None:
+    """Print which method to use, table by table of the leaderboard of the records in `results`."""
+    if not records:
+        console.print("no records yet; 'bench run' makes one", highlight=False)
+    for group in summary(records):
+        made = advise(group)
+        console.print(Text(group.title, style="bold"), soft_wrap=True)
+        for line in sentences(made):
+            console.print(Text(line), soft_wrap=True)
+        if made.choices:
+            table = tied(made)
+            cells = [[show(row) for _, show in table] for row in made.choices]
+            console.print()
+            tabular.print_table(console, [name for name, _ in table], cells, keys=("method",), words=("method",))
+            console.print(
+                Text(f"score: {group.metric} in {group.unit}, 95% intervals; {measured_by(made)}", style="dim")
+            )
+        for row in made.choices:
+            console.print(Text(f"{row.label}: {here(row.command, results)}"), soft_wrap=True)
         console.print()
 
 
