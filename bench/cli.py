@@ -46,6 +46,7 @@ def run(
     sweep: opt.Sweep = "level",
     times: opt.Times = None,
     train_on: opt.TrainOn = None,
+    budget: opt.Budget = "preset",
     epochs: opt.Epochs = None,
     finetune_epochs: opt.FinetuneEpochs = None,
     batch_size: opt.BatchSize = None,
@@ -167,7 +168,7 @@ def list_(
 
 
 @app.command()
-def report(results: opt.Results = Path("results"), debug: opt.Debug = False) -> None:
+def report(results: opt.Results = Path("results"), advise: opt.Advise = False, debug: opt.Debug = False) -> None:
     """Remake leaderboard, CSV and plots from the records, and show the leaderboard."""
     from bench import commands
 

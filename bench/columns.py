@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from bench import stats
+from bench.cost import COSTS
 from bench.groups import Group, Row
-from bench.labels import MISSING, difference, number, p_value, percent, point_label, spread
-from bench.summary import COSTS
+from bench.labels import MISSING, amount, difference, number, p_value, percent, point_label, spread
 
 STATED = "95% intervals; Holm-corrected paired differences of the score; methods that they can't separate share a rank"
 
@@ -31,7 +31,7 @@ def tables(group: Group, joint: str) -> list[list[Column]]:
         return point_label(group.sweep, point), lambda r: spread(r.points.get(point), joint)
 
     def cost(name: str) -> Column:
-        return name.replace("_", joint), lambda r: f"{r.cost[name]:,.0f}" if r.cost else MISSING
+        return cost_name(name).replace(" ", joint), lambda r: amount(r.cost.get(name))
 
     top = f"{joint}at {point_label(group.sweep, group.points[-1])}"
     method: Column = ("method", lambda r: r.label)
@@ -56,7 +56,16 @@ def tables(group: Group, joint: str) -> list[list[Column]]:
     ]
     if any(row.read_power_w is not None for row in group.rows):
         tails.append((f"mW{top}", lambda r: MISSING if r.read_power_w is None else f"{1e3 * r.read_power_w:.3g}"))
-    return [scores, tails, [method, *map(cost, COSTS)]]
+    counted = any(row.cost.get("passes") is not None for row in group.rows)
+    shown = [name for name in COSTS if counted or name not in ("passes", "total_passes")]
+    return [scores, tails, [method, *map(cost, shown)]]
+
+
+def cost_name(name: str) -> str:
+    """A cost as tables head it: 'own epochs', 'total epochs', 'tuning trials'."""
+    if name == "trials":
+        return "tuning trials"
+    return ("" if name.startswith("total_") else "own ") + name.replace("_", " ")
 
 
 def notes(group: Group) -> list[str]:
@@ -74,8 +83,9 @@ def notes(group: Group) -> list[str]:
         "clean: the digital network; EKL: how far chips' predictions are from their mean, in nats.",
         f"p5 and worst: of the first {tail}; yield: chips at most {stats.YIELD_LOSS:g} {loss_unit} worse than the "
         "method's clean digital network.",
-        "seconds: of the run's own training steps; teacher: of all other runs that it rests on, the nominal one that "
-        "it starts from included.",
+        "own: of the run's own training steps; total: with all other runs that it rests on, such as teachers and the "
+        "nominal one that it starts from, each counted once; samples: training samples seen; passes: forward-backward "
+        "passes of a sample, a forward pass alone being a third; tuning trials: those that chose its settings.",
     ]
     if any(row.read_power_w is not None for row in group.rows):
         lines.append("mW: power of the cells while every layer is read, mean over samples and reads.")

@@ -38,7 +38,7 @@ def run(
     **given: Any,
 ) -> int:
     """Run the cells of a request; 0 if all are done, 2 if one of several failed. A single one's error is raised."""
-    from bench import plan, request
+    from bench import matched, request
 
     processor = _processor(on, threads)
     asked = request.read(processor, settings, **given)
@@ -47,7 +47,7 @@ def run(
 
         cells = saved.cells(asked, results, settings)
     else:
-        cells = [(cell, request.command(cell, asked, settings)) for cell in plan.cells(asked)]
+        cells = [(cell, request.command(cell, asked, settings)) for cell in matched.cells(asked)]
     console, runner = Console(), _runner(data, results, processor)
     errors: list[Exception] = []
     for cell, command in cells:
@@ -201,15 +201,19 @@ def tune(
     return 2 if len(found) < len(cells) else 0
 
 
-def report(results: Path) -> int:
-    """Remake the tables and plots from the records that are whole; show the leaderboard. 2 if one is broken."""
+def report(results: Path, advise: bool = False) -> int:
+    """Remake the tables and plots from the records that are whole; show the leaderboard, or what to use.
+
+    2 if a record is broken.
+    """
     console = Console()
     if not (results / "records").is_dir():
         raise BenchError(f"no records in {results}: run `bench run` first, or name another folder with --results")
     interrupt.work_begins()
     check_writable(results)
     records, warnings, written = leaderboard.remake(results)
-    terminal.render(records, console, results)
+    show_ = terminal.advice if advise else terminal.render
+    show_(records, console, results)
     console.print("written: " + ", ".join(map(str, written)), highlight=False, soft_wrap=True)
     for warning in warnings:
         log.warning("%s", warning)

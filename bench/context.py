@@ -1,6 +1,7 @@
 """What a method is offered while it trains: one object per training run."""
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -27,8 +28,8 @@ SCORE_CHIPS = 2
 
 
 def new_cost() -> dict[str, float]:
-    """What a run has spent: epochs, training samples, samples times forward passes, seconds."""
-    return {"epochs": 0, "samples": 0, "forward_passes": 0, "seconds": 0.0}
+    """What a run has spent: epochs, training samples, samples times forward and times backward passes, seconds."""
+    return {"epochs": 0, "samples": 0, "forward_passes": 0, "backward_passes": 0, "seconds": 0.0}
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,9 @@ class TrainingContext:
         self._order = torch.Generator()  # order and augmentation, on the CPU
         turns = torch.Generator().manual_seed(seed_of(training.key, "turns"))
         self._turns = torch.randint(2, (len(self._train),), generator=turns).to(processor)
-        self._epoch = 0
-        self.cost = new_cost()
         self.batch_size = min(self.budget.batch_size, len(self._train))
+        self._epoch, self._steps = 0, self.steps_per_epoch()
+        self.cost = new_cost()
 
     def network(self) -> nn.Module:
         """The run's network, initialised from seed and architecture alone: all methods start alike."""
@@ -107,7 +108,15 @@ class TrainingContext:
         self.cost["forward_passes"] += len(inputs)
         around = nullcontext() if chip is None or not self.device.surrounds(chip) else self._periphery(network, chip)
         with compute(self.processor, self.training.precision), around:
-            return functional_call(network, state, (inputs,)).float()
+            output = functional_call(network, state, (inputs,)).float()
+        if output.requires_grad:
+            output.register_hook(lambda _: self._went_back(len(inputs)))
+        return output
+
+    def _went_back(self, samples: int) -> None:
+        """Count a backward pass; not in a run whose first half, made by an older version, didn't."""
+        if "backward_passes" in self.cost:
+            self.cost["backward_passes"] += samples
 
     def _periphery(self, network: nn.Module, chip: Mapping[str, Tensor]) -> AbstractContextManager[Any]:
         """What surrounds the chip's products; full scales are those of the batch, or learned with the network."""
@@ -146,33 +155,35 @@ class TrainingContext:
         """Mini-batches an epoch; an incomplete last one is left out."""
         return len(self._train) // self.batch_size
 
-    def epochs(self, n: int, state: Mapping[str, Any]) -> Iterator[int]:
-        """Yield the epochs still to do; keep a resume point after each.
+    def epochs(self, n: float, state: Mapping[str, Any]) -> Iterator[int]:
+        """Yield the epochs still to do, of which the last may be a part of one; keep a resume point after each.
 
         All random streams are seeded anew each epoch from the run's key, so a resumed run needs no
         generator state to end with the weights of an uninterrupted one.
         """
-        first = self._resume(state)
-        self.work.total(n * self.steps_per_epoch())
-        self.work.advance(first * self.steps_per_epoch())
-        for epoch in range(first, n):
+        first, whole = self._resume(state), self.steps_per_epoch()
+        steps = round(n * whole)
+        last = math.ceil(steps / whole) - 1
+        self.work.total(steps)
+        self.work.advance(first * whole)
+        for epoch in range(first, last + 1):
             seed = seed_of(self.training.key, "epoch", epoch)
             torch.manual_seed(seed)  # for dropout inside networks
             self.generator.manual_seed(seed_of(seed, "noise"))
             self._order.manual_seed(seed_of(seed, "order"))
-            self._epoch = epoch
+            self._epoch, self._steps = epoch, min(whole, steps - epoch * whole)
             began = time.perf_counter()
             yield epoch
             self.cost["seconds"] += time.perf_counter() - began
-            self.cost["epochs"] += 1
-            if epoch + 1 < n:
+            self.cost["epochs"] += 1 if self._steps == whole else self._steps / whole
+            if epoch < last:
                 kept = {name: _state_of(part) for name, part in state.items()}
                 ranges = {name: numbers for name, part in state.items() if (numbers := input_ranges(part))}
                 point = {"epoch": epoch + 1, "cost": self.cost, "state": kept, "input_ranges": ranges}
                 self.checkpoints.save_partial(self.training.key, point)
                 if self._watch is not None and isinstance(network := state.get("network"), nn.Module):
                     # A run from scratch and one that fine-tunes are compared where both have had as many epochs
-                    before = max(self.budget.epochs + self.budget.finetune_epochs - n, 0)
+                    before = max(round(self.budget.epochs + self.budget.finetune_epochs - n), 0)
                     self._watch.seen(before + epoch + 1, self._seen(network, self._watch))
 
     def _resume(self, state: Mapping[str, Any]) -> int:
@@ -196,7 +207,7 @@ class TrainingContext:
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """One epoch of shuffled, augmented, prepared batches."""
         order = torch.randperm(len(self._train), generator=self._order).to(self.processor)
-        for chosen in order.split(self.batch_size)[: self.steps_per_epoch()]:
+        for chosen in order.split(self.batch_size)[: self._steps]:
             turns = (self._turns[chosen] + self._epoch) % 2
             inputs = self.task.augment(self._train.inputs[chosen], turns, self._order)
             yield self.task.prepare(inputs), self._train.targets[chosen]

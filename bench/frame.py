@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench import stats
+from bench.cost import costs
 from bench.labels import Record, all_settings, swept
 from bench.summary import level_interval, order
 
@@ -20,6 +21,9 @@ COLUMNS = (
     "status", "unit", "clean", "ekl", "time_s", "test_samples", "tail_chips", "task_version", "device_version",
     "method_version", "training_key", "precision", "recipe", "budget", "read_power_w", "read_energy_j",
     "sweep",
+    "epochs", "samples_seen", "forward_passes", "backward_passes", "passes", "seconds", "total_epochs",
+    "total_samples_seen", "total_forward_passes", "total_backward_passes", "total_passes", "total_seconds",
+    "tuning_trials",
 )
 # fmt: on
 
@@ -62,6 +66,9 @@ def rows(record: Record) -> Iterator[dict[str, Any]]:
         "recipe": t["recipe"],
         "budget": json.dumps(t["budget"], sort_keys=True),
     }
+    if record["status"] == "done":
+        renamed = {"samples": "samples_seen", "total_samples": "total_samples_seen", "trials": "tuning_trials"}
+        common |= {renamed.get(name, name): value for name, value in costs(record).items()}
     sweep, points = swept(e)
     common |= {"sweep": "time" if sweep == "time_s" else "level", "level": e["levels"][0]}
     found = {level[sweep]: level for level in record["levels"]}

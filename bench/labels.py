@@ -143,6 +143,13 @@ def number(value: float | None, digits: int = 2) -> str:
     return f"{value:.{digits}f}" if abs(value) < 10_000 else f"{value:.4g}"
 
 
+def amount(value: float | None) -> str:
+    """A cost: thousands apart, below 100 with up to two digits after the point; a dash for what is not known."""
+    if value is None:
+        return MISSING
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2f}".rstrip("0").rstrip(".")
+
+
 def percent(share: float | None) -> str:
     """A share of 0 to 1; a dash for what is missing."""
     return MISSING if share is None else f"{100 * share:.0f}%"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from bench.advice import advise, sentences
 from bench.columns import Column, failures, notes, tables
 from bench.groups import Group, Row, side_by_side
 from bench.labels import code, escape
@@ -15,6 +16,7 @@ def leaderboard(groups: Sequence[Group]) -> str:
     for group in groups:
         lines += ["", f"## {escape(group.title)}", ""]
         lines += [f"{escape(note)}  " for note in notes(group)]
+        lines += ["", *(f"{escape(line)}  " for line in sentences(advise(group)))]
         lines += _pictures(group)
         for table in tables(group, " "):
             lines += ["", *_table(table, group.rows)]

@@ -23,6 +23,17 @@ TrainLevel = Annotated[
     ),
 ]
 TrainOn = Annotated[str | None, typer.Option(help="Device to train on, if not the test device.")]
+Budget = Annotated[
+    str,
+    typer.Option(
+        help="preset, or matched: epochs that give every method as many forward-backward passes, teachers and "
+        "first phases included, as noise_injection takes."
+    ),
+]
+Advise = Annotated[
+    bool,
+    typer.Option("--advise", help="Show which methods are tied for best on each device and task, at what cost."),
+]
 Epochs = Annotated[int | None, typer.Option(help="Epochs from scratch.")]
 FinetuneEpochs = Annotated[int | None, typer.Option(help="Epochs with noise, or of distillation.")]
 BatchSize = Annotated[int | None, typer.Option(help="Samples a training step.")]

@@ -18,7 +18,7 @@ from bench.registry import suggestion
 from bench.spec import ChipPolicy, Evaluation, Training
 from devices._base import Device
 from devices._measured import Measured
-from methods._base import RECIPE, Method, MethodError
+from methods._base import RECIPE, Budget, Method, MethodError
 from tasks._base import Task
 
 
@@ -117,7 +117,8 @@ def variant(training: Training, method: str, level: float | None, settings: Mapp
 class Request:
     """What a user asked for; None means: what the preset, the task or the device says.
 
-    `train_on`: the device to train on, the test device if None; `sweep`: level, or time, at `times`.
+    `train_on`: the device to train on, the test device if None; `sweep`: level, or time, at `times`; `budget`: preset,
+    or matched (bench/matched.py).
     """
 
     methods: tuple[str, ...]
@@ -133,6 +134,7 @@ class Request:
     time_s: float | None = None
     train_on: str | None = None
     sweep: str = "level"
+    budget: str = "preset"
     times: tuple[float, ...] | None = None
     epochs: int | None = None
     finetune_epochs: int | None = None
@@ -157,7 +159,7 @@ class Cell:
 
 
 def cells(request: Request) -> list[Cell]:
-    """The cross product, in the order asked for, each cell once. Raises for bad input."""
+    """The cross product at the preset's budget, in the order asked for, each cell once. Raises for bad input."""
     _check_numbers(request)
     product = itertools.product(request.tasks, request.seeds, request.devices, request.methods)
     made = [_cell(request, *names) for names in product]
@@ -181,7 +183,7 @@ def _evaluation(request: Request, task_name: str, seed: int, device_name: str, m
     if network.startswith("timm:") and request.width is None:
         width = 1.0  # timm's networks carry their width in their name
     _check_network(task_name, network, width, device.scales_by_tile)
-    budget, policy = _budget(request, preset), _policy(request, preset)
+    budget, policy = budget_of(request), _policy(request, preset)
     test_samples = preset.test_samples if request.test_samples is None else request.test_samples
     training = Training(
         task=task.name,
@@ -257,9 +259,10 @@ def check_groups(task: Task, network: nn.Module, by_tile: bool) -> None:
 _BUDGET = ("epochs", "finetune_epochs", "batch_size", "lr", "train_samples")
 
 
-def _budget(request: Request, preset: presets.Preset) -> Any:
+def budget_of(request: Request) -> Budget:
+    """The preset's budget, with what the request says of it."""
     chosen = {name: getattr(request, name) for name in _BUDGET if getattr(request, name) is not None}
-    return dataclasses.replace(preset.budget, **chosen)
+    return dataclasses.replace(presets.get(request.preset).budget, **chosen)
 
 
 def _check_numbers(request: Request) -> None:

@@ -26,11 +26,14 @@ def read(
     train_on: str | None = None,
     time: float | None = None,
     precision: str,
+    budget: str = "preset",
     **given: Any,
 ) -> plan.Request:
     """Read the words of the command line."""
     if precision not in ("auto", "bf16", "fp32"):
         raise BenchError(f"precision '{precision}': must be auto, bf16 or fp32")
+    if budget not in ("preset", "matched"):
+        raise BenchError(f"budget '{budget}': must be preset or matched")
     if preset == "auto":
         preset = "quick" if processor.type == "cpu" else "paper"
     methods = plan.names(method, "methods")
@@ -42,6 +45,7 @@ def read(
         tasks=plan.names(task, "tasks"),
         seeds=plan.parse_numbers(seed, "seed", int),
         preset=preset,
+        budget=budget,
         precision=fast.precision_for(processor) if precision == "auto" else precision,
         levels=None if levels is None else plan.parse_numbers(levels, "levels"),
         times=None if times is None else plan.parse_numbers(times, "times"),
@@ -110,6 +114,8 @@ def command(cell: plan.Cell, request: plan.Request, settings: list[str]) -> str:
         if value is not None and (name != "level" or plan.uses_level(method)):
             option = "--time" if name == "time_s" else "--" + name.replace("_", "-")
             words += [option, _exact(value)]
+    if request.budget != "preset":
+        words += ["--budget", request.budget]
     if request.sweep != "level":
         words += ["--sweep", request.sweep]
     if training.device not in ("ideal", evaluation.device):

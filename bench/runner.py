@@ -20,6 +20,7 @@ from bench.montecarlo import PILOT_SAMPLES, Rig, best_samples, sweep_level, vali
 from bench.progress import Monitor
 from bench.spec import Evaluation, Training, canonical
 from bench.store import RECORD_SCHEMA, Checkpoints, Records, misfit
+from bench.tuning import saved
 from devices._base import Device
 from devices._ranges import LearnedRanges
 from tasks._base import Split, Splits, Task
@@ -53,7 +54,7 @@ class Runner:
             self._drop_older_sweep(evaluation.key)
         elif (known := self.records.load(evaluation.key)) is not None and known["status"] == "done":
             self.monitor.say(f"{title(evaluation.training, evaluation.device)}: already done, {evaluation.key}")
-            return known
+            return self._with_trials(known, evaluation)
         try:
             record = self._measure(evaluation)
         except Exception as error:
@@ -66,6 +67,14 @@ class Runner:
         self.records.save(record)
         self._partial_sweep(evaluation.key).unlink(missing_ok=True)
         return record
+
+    def _with_trials(self, known: dict[str, Any], evaluation: Evaluation) -> dict[str, Any]:
+        """A record that is done; one that was made before its settings were tuned now says by how many trials."""
+        trials = saved.trials(self.records.folder.parent, evaluation)
+        if trials > known["cost"].get("trials", 0):
+            known["cost"]["trials"] = trials
+            self.records.save(known)
+        return known
 
     def task(self, training: Training) -> tuple[Task, Splits]:
         """The task and its data, loaded once."""
@@ -232,7 +241,7 @@ class Runner:
             "status": "done",
             "clean": clean,
             "levels": levels,
-            "cost": _with_teachers(about),
+            "cost": _with_teachers(about) | {"trials": saved.trials(self.records.folder.parent, evaluation)},
             "training_environment": about["environment"],
             "sweep_seconds": before_s + time.perf_counter() - began,
         }
@@ -316,10 +325,7 @@ def _follow(advance: Callable[[], None], grow: Callable[[int], None], floor: int
 
 def _with_teachers(about: dict[str, Any]) -> dict[str, Any]:
     """A run's own cost, with the cost of every other training it rests on, each counted once."""
-    others = list(about["lineage"].values())
-    return about["cost"] | {
-        "teacher_epochs": sum(o["epochs"] for o in others),
-        "teacher_samples": sum(o["samples"] for o in others),
-        "teacher_forward_passes": sum(o["forward_passes"] for o in others),
-        "teacher_seconds": sum(o["seconds"] for o in others),
-    }
+    own, others = about["cost"], list(about["lineage"].values())
+    # What one of them, made by an older version, did not count is not known of all together.
+    known = [name for name in new_cost() if all(name in cost for cost in (own, *others))]
+    return own | {f"teacher_{name}": sum(other[name] for other in others) for name in known}

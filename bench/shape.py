@@ -38,6 +38,9 @@ RECORD: Shape = (
     ("cost", NUMBER, "epochs samples seconds teacher_samples teacher_seconds"),
 )
 SPENT = "epochs samples forward_passes seconds"
+LATER_COSTS = (
+    "forward_passes backward_passes trials teacher_epochs teacher_forward_passes teacher_backward_passes".split()
+)  # of records that were made since they are counted
 CHECKPOINT: Shape = (
     ("", dict, "training cost lineage environment"),
     ("", list, "analog"),
@@ -73,6 +76,9 @@ def check_record(record: Any) -> None:
         raise ValueError(f"levels are not those of the evaluation{'' if times is None else ', or its times'}")
     if any(not _fits(level.get("read_power_w", 0.0), NUMBER) for level in measured):
         raise ValueError("read_power_w of a level must be a number")
+    for name in LATER_COSTS:
+        if not _fits(record["cost"].get(name, 0), NUMBER):
+            raise ValueError(f"cost.{name} is {record['cost'][name]!r:.40}, must be a number")
     if any(not level["chips"] or level["first_stage"] < 1 for level in measured):
         raise ValueError("a level has no chips or a first_stage below 1")
 

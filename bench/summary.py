@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from bench import stats
+from bench.cost import mean_costs
 from bench.groups import Group, Reading, Row
 from bench.labels import (
     Record,
@@ -27,7 +28,6 @@ from bench.labels import (
 from bench.stats import Interval, Sample
 
 PRESET_ORDER = ("paper", "standard", "quick", "smoke")
-COSTS = ("epochs", "samples", "seconds", "teacher_samples", "teacher_seconds")
 
 
 def order(record: Record) -> tuple:
@@ -152,7 +152,7 @@ def _row(label: str, records: Sequence[Record], tail: int, higher: bool) -> Row:
             if f.get("read_power_w", 0.0) > 0
         ),
         chips=(min(sizes, default=1), max(sizes, default=1)),
-        cost={name: _mean([r["cost"][name] for r in done]) or 0 for name in COSTS},
+        cost=mean_costs(done),
     )
 
 

@@ -1,7 +1,7 @@
 """The leaderboard and a record's sweep in the terminal."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,11 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from bench import tabular
+from bench.advice import advise, measured_by, sentences, tied
 from bench.columns import failures, notes, tables
+from bench.cost import NAMES, costs
 from bench.frame import measured
 from bench.labels import (
     Record,
     all_settings,
+    amount,
     here,
     network_label,
     number,
@@ -49,6 +52,28 @@ def render(records: Sequence[Record], console: Console, results: Path = Path("re
         for row in group.rows:
             # Unwrapped, so that it can be copied.
             console.print(Text(f"{row.label}: {here(row.command, results)}  ({', '.join(row.keys)})"), soft_wrap=True)
+        console.print()
+
+
+def advice(records: Sequence[Record], console: Console, results: Path = Path("results")) -> None:
+    """Print which method to use, table by table of the leaderboard of the records in `results`."""
+    if not records:
+        console.print("no records yet; 'bench run' makes one", highlight=False)
+    for group in summary(records):
+        made = advise(group)
+        console.print(Text(group.title, style="bold"), soft_wrap=True)
+        for line in sentences(made):
+            console.print(Text(line), soft_wrap=True)
+        if made.choices:
+            table = tied(made)
+            cells = [[show(row) for _, show in table] for row in made.choices]
+            console.print()
+            tabular.print_table(console, [name for name, _ in table], cells, keys=("method",), words=("method",))
+            console.print(
+                Text(f"score: {group.metric} in {group.unit}, 95% intervals; {measured_by(made)}", style="dim")
+            )
+        for row in made.choices:
+            console.print(Text(f"{row.label}: {here(row.command, results)}"), soft_wrap=True)
         console.print()
 
 
@@ -88,7 +113,7 @@ def record(made: Record, console: Console, results: Path) -> None:
 
 def _about(made: Record) -> list[tuple[str, str]]:
     """(name, text) of each line about a record."""
-    e, cost = made["evaluation"], made["cost"]
+    e, cost = made["evaluation"], costs(made)
     t, born = e["training"], made.get("training_environment", made["environment"])
     b, chips = t["budget"], e["chips"]
     uses = "" if t["device"] == "ideal" else f", for {t['device']}{settings_label(t)}{time_label(t['time_s'])}"
@@ -98,15 +123,15 @@ def _about(made: Record) -> list[tuple[str, str]]:
     until = "" if chips["half_width"] is None else f", until ± {chips['half_width']:g} {made['task']['unit']}"
     samples = "all" if e["test_samples"] is None else f"{e['test_samples']:,}"
     tested = f"{e['device']}{version_label(e['device_version'])}{settings_label(e)}{sweep_label(e)}"
-    epochs = f"{b['epochs']} epochs" + (f" and {b['finetune_epochs']} with noise" if b["finetune_epochs"] else "")
+    epochs = f"{b['epochs']:g} epochs" + (f" and {b['finetune_epochs']:g} with noise" if b["finetune_epochs"] else "")
     lines = [
         ("network", f"{network_label(t)}, {t['task']}{version_label(t['task_version'])}, seed {t['seed']}"),
         ("trained", f"{t['method']}{uses}{level}; {epochs}, batch {b['batch_size']}, {t['precision']}"),
         ("settings", settings or "none but defaults"),
         ("tested", f"{tested}; {samples} test samples, {many} chips a point{until}, where chips can differ"),
-        ("cost", f"{cost['epochs']} epochs, {cost['samples']:,} samples, {cost['seconds']:,.0f} s of its own training"),
-        ("", f"{cost['teacher_samples']:,} samples, {cost['teacher_seconds']:,.0f} s of the runs that it rests on"),
-        ("", f"sweep {made['sweep_seconds']:,.0f} s"),
+        ("cost", f"own training: {_spent(cost, '')}"),
+        ("", f"with the runs that it rests on: {_spent(cost, 'total_')}"),
+        ("", f"tuning: {amount(cost['trials'])} trials; sweep {made['sweep_seconds']:,.0f} s"),
         ("made", f"{made['environment'].get('created', '')}, commit {born.get('commit', '')}"),
         ("machine", str(made["environment"].get("hardware", ""))),
         ("keys", f"record {made['key']}, training {made['training_key']} (`bench validate` takes either)"),
@@ -119,6 +144,12 @@ def _about(made: Record) -> list[tuple[str, str]]:
     if made["status"] != "done":
         lines.insert(0, ("failed", made["error"]))
     return lines
+
+
+def _spent(cost: Mapping[str, float | None], of: str) -> str:
+    """'3 epochs, 142,464 samples, ...': what is known of a run's own cost, or with `of` 'total_' of all together."""
+    units = [(name, name.replace("_", " ") if name != "seconds" else "s") for name in NAMES]
+    return ", ".join(f"{amount(cost[of + name])} {unit}" for name, unit in units if cost[of + name] is not None)
 
 
 def frame(shown: "pd.DataFrame", title: str, keys: Sequence[str] = (), digits: int = 4) -> None:

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ __all__ = [
     "Deployable",
     "Method",
     "MethodError",
+    "Needed",
     "Settings",
     "analog_weights",
     "clip_to_std",
@@ -47,13 +48,14 @@ RECIPE = "2"
 class Budget:
     """How long and how a run trains. One-cycle SGD with Nesterov momentum in both phases.
 
-    `epochs` train from scratch without noise; `finetune_epochs` continue with noise, or distil.
+    `epochs` train from scratch without noise; `finetune_epochs` continue with noise, or distil. Fractions of an
+    epoch are taken to the nearest step.
     `anneal`: how the rate falls from its peak, 'cos' or 'linear'.
     `train_samples`: size of the training subset, None for all.
     """
 
-    epochs: int
-    finetune_epochs: int
+    epochs: float
+    finetune_epochs: float
     batch_size: int = 128
     lr: float = 0.1
     finetune_lr: float = 0.05
@@ -61,6 +63,15 @@ class Budget:
     momentum: float = 0.9
     anneal: Literal["cos", "linear"] = "cos"
     train_samples: int | None = None
+
+
+class Needed(NamedTuple):
+    """Another run that a method rests on: level and seed None are the run's own, settings differ from the defaults."""
+
+    method: str
+    level: float | None = None
+    seed: int | None = None
+    settings: Mapping[str, Any] = {}
 
 
 class Context(Protocol):
@@ -117,12 +128,15 @@ class Context(Protocol):
         """A fresh chip that holds these weights in place of the network's own; gradients to `weights`."""
         ...
 
-    def epochs(self, n: int, state: Mapping[str, Any]) -> Iterator[int]:
-        """Yield 0..n-1; after each, checkpoint `state` (objects with state_dict); resume where it stopped."""
+    def epochs(self, n: float, state: Mapping[str, Any]) -> Iterator[int]:
+        """Yield 0, 1, ... of n epochs, the last of which may be a part of one, to the nearest step.
+
+        After each, checkpoint `state` (objects with state_dict); resume where it stopped.
+        """
         ...
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """One epoch of shuffled, augmented, prepared training batches; counts samples."""
+        """One epoch, or the last part of one, of shuffled, augmented, prepared training batches; counts samples."""
         ...
 
     def steps_per_epoch(self) -> int: ...
@@ -167,6 +181,21 @@ class Method(ABC):
     @abstractmethod
     def fit(self, context: Context) -> Deployable:
         """Train and return the network to deploy."""
+
+    def own_epochs(self, budget: Budget) -> float:
+        """Epochs of the run's own steps. Default: the second phase's, or the first's of what rests on no other run."""
+        return budget.finetune_epochs if self.rests_on else budget.epochs
+
+    def passes(self, levels: tuple[float, ...]) -> float:
+        """Forward-backward passes of a sample in an own step, a forward pass alone being a third; default 1.
+
+        `levels`: of the training device's axis.
+        """
+        return 1.0
+
+    def needs(self, level: float, seed: int, levels: tuple[float, ...]) -> tuple[Needed, ...]:
+        """The runs that `fit` asks for. Default: one of each in `rests_on`. `levels`: as in `passes`."""
+        return tuple(Needed(name) for name in self.rests_on)
 
     def frame(self, network: nn.Module) -> nn.Module:
         """The module that what `fit` returned is loaded into, made of a fresh network. Default: that network."""

@@ -19,7 +19,7 @@ def sgd(
     network: nn.Module,
     loss: Callable[[Tensor, Tensor], Tensor],
     *,
-    epochs: int,
+    epochs: float,
     lr: float,
     state: Mapping[str, Any] | None = None,
     after_step: Callable[[], None] | None = None,
@@ -30,9 +30,10 @@ def sgd(
     `loss(inputs, targets)` does the forward passes and returns a scalar. `state`: whatever else
     must survive a kill (a dict, or objects with state_dict), beside network and optimizer.
     Gradients of a network without normalisation layers are kept to a norm of MAX_NORM.
-    MethodError if the loss stops being finite.
+    MethodError if the loss stops being finite, or if `epochs` is a fraction that holds no step.
     """
-    optimizer, schedule = _one_cycle(context, network, epochs * context.steps_per_epoch(), lr)
+    steps = steps_of(context, epochs)
+    optimizer, schedule = _one_cycle(context, network, steps, lr)
     short = not any(isinstance(layer, NORMALISATIONS) for layer in network.modules())
     resumable = {"network": network, "optimizer": optimizer, "schedule": schedule, **(state or {})}
     for epoch in context.epochs(epochs, resumable):
@@ -54,7 +55,7 @@ def sgd(
         if not math.isfinite(mean):
             raise MethodError(f"training diverged in epoch {epoch + 1} (loss {mean}); try a smaller --lr")
         context.report(loss=mean)
-        if between_epochs is not None and epoch + 1 < epochs:
+        if between_epochs is not None and (epoch + 1) * context.steps_per_epoch() < steps:
             between_epochs()
 
 
@@ -102,7 +103,17 @@ def finetune(
 
 def finetune_steps(context: Context) -> int:
     """Steps of `finetune`."""
-    return context.budget.finetune_epochs * context.steps_per_epoch()
+    return steps_of(context, context.budget.finetune_epochs)
+
+
+def steps_of(context: Context, epochs: float) -> int:
+    """Steps of so many epochs. MethodError if a fraction of an epoch holds none."""
+    steps = round(epochs * context.steps_per_epoch())
+    if epochs > 0 and steps == 0:
+        raise MethodError(
+            f"{epochs:g} epochs are less than one step of {context.budget.batch_size} samples; give it more"
+        )
+    return steps
 
 
 def ramped(share: float, ramp: float) -> float:

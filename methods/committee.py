@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from methods._base import Context, Deployable, Method, Settings, setting
+from methods._base import Budget, Context, Deployable, Method, Needed, Settings, setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +48,18 @@ class Committee(Method):
 
     def fit(self, context: Context) -> Deployable:
         """Train the missing members, the seed s's from the seeds members s, ..., members s + members - 1."""
-        n = self.settings.members
-        committee = Members([context.train("nominal", seed=context.seed * n + i) for i in range(n)])
+        needed = self.needs(context.level, context.seed, context.device.axis.levels)
+        committee = Members([context.train(member.method, seed=member.seed) for member in needed])
         return Deployable(committee, context.task.analog(committee))
+
+    def own_epochs(self, budget: Budget) -> float:
+        """None: the members are other runs."""
+        return 0
+
+    def needs(self, level: float, seed: int, levels: tuple[float, ...]) -> tuple[Needed, ...]:
+        """The members."""
+        n = self.settings.members
+        return tuple(Needed("nominal", seed=seed * n + i) for i in range(n))
 
     def frame(self, network: nn.Module) -> nn.Module:
         """As many networks as there are members."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from methods._base import Context, Deployable, Method, MethodError, Settings, numbers, setting
+from methods._base import Budget, Context, Deployable, Method, MethodError, Needed, Settings, numbers, setting
 from methods._loop import sgd
 
 
@@ -57,7 +57,7 @@ class Mtrd(Method):
     def fit(self, context: Context) -> Deployable:
         """Train the missing teachers, then the student for `finetune_epochs`, or its own."""
         task, budget, settings = context.task, context.budget, self.settings
-        levels = tuple(sorted({0.0, *context.device.axis.levels}))
+        levels = teacher_levels(context.device.axis.levels)
         fixed = None if settings.betas is None else fixed_weights(settings.betas, levels)
         student = context.train("noise_injection", level=context.level)
         teachers = [
@@ -91,12 +91,30 @@ class Mtrd(Method):
             context,
             student,
             loss,
-            epochs=settings.student_epochs or budget.finetune_epochs,
+            epochs=self.own_epochs(budget),
             lr=budget.finetune_lr,
             state={"progress": progress},
             between_epochs=reweigh if dynamic else None,
         )
         return Deployable(student, names)
+
+    def own_epochs(self, budget: Budget) -> float:
+        """Those of the second phase, unless the setting says another number."""
+        return self.settings.student_epochs or budget.finetune_epochs
+
+    def passes(self, levels: tuple[float, ...]) -> float:
+        """The student's clean and noisy pass, and a forward pass of each teacher."""
+        return 2 + len(teacher_levels(levels)) / 3
+
+    def needs(self, level: float, seed: int, levels: tuple[float, ...]) -> tuple[Needed, ...]:
+        """The student's start and the teachers."""
+        teachers = [Needed("noise_injection", level=each) for each in teacher_levels(levels) if each > 0]
+        return Needed("noise_injection", level=level), Needed("nominal"), *teachers
+
+
+def teacher_levels(levels: tuple[float, ...]) -> tuple[float, ...]:
+    """Levels of the teachers, from the clean one up, on a device whose axis has these."""
+    return tuple(sorted({0.0, *levels}))
 
 
 def fixed_weights(betas: str, levels: tuple[float, ...]) -> list[float]:

@@ -55,6 +55,10 @@ class NeftOvf(Method):
         finetune(context, network, loss)
         return Deployable(network, names)
 
+    def passes(self, levels: tuple[float, ...]) -> float:
+        """One at the training level, and the raised ones."""
+        return 1.0 + self.settings.feedbacks
+
 
 def raised(level: float, axis: Axis, largest: float, n: int) -> list[float]:
     """n levels above `level`, the highest first: (n, n - 1, ... 1) / n of `largest` times the axis's top level."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from methods._base import Context, Deployable, Method, Settings, analog_weights, clip_to_std, setting
+from methods._base import Budget, Context, Deployable, Method, Needed, Settings, analog_weights, clip_to_std, setting
 from methods._loop import sgd
 
 
@@ -51,8 +51,16 @@ class NoiseInjection(Method):
             context,
             network,
             loss,
-            epochs=budget.finetune_epochs if settings.warm_start else budget.epochs + budget.finetune_epochs,
+            epochs=self.own_epochs(budget),
             lr=budget.finetune_lr if settings.warm_start else budget.lr,
             after_step=clip if settings.clip_w is not None else None,
         )
         return Deployable(network, names)
+
+    def own_epochs(self, budget: Budget) -> float:
+        """Those of the second phase, or of both."""
+        return budget.finetune_epochs if self.settings.warm_start else budget.epochs + budget.finetune_epochs
+
+    def needs(self, level: float, seed: int, levels: tuple[float, ...]) -> tuple[Needed, ...]:
+        """The nominal run, where it starts from that."""
+        return (Needed("nominal"),) if self.settings.warm_start else ()

@@ -49,6 +49,10 @@ class Sam(Method):
         finetune(context, network, loss)
         return Deployable(network, task.analog(network))
 
+    def passes(self, levels: tuple[float, ...]) -> float:
+        """One here and one at the worst neighbour."""
+        return 2.0
+
 
 def worst_neighbour(network: nn.Module, loss: Tensor, rho: float, adaptive: bool) -> dict[str, Tensor]:
     """Trained parameters by name, moved by rho up the gradient of `loss`; their gradient is the unmoved ones'."""

@@ -59,6 +59,19 @@ def load(results: Path, evaluation: Evaluation) -> tuple[dict[str, Any], float]:
         raise BenchError(f"tuned settings {path} are broken ({reason}); delete the file and tune again") from None
 
 
+def trials(results: Path, evaluation: Evaluation) -> int:
+    """Trials that the settings and level of a cell were chosen by: 0 if they are the defaults, or weren't tuned."""
+    training = evaluation.training
+    try:
+        found = json.loads(path_of(results, evaluation).read_text(encoding="utf-8"))
+        usual = found["evaluation"]["training"]
+        chosen, default = ((part["settings"], part["level"]) for part in (found, usual))
+        own = (dict(training.settings), training.level)
+        return len(found["trials"]) if own == tuple(chosen) and own != tuple(default) else 0
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0  # nothing was tuned; or the file is broken, which `load` says to those who ask for it
+
+
 def cells(asked: plan.Request, results: Path, words: list[str]) -> list[tuple[plan.Cell, str]]:
     """The cells of a request, each with its tuned settings, and the commands that make them without the file.
 
@@ -66,6 +79,8 @@ def cells(asked: plan.Request, results: Path, words: list[str]) -> list[tuple[pl
     """
     if asked.settings or asked.level is not None:
         raise BenchError("tuned: settings of methods and --level are what tuning chose; leave them out, or --tuned")
+    if asked.budget != "preset":
+        raise BenchError("tuned: settings are tuned at the preset's budget; with --budget matched, name them by --set")
     return [_tuned(asked, results, words, cell) for cell in plan.cells(asked)]
 
 

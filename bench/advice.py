@@ -1,0 +1,183 @@
+"""Which method when: of a group's rows those that nothing is better than, by cost, and what to make of them.
+
+Tied for best are the rows of the first rank, by the leaderboard's own test (docs/statistics.md). Imports no torch.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bench.columns import Column
+from bench.cost import PASSES
+from bench.groups import Group, Row
+from bench.labels import MISSING, amount, difference, number, p_value, spread
+from bench.stats import ALPHA, Difference
+
+ALIKE = 1.05  # costs that differ by no more than this factor are the same: the better score is chosen
+NAMED = 3  # methods of a sentence; more are counted
+MEASURES = {
+    "passes": "forward-backward passes",
+    "forward_passes": "forward passes (older records don't count backward ones)",
+    "samples": "training samples (older records don't count passes)",
+}
+FRACTIONS = {1 / 2: "half", 1 / 3: "a third", 1 / 4: "a quarter", 1 / 5: "a fifth", 1 / 10: "a tenth"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advice:
+    """What to use of a group. `choices`: the rows tied for best, the cheapest first; `use`: one of them, None if none
+    was ranked. `measure`: the cost that they are sorted by (bench/cost.py). `nominal`: the row that costs are held
+    against.
+    """
+
+    group: Group
+    choices: tuple[Row, ...]
+    use: Row | None
+    measure: str
+    nominal: Row | None
+
+
+def advise(group: Group) -> Advice:
+    """The rows of the first rank, by what their training took with all that it rests on."""
+    done = [row for row in group.rows if row.score is not None]
+    ranked = [row for row in done if row.rank is not None]
+    first = min((row.rank or 0 for row in ranked), default=0)
+    known = [m for m in PASSES if all(None not in (row.cost[m], row.cost[f"total_{m}"]) for row in done)]
+    measure = known[0] if known else "samples"
+    best = [row for row in ranked if row.rank == first]
+    cheapest = min((_total(row, measure) for row in best), default=0.0)
+    return Advice(
+        group=group,
+        choices=tuple(sorted(best, key=lambda row: _total(row, measure))),
+        use=next((row for row in best if _total(row, measure) <= ALIKE * cheapest), None),
+        measure=measure,
+        nominal=next((row for row in done if row.label.split(" ")[0] == "nominal"), None),
+    )
+
+
+def _total(row: Row, measure: str) -> float:
+    return row.cost[f"total_{measure}"] or 0.0
+
+
+def sentences(advice: Advice) -> list[str]:
+    """What to use, how sure that is, and what was left out: a line each."""
+    if advice.use is None:
+        return ["nothing to advise: no method here has finished with chips that can be compared"]
+    unranked = [row.label for row in advice.group.rows if row.rank is None]
+    left_out = [f"not judged, since they failed or have one chip: {_listed(unranked)}"] if unranked else []
+    if sum(row.rank is not None for row in advice.group.rows) == 1:
+        return [f"only {advice.use.label} has been run here: there is nothing to compare it with", *left_out]
+    return [_use(advice, advice.use), _difference(advice, advice.use), _seeds(advice, advice.use), *left_out]
+
+
+def _use(advice: Advice, use: Row) -> str:
+    tied = [row for row in advice.choices if row is not use]
+    ratio = None if advice.nominal in (None, use) else relative(use, advice, "total_")
+    cost = "" if ratio is None else f"{_times(ratio)} nominal's"
+    if tied:
+        same = _compared([_total(use, advice.measure) / (_total(row, advice.measure) or 1.0) for row in tied])
+        return f"use {use.label}: tied with {_listed([row.label for row in tied])}, {same}" + (cost and f" ({cost})")
+    others = sum(row.rank is not None for row in advice.group.rows) - 1
+    worse = len(_worse(advice))
+    words = "the other method" if others == 1 else f"each of the {others} others"
+    if worse < others:  # ties are not transitive
+        words = f"{worse} of the {others} others, and none is better"
+    return f"use {use.label}: better than {words}" + (cost and f"; it costs {cost}")
+
+
+def _worse(advice: Advice) -> list[Row]:
+    """The rows that the first is significantly better than."""
+    return [row for row in advice.group.rows if row.to_best is not None and row.to_best.p <= ALPHA]
+
+
+def _difference(advice: Advice, use: Row) -> str:
+    """How far apart, from the paired differences to the first row."""
+    top = advice.group.rows[0]
+    if use is not top and use.to_best is not None:
+        apart = f"{_apart(advice, use.to_best)}, p {p_value(use.to_best.p)}"
+        return f"how sure: {top.label} has the best score, {use.label} is {apart}; a tie is no proof of equality"
+    if len(advice.choices) > 1:
+        return f"how sure: none has a better score; the tied ones differ from it by p above {ALPHA:g}"
+    next_, *_ = worse = _worse(advice)
+    assert next_.to_best is not None
+    apart = _apart(advice, next_.to_best)
+    cost = _compared([_total(next_, advice.measure) / (_total(use, advice.measure) or 1.0)])
+    p = max(row.to_best.p for row in worse if row.to_best is not None)
+    each = f"p {p_value(p)}" if p < 0.001 or len(worse) == 1 else f"p at most {p_value(p)}"
+    return f"how sure: {each}, corrected by Holm; the next, {next_.label}, is {apart} {cost}"
+
+
+def _apart(advice: Advice, found: Difference) -> str:
+    """'1.11 ± 0.34 points worse'."""
+    group, half = advice.group, found.high - found.mean
+    unit = "points" if group.unit == "%" else group.unit
+    better = (found.mean > 0) == group.higher_is_better
+    size = f"{number(abs(found.mean))} ± {number(half) if math.isfinite(half) else '?'}"
+    return f"{size} {unit} {'better' if better and found.mean else 'worse'}"
+
+
+def _seeds(advice: Advice, use: Row) -> str:
+    numbers = "-".join(map(str, sorted(set(use.chips or ()))))
+    chips = "1 chip" if numbers == "1" else f"{numbers} chips"
+    if not use.conditional:
+        return f"{len(use.seeds)} training seeds, {chips} a level: training luck is in the intervals"
+    seeds = f"one training seed ({use.seeds[0]})" if len(use.seeds) == 1 else "one training seed in common"
+    return f"{seeds}, {chips} a level: another training run may order them otherwise; run more with --seed 0-4"
+
+
+def _listed(labels: Sequence[str]) -> str:
+    named, more = list(labels[:NAMED]), len(labels) - NAMED
+    if more > 0:
+        named.append(f"{more} more")
+    return named[0] if len(named) == 1 else f"{', '.join(named[:-1])} and {named[-1]}"
+
+
+def _compared(ratios: Sequence[float]) -> str:
+    """'at a third of the cost', 'at 3.1 times the cost'; of several that differ, 'at 0.3 to 0.5 of their cost'."""
+    low, high = min(ratios), max(ratios)
+    if high > low * ALIKE:
+        return f"at {low:.2g} to {high:.2g} of their cost"
+    word = next((word for share, word in FRACTIONS.items() if 1 / ALIKE <= low / share <= ALIKE), f"{low:.2g}")
+    if 1 / ALIKE <= low <= ALIKE:
+        return "at the same cost"
+    return f"at {word} of the cost" if low < 1 else f"at {low:.2g} times the cost"
+
+
+def _times(ratio: float) -> str:
+    return "the same as" if 1 / ALIKE <= ratio <= ALIKE else f"{ratio:.2g} times"
+
+
+def relative(row: Row, advice: Advice, of: str) -> float | None:
+    """Cost / the nominal row's with all that it rests on; `of`: '' for the run's own, 'total_' for all of it."""
+    if advice.nominal is None or not (unit := _total(advice.nominal, advice.measure)):
+        return None
+    own = row.cost[of + advice.measure]
+    return None if own is None else own / unit
+
+
+def tied(advice: Advice) -> list[Column]:
+    """The table of the methods that are tied for best."""
+
+    def cost(of: str) -> Callable[[Row], str]:
+        def show(row: Row) -> str:
+            found = relative(row, advice, of)
+            return MISSING if found is None else f"{number(found)}x"
+
+        return show
+
+    return [
+        ("method", lambda row: row.label),
+        ("score", lambda row: spread(row.score)),
+        ("to best", lambda row: difference(row.to_best)),
+        ("p", lambda row: p_value(None if row.to_best is None else row.to_best.p)),
+        ("own cost", cost("")),
+        ("total cost", cost("total_")),
+        ("total seconds", lambda row: amount(row.cost["total_seconds"])),
+        ("seeds", lambda row: ",".join(map(str, row.seeds))),
+        ("chips", lambda row: "-".join(map(str, sorted(set(row.chips or ()))))),
+    ]
+
+
+def measured_by(advice: Advice) -> str:
+    """What the table's costs are."""
+    return f"cost: {MEASURES[advice.measure]} / nominal's; total: with all runs that it rests on"

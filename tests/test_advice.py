@@ -1,0 +1,149 @@
+"""Which method when: what is said of constructed records."""
+
+import copy
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from bench import markdown, terminal
+from bench.advice import advise, measured_by, relative, sentences, tied
+from bench.summary import summary
+
+REAL = json.loads(
+    next((Path(__file__).parent.parent / "results" / "records").glob("cifar10-rram-mtrd-*.json")).read_text()
+)
+COSTS = {"nominal": (1000, 0), "noise_injection": (300, 1000), "mtrd": (1200, 2500), "sam": (600, 1000)}
+
+
+def made(method: str, score: float, seed: int = 0, **change) -> dict:
+    """A record of 10 chips at the top level whose mean is about `score`; luck of chips is shared."""
+    record = copy.deepcopy(REAL)
+    luck = np.random.default_rng(0).standard_normal(10)
+    own = np.random.default_rng(sum(map(ord, method)) + 31 * seed).standard_normal(10)
+    chips = score + 2 * luck + 0.3 * (own - own.mean())
+    top = {"level": 0.5, "chips": chips.tolist(), "first_stage": 10, "ekl": 0.1, "samples": None}
+    record["levels"] = [{"level": 0.0, "chips": [90.0], "first_stage": 1, "ekl": 0.0, "samples": None}, top]
+    e = record["evaluation"]
+    e["levels"] = [0.0, 0.5]
+    e["training"] |= {"method": method, "seed": seed, "method_version": "1"}
+    own_cost, others = COSTS[method]
+    spent = {"forward_passes": own_cost, "backward_passes": own_cost, "samples": own_cost, "epochs": 1, "seconds": 5.0}
+    record["cost"] = spent | {f"teacher_{name}": others for name in spent} | change.pop("cost", {})
+    e |= {name: change.pop(name) for name in list(change) if name in e}
+    key = f"{sum(map(ord, json.dumps(e))) * 7919 % 16**8:08x}{seed:08x}"
+    command = f"bench run --method {method} --device rram --task cifar10 --seed {seed}"
+    return record | {"key": key, "command": command} | change
+
+
+def said(*records: dict) -> list[str]:
+    (group,) = summary(records)
+    return sentences(advise(group))
+
+
+def printed(records: list[dict], width: int = 160) -> str:
+    out = io.StringIO()
+    terminal.advice(records, Console(file=out, width=width))
+    return out.getvalue()
+
+
+def test_of_tied_methods_the_cheapest_is_advised():
+    use, sure, seeds = said(made("nominal", 60), made("noise_injection", 80), made("mtrd", 80.1))
+    assert use == "use noise_injection: tied with mtrd, at 0.35 of the cost (1.3 times nominal's)"
+    assert sure.startswith("how sure: mtrd has the best score, noise_injection is 0.05 ± ")
+    assert "points worse, p " in sure and sure.endswith("a tie is no proof of equality")
+    assert "one training seed (0), 10 chips a level" in seeds and "--seed 0-4" in seeds
+
+
+def test_a_method_that_beats_all_is_advised_whatever_it_costs():
+    use, sure, _ = said(made("nominal", 60), made("noise_injection", 80), made("mtrd", 84))
+    assert use == "use mtrd: better than each of the 2 others; it costs 3.7 times nominal's"
+    assert sure.startswith("how sure: p <.001, corrected by Holm; the next, noise_injection, is 2.00 ± ")
+    assert sure.endswith("points worse at 0.35 of the cost")
+
+
+def test_of_equal_costs_the_better_score_is_advised():
+    alike = {"cost": {"teacher_forward_passes": 980, "teacher_backward_passes": 980}}
+    first = made("noise_injection", 80.1)
+    use, *_ = said(first, made("sam", 80, **{"cost": {"forward_passes": 300, "backward_passes": 300} | alike["cost"]}))
+    assert use == "use noise_injection: tied with sam, at the same cost"
+
+
+def test_lower_is_better_turns_it_round():
+    lower = {"task": REAL["task"] | {"higher_is_better": False, "unit": "perplexity"}}
+    use, sure, _ = said(made("nominal", 20, **lower), made("mtrd", 40, **lower))
+    assert use == "use nominal: better than the other method"
+    assert "the next, mtrd, is 10.00 ± " in sure and "perplexity worse at 3.7 times the cost" in sure
+
+
+def test_seeds_are_in_the_interval_where_there_are_several():
+    records = [
+        made(method, score + 0.01 * seed, seed)
+        for method, score in (("nominal", 60), ("mtrd", 80))
+        for seed in range(3)
+    ]
+    *_, seeds = said(*records)
+    assert seeds == "3 training seeds, 10 chips a level: training luck is in the intervals"
+
+
+def test_what_cannot_be_judged_is_said():
+    assert said(made("mtrd", 80)) == ["only mtrd has been run here: there is nothing to compare it with"]
+    broken = {"status": "failed", "error": "out of memory", "clean": None, "levels": []}
+    assert said(made("mtrd", 80) | broken) == [
+        "nothing to advise: no method here has finished with chips that can be compared"
+    ]
+    *_, left_out = said(made("mtrd", 80), made("nominal", 60), made("sam", 70) | broken)
+    assert left_out == "not judged, since they failed or have one chip: sam"
+
+
+def test_costs_are_relative_to_nominal_own_and_in_all():
+    (group,) = summary([made("nominal", 80), made("noise_injection", 80.1), made("mtrd", 80.2)])
+    found = advise(group)
+    assert [row.label for row in found.choices] == ["nominal", "noise_injection", "mtrd"]
+    assert [relative(row, found, "") for row in found.choices] == pytest.approx([1, 0.3, 1.2])
+    assert [relative(row, found, "total_") for row in found.choices] == pytest.approx([1, 1.3, 3.7])
+    shown = {name: show(found.choices[2]) for name, show in tied(found)}
+    assert (shown["own cost"], shown["total cost"], shown["seeds"], shown["chips"]) == ("1.20x", "3.70x", "0", "10")
+    assert found.measure == "passes" and measured_by(found).startswith("cost: forward-backward passes")
+
+
+def test_older_records_are_held_against_each_other_by_what_all_of_them_counted():
+    old = made("mtrd", 80)
+    for name in ("backward_passes", "teacher_backward_passes"):
+        del old["cost"][name]
+    (group,) = summary([old, made("nominal", 60)])
+    assert advise(group).measure == "forward_passes"
+
+
+def test_it_is_printed_and_in_the_leaderboard():
+    records = [made("nominal", 60), made("noise_injection", 80), made("mtrd", 80.1)]
+    text = printed(records)
+    for words in ("standard · cifar10 v2 · vgg8_mtrd · rram", "use noise_injection: tied with mtrd", "3.70x"):
+        assert words in text
+    assert "bench run --method noise_injection --device rram" in text
+    assert "\nuse noise_injection: tied with mtrd" in markdown.leaderboard(summary(records))
+    assert "use noise_injection" in printed(records, width=60)
+
+
+def test_tables_are_apart_by_device_and_budget():
+    other = {"preset": "standard matched 13 epochs"}
+    records = [made("nominal", 60), made("mtrd", 80), made("nominal", 60, **other), made("mtrd", 59.9, **other)]
+    text = printed(records)
+    assert text.count("use ") == 2 and "standard matched 13 epochs" in text
+
+
+def test_from_the_command_line(cli, tmp_path):
+    ended = cli("report", "--advise", "--results", tmp_path)
+    assert ended.code == 2 and len(ended.err.strip().splitlines()) == 1 and "no records in" in ended.err
+    (tmp_path / "records").mkdir()
+    ended = cli("report", "--advise", "--results", tmp_path)
+    assert ended.code == 0 and "no records yet" in ended.out
+    for record in (made("nominal", 60), made("mtrd", 80)):
+        name = f"cifar10-rram-{record['evaluation']['training']['method']}-s0-{record['key']}.json"
+        (tmp_path / "records" / name).write_text(json.dumps(record))
+    ended = cli("report", "--advise", "--results", tmp_path)
+    assert ended.code == 0 and "use mtrd: better than the other method" in ended.out
+    assert "use mtrd" in (tmp_path / "LEADERBOARD.md").read_text()
