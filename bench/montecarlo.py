@@ -74,16 +74,6 @@ class Rig:
             chip = device.program(self.weights, generator, level=level, time_s=time_s)
             return device.read(chip, generator)
 
-    def chip(
-        self, device: Device, purpose: str, index: int, level: float, time_s: float | None
-    ) -> tuple[dict[str, Tensor], AbstractContextManager[Any] | None]:
-        """Chip number `index`, and what surrounds its products.
-
-        Noise around products has numbers of its own: at level 0 some devices draw less than elsewhere.
-        """
-        chip = self.program(device, chip_generator(purpose, index), level, time_s)
-        return chip, self.periphery(device, chip, chip_generator(f"{purpose}, noise", index))
-
     def periphery(
         self, device: Device, chip: dict[str, Tensor], generator: torch.Generator
     ) -> AbstractContextManager[Any] | None:
@@ -189,6 +179,17 @@ class Rig:
         return torch.cat(correct).cpu().double(), predictive
 
 
+def numbered_chip(
+    rig: Rig, device: Device, purpose: str, index: int, level: float, time_s: float | None
+) -> tuple[dict[str, Tensor], AbstractContextManager[Any] | None]:
+    """Chip number `index`, and what surrounds its products.
+
+    Noise around products has numbers of its own: at level 0 some devices draw less than elsewhere.
+    """
+    chip = rig.program(device, chip_generator(purpose, index), level, time_s)
+    return chip, rig.periphery(device, chip, chip_generator(f"{purpose}, noise", index))
+
+
 def _cast(x: Tensor, dtype: torch.dtype) -> Tensor:
     return x.to(dtype) if x.is_floating_point() else x
 
@@ -250,7 +251,7 @@ def sweep_level(
     power: dict[str, float] = {}
     spread = Disagreement()
     while len(chips) < planned:
-        chip, around = rig.chip(device, "test chip", len(chips), level, time_s)
+        chip, around = numbered_chip(rig, device, "test chip", len(chips), level, time_s)
         if not chips:  # of the first chip: of millions of cells, the others' take as much
             power = rig.power(device, chip, around)
         # EKL over the first stage alone: it grows with the number of chips, and that number must not differ.
@@ -296,7 +297,7 @@ def best_samples(rig: Rig, device: Device, *, level: float, time_s: float | None
 
 
 def _pilot(rig: Rig, device: Device, c: int, level: float, time_s: float | None) -> Tensor:
-    return rig.per_sample(*rig.chip(device, "pilot chip", c, level, time_s))
+    return rig.per_sample(*numbered_chip(rig, device, "pilot chip", c, level, time_s))
 
 
 def validate(rig: Rig, device: Device, levels: Sequence[float], *, chips: int, time_s: float | None) -> list[float]:
@@ -306,7 +307,7 @@ def validate(rig: Rig, device: Device, levels: Sequence[float], *, chips: int, t
         n = chips if device.is_random(level) else 1
         values = []
         for c in range(n):
-            chip, around = rig.chip(device, "validation chip", c, level, time_s)
+            chip, around = numbered_chip(rig, device, "validation chip", c, level, time_s)
             values.append(rig.measure(chip, probabilities=False, periphery=around)[0])
         means.append(sum(values) / n)
     return means

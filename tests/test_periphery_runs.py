@@ -9,7 +9,7 @@ from torch.func import functional_call
 from torch.overrides import _len_torch_function_stack
 
 from bench import plan, registry
-from bench.montecarlo import Rig, chip_generator, sweep_level
+from bench.montecarlo import Rig, chip_generator, numbered_chip, sweep_level
 from bench.spec import ChipPolicy
 from bench.store import Checkpoints
 from devices import _base, _curve
@@ -270,8 +270,8 @@ def test_the_noise_around_products_is_the_same_at_every_level(name, network, spl
     rig, device = rig_of(network, split), plan.device_of(name, {"input_noise": 0.1})
     drawn = []
     for level in (0.0, device.axis.levels[-1]):
-        _, around = rig.chip(device, "test chip", 0, level, device.default_time_s)
+        _, around = numbered_chip(rig, device, "test chip", 0, level, device.default_time_s)
         drawn.append(torch.randn(5, generator=around.generator))
     assert torch.equal(*drawn)
-    _, other = rig.chip(device, "test chip", 1, 0.0, device.default_time_s)
+    _, other = numbered_chip(rig, device, "test chip", 1, 0.0, device.default_time_s)
     assert not torch.equal(drawn[0], torch.randn(5, generator=other.generator))
