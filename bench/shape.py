@@ -73,6 +73,8 @@ def check_record(record: Any) -> None:
         raise ValueError(f"levels are not those of the evaluation{'' if times is None else ', or its times'}")
     if any(not _fits(level.get("read_power_w", 0.0), NUMBER) for level in measured):
         raise ValueError("read_power_w of a level must be a number")
+    if (adaptation := record.get("adaptation")) is not None:
+        check(adaptation, (("", NUMBER, "samples_a_chip forward_passes"),))
     if any(not level["chips"] or level["first_stage"] < 1 for level in measured):
         raise ValueError("a level has no chips or a first_stage below 1")
 

@@ -152,6 +152,7 @@ def _row(label: str, records: Sequence[Record], tail: int, higher: bool) -> Row:
             if f.get("read_power_w", 0.0) > 0
         ),
         chips=(min(sizes, default=1), max(sizes, default=1)),
+        adapted_on=_mean([r.get("adaptation", {}).get("samples_a_chip", 0) for r in done]) or None,
         cost={name: _mean([r["cost"][name] for r in done]) or 0 for name in COSTS},
     )
 

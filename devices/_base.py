@@ -74,6 +74,7 @@ class Chip(dict[str, Tensor]):
     `cells`: conductances in uS by name, (2, *w.shape), plus cells first; (2, k, *w.shape) with k pairs or slices.
     A device that needs them for nothing else may give a function that makes them when they are asked for.
     `scales`: weight units per uS by name: (), (out, 1, ...), or w.shape where each tile has its own.
+    `digital`: tensors of the network by name that this chip's digital part has of its own, such as statistics.
     A plain dict is a chip too, of a device without cells.
     """
 
@@ -86,6 +87,7 @@ class Chip(dict[str, Tensor]):
     ) -> None:
         super().__init__(weights)
         self._cells, self.scales = cells, scales
+        self.digital: Weights = {}
 
     @property
     def cells(self) -> Weights | None:

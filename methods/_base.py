@@ -12,6 +12,7 @@ from devices._base import Device, Settings, numbers, setting
 from tasks._base import Task
 
 __all__ = [
+    "Adaptation",
     "Budget",
     "Context",
     "Deployable",
@@ -34,6 +35,20 @@ class Deployable:
 
     network: nn.Module
     analog: tuple[str, ...]
+
+
+class Adaptation(Protocol):
+    """What each chip does once, by itself, before it is used: with training samples, whose labels it is not given."""
+
+    samples: int  # that each chip runs, at most: the run's training samples may be fewer
+
+    def __call__(self, network: nn.Module, run: Callable[[Tensor], object], inputs: Tensor) -> dict[str, Tensor]:
+        """Digital tensors of the network by name, for this chip to take in place of the network's own.
+
+        `run(x)` passes x, some of the prepared `inputs`, through `network` with the chip's weights in it. The network,
+        which is in evaluation mode, is as before afterwards.
+        """
+        ...
 
 
 # Part of every Training's key. Raise it when the training loop, a score inside training or a shared
@@ -157,6 +172,9 @@ class Method(ABC):
     shows_progress: ClassVar[bool] = True
     # Methods whose runs `fit` asks for: their versions are part of this method's, so that none is corrected unseen.
     rests_on: ClassVar[tuple[str, ...]] = ()
+    # A wrapper's setting that names another method, whose run `fit` asks for as well: what that run makes use of, and
+    # the frame of its network, are the wrapper's too.
+    wraps: ClassVar[str] = ""
     Settings: ClassVar[type[Settings]] = Settings
 
     def __init__(self, settings: Any = None) -> None:
@@ -169,6 +187,10 @@ class Method(ABC):
     def frame(self, network: nn.Module) -> nn.Module:
         """The module that what `fit` returned is loaded into, made of a fresh network. Default: that network."""
         return network
+
+    def adaptation(self) -> Adaptation | None:
+        """What every chip does before it is used. Default: nothing."""
+        return None
 
 
 def analog_weights(network: nn.Module, names: tuple[str, ...]) -> dict[str, Tensor]:

@@ -83,7 +83,6 @@ def cell_with(
 ) -> tuple[plan.Cell, str]:
     """A cell of the request with other settings and training level, and the command that makes it."""
     training = cell.evaluation.training
-    method = registry.get("methods", training.method)
     texts = space.texts(settings)
     part = dataclasses.replace(
         asked,
@@ -91,7 +90,7 @@ def cell_with(
         devices=(cell.device,),
         tasks=(training.task,),
         seeds=(training.seed,),
-        level=level if method.uses_device and method.uses_level else None,
+        level=level if plan.uses_level(training.method, settings) else None,
         settings=texts,
     )
     (made,) = plan.cells(part)
