@@ -199,9 +199,11 @@ def validate(
     Console().print(table)
 
 
-def speed(rounds: int, network: str | None, plain_chips: int, on: str, data: Path | None, results: Path) -> None:
+def speed(
+    rounds: int, network: str | None, methods: str | None, plain_chips: int, on: str, data: Path | None, results: Path
+) -> None:
     """Measure, show, and keep in results/speed.json and SPEED.md."""
-    from bench import fast, speed
+    from bench import fast, plan, speed
     from bench.timing import tables
 
     interrupt.work_begins()
@@ -210,7 +212,13 @@ def speed(rounds: int, network: str | None, plain_chips: int, on: str, data: Pat
     if not cases:
         raise BenchError(f"network '{network}': must begin like one of {', '.join(c.network for c in speed.CASES)}")
     figures = speed.measure(
-        fast.processor(on), data, rounds=rounds, cases=cases, plain_chips=plain_chips, monitor=Monitor()
+        fast.processor(on),
+        data,
+        rounds=rounds,
+        cases=cases,
+        plain_chips=plain_chips,
+        methods=() if methods is None else plan.names(methods, "methods"),
+        monitor=Monitor(),
     )
     speed.write(figures, results)
     Console().print(tables.terminal(figures))

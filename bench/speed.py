@@ -1,6 +1,7 @@
 """`bench speed`: what training steps, chips and decisions cost, ours and the published way, measured in one run."""
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from bench.timing.convolutions import convolutions
 from bench.timing.decision import decision
 from bench.timing.growth import growth
 from bench.timing.networks import CASES, Case, network_figures
+from bench.timing.steps import step_costs
 from bench.timing.turns import seconds
 from tasks._base import Splits
 
@@ -30,11 +32,13 @@ def measure(
     cases: tuple[Case, ...] = CASES,
     plain_chips: int = 1000,
     preset: str = "quick",
+    methods: Sequence[str] = (),
     monitor: Monitor | None = None,
 ) -> dict[str, Any]:
     """All figures, as plain JSON types; docs/performance.md says what each is.
 
-    `preset`: that of the three networks between which a decision is made.
+    `preset`: that of the three networks between which a decision is made. `methods`: whose steps are timed beside
+    nominal's, on the first of the cases.
     """
     monitor = monitor or Monitor(quiet=True)
     kits, missing = toolkits.available()
@@ -55,6 +59,11 @@ def measure(
         if case.task not in splits:
             splits[case.task] = task.splits(home() / "data", data)
         figures["networks"].append(network_figures(case, task, splits[case.task], processor, rounds, kits))
+    if methods:
+        case = cases[0]
+        monitor.say(f"{case.title}: training steps of {len(methods)} methods")
+        task = plan.task_of(case.task)
+        figures["step_costs"] = step_costs(case, task, splits[case.task], processor, rounds, methods)
     monitor.say("cost against chips and images")
     figures["growth"] = growth(processor, data)
     monitor.say(f"a decision between three networks, and {plain_chips} chips of each (minutes)")

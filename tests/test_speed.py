@@ -1,6 +1,7 @@
 """`bench speed`: contenders do the same work, decisions are right, and every figure gets into the table."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from rich.console import Console
 
 from bench import plan, speed
 from bench.montecarlo import Rig
-from bench.timing import decision, growth, networks, profile, tables
+from bench.timing import decision, growth, networks, profile, steps, tables
 from bench.timing.plain import Sweeper, Trainer, noisy
 
 CPU = torch.device("cpu")
@@ -16,7 +17,8 @@ CPU = torch.device("cpu")
 
 def test_every_figure_is_measured_and_shown(home, capsys):
     case = networks.Case("mnist", "mlp", 0.25, 64, 200)
-    figures = speed.measure(CPU, None, rounds=1, cases=(case,), plain_chips=10, preset="smoke")
+    methods = ("sam", "bayes_dropout", "committee", "bn_recalibrate")
+    figures = speed.measure(CPU, None, rounds=1, cases=(case,), plain_chips=10, preset="smoke", methods=methods)
     figures = json.loads(json.dumps(figures))
     (row,) = figures["networks"]
     assert row["forward_mflop"] == pytest.approx(2 * (784 * 32 + 32 * 10) / 1e6)
@@ -26,6 +28,13 @@ def test_every_figure_is_measured_and_shown(home, capsys):
         assert all(rate > 0 for rate in rates.values())
     for shares in row["time_shares"].values():
         assert sum(shares.values()) == pytest.approx(1) and shares["products"] > 0 and shares["random numbers"] > 0
+    costs = figures["step_costs"]
+    assert list(costs["methods"]) == ["nominal", "sam", "bayes_dropout"] and costs["batch_size"] == 64
+    assert costs["methods"]["nominal"]["x_nominal"] == 1
+    for cost in costs["methods"].values():
+        assert cost["x_nominal"] == pytest.approx(cost["step_ms"] / costs["methods"]["nominal"]["step_ms"])
+    assert [bool(cost["beside"]) for cost in costs["methods"].values()] == [False, False, True]
+    assert set(costs["without_steps"]) == {"committee", "bn_recalibrate"}
     assert len(figures["decision"]["ours"]) == len(figures["decision"]["plain_means"]) == 5
     Console(width=200).print(tables.terminal(figures))
     for text in (capsys.readouterr().out, tables.markdown(figures)):
@@ -37,12 +46,41 @@ def test_every_figure_is_measured_and_shown(home, capsys):
             "GFLOP/s",
             "mlp x0.25",
             "random numbers",
+            "x nominal",
+            "no BatchNorm",
+            steps.NO_STEPS,
+            steps.SEARCHES,
         ):
             assert word in text
     nominal, noisy_ones = (row["train_img_s"][name] for name in ("nominal", "noise_injection"))
     assert f"| mlp x0.25 | noise_injection | {noisy_ones:,.0f} | {noisy_ones / nominal:.2f} |" in tables.markdown(
         figures
     )
+
+
+def test_a_step_of_sam_costs_two(monkeypatch, cache):
+    """Turns alternate, and a figure is the median of all turns."""
+    task = plan.task_of("mnist")
+    taken, order = {"nominal": [0.1, 0.2, 0.9], "sam": [0.4, 0.4, 9.0], "committee": []}, []
+
+    def turn(self):
+        order.append(self.training.method)
+        return taken[self.training.method]
+
+    monkeypatch.setattr(networks.OurSteps, "__call__", turn)
+    case = networks.Case("mnist", "mlp", 0.25, 64, 200)
+    found = steps.step_costs(case, task, task.splits(cache), CPU, 2, ("sam", "committee"))
+    assert order == ["nominal", "sam", "committee", "nominal", "sam"]
+    assert found["methods"]["nominal"]["step_ms"] == pytest.approx(200)
+    assert found["methods"]["sam"]["x_nominal"] == pytest.approx(2)
+    assert found["without_steps"] == {"committee": steps.NO_STEPS}
+
+
+def test_tables_of_figures_without_steps_of_methods(home):
+    """results/speed.json may be of a run without --methods."""
+    figures = json.loads((Path(__file__).parent.parent / "results" / "speed.json").read_text())
+    figures.pop("step_costs", None)
+    assert "x nominal" not in tables.markdown(figures)
 
 
 def test_a_network_that_is_not_timed_is_one_line(cli, tmp_path):

@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Group
 from rich.table import Table
 
+from bench.labels import MISSING
 from bench.timing.profile import PRODUCTS
 
 # Kind of figure -> (title, forward passes that its work is worth)
@@ -32,7 +33,16 @@ def terminal(figures: dict[str, Any]) -> Group:
     shown = Table(*columns, title=SHARES, title_justify="left")
     for row in rows:
         shown.add_row(*row)
-    return Group(*parts, shown, *_sentences(figures))
+    parts.append(shown)
+    if "step_costs" in figures:
+        title, columns, rows = _step_costs(figures["step_costs"])
+        shown = Table(title=title, title_justify="left")
+        for i, column in enumerate(columns):
+            shown.add_column(column, justify="right" if i in (1, 2) else "left")
+        for row in rows:
+            shown.add_row(*row)
+        parts.append(shown)
+    return Group(*parts, *_sentences(figures))
 
 
 def markdown(figures: dict[str, Any]) -> str:
@@ -49,6 +59,10 @@ def markdown(figures: dict[str, Any]) -> str:
     columns, shares = _time_shares(figures)
     lines += ["", f"## {SHARES[0].upper()}{SHARES[1:]}", "", f"| {' | '.join(columns)} |", "|:--" * len(columns) + "|"]
     lines += [f"| {' | '.join(row)} |" for row in shares]
+    if "step_costs" in figures:
+        title, columns, costs = _step_costs(figures["step_costs"])
+        lines += ["", f"## {title[0].upper()}{title[1:]}", "", f"| {' | '.join(columns)} |", "|:--|--:|--:|:--|"]
+        lines += [f"| {' | '.join(row)} |" for row in costs]
     return "\n".join([*lines, "", "## Beside them", "", *(f"- {text}" for text in _sentences(figures))]) + "\n"
 
 
@@ -84,6 +98,15 @@ def _time_shares(figures: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
             title = f"{network['network']} x{network['width']:g}"
             rows.append([title, work, *percents, f"{100 * whole / shares[PRODUCTS]:.0f}%"])
     return ["network", "work", *kinds, f"products while they run, of the {precision} ceiling"], rows
+
+
+def _step_costs(costs: dict[str, Any]) -> tuple[str, list[str], list[list[str]]]:
+    """(title, columns, rows): a training step of each method, cheapest first, then those that have none."""
+    title = f"a training step of each method: {costs['network']} x{costs['width']:g}, batch {costs['batch_size']}"
+    known = sorted(costs["methods"].items(), key=lambda item: item[1]["x_nominal"])
+    rows = [[name, f"{c['step_ms']:,.1f}", f"{c['x_nominal']:.2f}", c["beside"]] for name, c in known]
+    rows += [[name, MISSING, MISSING, reason] for name, reason in costs["without_steps"].items()]
+    return title, ["method", "ms a step", "x nominal", ""], rows
 
 
 def _sentences(figures: dict[str, Any]) -> list[str]:
