@@ -182,6 +182,8 @@ class Runner:
             }
             if (adapts := self._adaptation(training)) is not None:
                 about["adaptation"] = {"samples_a_chip": len(adapts[1])}
+            if deployable.found:
+                about["found"] = dict(deployable.found)
             if ranges := input_ranges(deployable.network):
                 about["input_ranges"] = ranges
             self.checkpoints.save(training.key, deployable.network.state_dict(), about)
@@ -231,14 +233,18 @@ class Runner:
                 work.note(**(over_time or {"level": level}), mean=sum(done["chips"]) / len(done["chips"]))
                 kept = {"levels": levels, "seconds": before_s + time.perf_counter() - began, "trained": born}
                 write_text(self._partial_sweep(evaluation.key), json.dumps(kept))
-        return {
-            "status": "done",
-            "clean": clean,
-            "levels": levels,
-            "cost": _with_teachers(about),
-            "training_environment": about["environment"],
-            "sweep_seconds": before_s + time.perf_counter() - began,
-        } | _adapting(adaptation, levels)
+        return (
+            {
+                "status": "done",
+                "clean": clean,
+                "levels": levels,
+                "cost": _with_teachers(about),
+                "training_environment": about["environment"],
+                "sweep_seconds": before_s + time.perf_counter() - began,
+            }
+            | _adapting(adaptation, levels)
+            | {name: about[name] for name in ("found",) if name in about}
+        )
 
     def _adaptation(self, training: Training) -> tuple[Adaptation, Split] | None:
         """What each of its chips does before it is measured, and the training samples that it gets for that."""

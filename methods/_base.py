@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
 import torch
@@ -18,6 +18,7 @@ __all__ = [
     "Deployable",
     "Method",
     "MethodError",
+    "Search",
     "Settings",
     "analog_weights",
     "numbers",
@@ -35,6 +36,8 @@ class Deployable:
 
     network: nn.Module
     analog: tuple[str, ...]
+    # Numbers that the method chose for itself, by name, to be read in checkpoint and record.
+    found: Mapping[str, float] = field(default_factory=dict)
 
 
 class Adaptation(Protocol):
@@ -74,6 +77,24 @@ class Budget:
     momentum: float = 0.9
     anneal: Literal["cos", "linear"] = "cos"
     train_samples: int | None = None
+
+
+class Search(Protocol):
+    """A search that the bench carries out: sets of numbers, each chosen by what those before it were worth."""
+
+    history: dict[str, Any]  # all that it knows: for the state that a run resumes from
+
+    def ask(self) -> dict[str, float]:
+        """The next set to try."""
+        ...
+
+    def tell(self, score: float) -> None:
+        """What the set asked for last was worth."""
+        ...
+
+    def best(self) -> dict[str, float]:
+        """The best set so far."""
+        ...
 
 
 class Context(Protocol):
@@ -142,6 +163,10 @@ class Context(Protocol):
 
     def score(self, network: nn.Module, levels: tuple[float, ...]) -> list[float]:
         """Mean metric at each level on fixed validation chips (never the test set)."""
+        ...
+
+    def search(self, space: Mapping[str, tuple[float, float]], *, maximise: bool) -> Search:
+        """A Bayesian search over numbers by name, each from least to largest; seeded by the run."""
         ...
 
     def report(self, **figures: float) -> None:
