@@ -17,7 +17,7 @@ from bench.progress import Work
 from bench.search import BayesSearch
 from bench.spec import Training, seed_of
 from bench.store import Checkpoints, misfit
-from devices._base import Device
+from devices._base import Device, programmable
 from devices._ranges import LearnedRanges, Ranges, learned_ranges
 from methods._base import Search, analog_weights
 from tasks._base import Splits, Task
@@ -117,7 +117,7 @@ class TrainingContext:
             learned = learned_ranges(network, make=network.training)
             if learned is not None and torch.is_grad_enabled():
                 learned.step()
-        clean = analog_weights(network, tuple(chip))
+        clean = programmable(network, tuple(chip))
         return self.device.periphery(chip, clean=clean, ranges=Ranges(learned), generator=self.generator)
 
     def chip(

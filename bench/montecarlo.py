@@ -17,6 +17,7 @@ from bench.spec import ChipPolicy, seed_of
 from bench.stats import chips_needed
 from devices._base import Chip, Device, PeripherySettings, Weights
 from devices._curve import Curve
+from devices._pairs import detached, programmable
 from devices._periphery import Periphery
 from devices._power import PowerMeter
 from devices._products import UnknownProduct
@@ -62,8 +63,7 @@ class Rig:
         self.network = network.eval()
         self.task = task
         self.precision = precision
-        weights = dict(network.named_parameters())
-        self.weights = {name: weights[name].detach() for name in analog}
+        self.weights = detached(programmable(network, analog))
         self.processor = next(network.parameters()).device
         split = split.to(self.processor)
         self.targets = split.targets

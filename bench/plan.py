@@ -75,7 +75,7 @@ def framed(training: Training, network: nn.Module) -> nn.Module:
     """The module that a training's weights are loaded into, made of a fresh network."""
     own = trained_by(training.method, training.settings)
     settings = training.settings if own.name == training.method else {}
-    return method_of(own.name, settings).frame(network)
+    return method_of(own.name, settings).frame(network, task_of(training.task).analog(network))
 
 
 def normalise(training: Training) -> Training:

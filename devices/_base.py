@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from devices._curve import Curve
+from devices._pairs import WeightPairs, carry_pairs, programmable
 from devices._periphery import Periphery
 from devices._periphery_settings import PeripherySettings
 from devices._ranges import Ranges
@@ -27,11 +29,14 @@ __all__ = [
     "PeripherySettings",
     "SettingError",
     "Settings",
+    "WeightPairs",
     "Weights",
+    "carry_pairs",
     "draw_bits",
     "draw_normal",
     "flatten",
     "numbers",
+    "programmable",
     "setting",
     "streams",
     "unflatten",
@@ -75,8 +80,12 @@ class Chip(dict[str, Tensor]):
     A device that needs them for nothing else may give a function that makes them when they are asked for.
     `scales`: weight units per uS by name: (), (out, 1, ...), or w.shape where each tile has its own.
     `digital`: tensors of the network by name that this chip's digital part has of its own, such as statistics.
+    `pairs`: what was programmed in training, where that was W+ and W-: gradients of curved cells go to them.
     A plain dict is a chip too, of a device without cells.
     """
+
+    digital: Weights = MappingProxyType({})
+    pairs: WeightPairs | None = None
 
     def __init__(
         self,
@@ -87,7 +96,6 @@ class Chip(dict[str, Tensor]):
     ) -> None:
         super().__init__(weights)
         self._cells, self.scales = cells, scales
-        self.digital: Weights = {}
 
     @property
     def cells(self) -> Weights | None:
@@ -143,7 +151,8 @@ class Device(ABC):
     ) -> dict[str, Tensor]:
         """Return the chip: a tensor of the same shape and dtype for each name in `weights`.
 
-        `weights[name]`: any shape, signed, in the network's own units.
+        `weights[name]`: any shape, signed, in the network's own units. WeightPairs say what both cells of a pair
+        get; a device without pairs takes them as signed weights.
         """
 
     def read(self, chip: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
@@ -235,7 +244,11 @@ class Device(ABC):
         with torch.no_grad():
             chip = self.read(self.program(weights, generator, level=level, time_s=time_s), generator)
         shown = {name: _StraightThrough.apply(weights[name], chip[name]) for name in weights}
-        return chip.showing(shown) if isinstance(chip, Chip) else shown
+        if not isinstance(chip, Chip):
+            return shown
+        chip = chip.showing(shown)
+        chip.pairs = weights if isinstance(weights, WeightPairs) else None
+        return chip
 
 
 class _StraightThrough(torch.autograd.Function):

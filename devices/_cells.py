@@ -25,8 +25,10 @@ from devices._base import (
     UNCOMPENSATED,
     Chip,
     Device,
+    DeviceError,
     PeripherySettings,
     SettingError,
+    WeightPairs,
     Weights,
     draw_normal,
     flatten,
@@ -190,6 +192,8 @@ class Cells(Device):
 
     def _targets(self, weights: Weights) -> tuple[Tensor, dict[str, Tensor]]:
         """Target conductances (2[, k], n) in uS, and weight units per uS by name."""
+        if isinstance(weights, WeightPairs):
+            return self._pair_targets(weights)
         flat = flatten(weights).float()
         scales = {}
         for name, w in unflatten(flat, weights).items():
@@ -197,6 +201,23 @@ class Cells(Device):
             w.div_(peaks.clamp(min=1e-30))
             scales[name] = peaks * self.cell_mapping.per_us
         return self.cell_mapping.split(flat), scales
+
+    def _pair_targets(self, weights: WeightPairs) -> tuple[Tensor, dict[str, Tensor]]:
+        """The same where weights say what both cells get. DeviceError if a setting says otherwise."""
+        if getattr(self.settings, "rule", "minimum") != "minimum":
+            raise DeviceError(
+                f"setting rule={self.settings.rule}: these weights come as W+ and W-, each for a cell of its own, and "
+                "no rule splits them; leave rule out"
+            )
+        plus, minus = (flatten(half).float() for half in (weights.plus, weights.minus))
+        scales = {}
+        for name, u in unflatten(torch.stack([plus, minus]), weights).items():
+            peaks = self.cell_mapping.peaks(u.amax(0))
+            scales[name] = peaks * self.cell_mapping.per_us
+        for half in (plus, minus):
+            for name, u in unflatten(half, weights).items():
+                u.mul_(self.cell_mapping.per_us / scales[name].clamp(min=1e-30))
+        return self.cell_mapping.split_pairs(plus, minus), scales
 
     def _chip(self, g_us: Tensor, std_us: Tensor | None, scales: Mapping[str, Tensor], like: Weights) -> CellChip:
         shown = unflatten(self.cell_mapping.join(g_us), like)

@@ -21,7 +21,18 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from devices._base import UNCOMPENSATED, Axis, Chip, Device, DeviceError, Weights, draw_bits, flatten, unflatten
+from devices._base import (
+    UNCOMPENSATED,
+    Axis,
+    Chip,
+    Device,
+    DeviceError,
+    WeightPairs,
+    Weights,
+    draw_bits,
+    flatten,
+    unflatten,
+)
 from devices._faults import FaultSettings
 
 # Regular grid on which Q is looked up. 128 conductances are 0.3 uS apart for g_max = 40 uS, a tenth of the
@@ -94,6 +105,8 @@ class Measured(Device):
     ) -> Chip:
         """Map to differential pairs and let every cell deviate as measured; one int32 draw a weight."""
         self.check(level, time_s)
+        if isinstance(weights, WeightPairs):
+            return self._program_pairs(weights, generator, level, time_s)
         flat = flatten(weights).float()
         parts = unflatten(flat, weights)
         peaks = {name: w.abs().max() for name, w in parts.items()}
@@ -112,6 +125,31 @@ class Measured(Device):
 
         shown = {name: w.mul_(peaks[name]).to(weights[name].dtype) for name, w in chip.items()}
         return Chip(shown, cells=cells, scales={name: peak / g_max_us for name, peak in peaks.items()})
+
+    def _program_pairs(
+        self, weights: WeightPairs, generator: torch.Generator, level: float, time_s: float | None
+    ) -> Chip:
+        """The same where weights say what both cells get."""
+        g_max_us = self.table["g_max_us"]
+        flat = torch.stack([flatten(half).float() for half in (weights.plus, weights.minus)])
+        scales = {}
+        for name, u in unflatten(flat, weights).items():
+            peak = u.max()
+            u.div_(peak.clamp(min=1e-30))
+            scales[name] = peak / g_max_us
+        bits = draw_bits(flat.shape[1], generator, flat)
+        deviation = self._grid(self.default_time_s if time_s is None else time_s, flat.device) * level
+        if self.settings.stuck_share > 0:
+            (flat,) = self.settings.stick((flat,), 1.0, 0.0, generator)
+        row = flat.mul(ROWS - 1).add_(0.5).int().clamp_(0, ROWS - 1).mul_(DRAWS)
+        row.add_(torch.stack([bits, bits >> BITS]).bitwise_and_(DRAWS - 1))
+        cells_us = flat.add(deviation.view(-1)[row]).clamp_(min=0).mul_(g_max_us)
+        shown = unflatten(cells_us[0] - cells_us[1], weights)
+        return Chip(
+            {name: w.mul_(scales[name]).to(weights[name].dtype) for name, w in shown.items()},
+            cells=unflatten(cells_us, weights),
+            scales=scales,
+        )
 
     @torch.no_grad()
     def cells_us(

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from devices._base import Device, Settings, numbers, setting
+from devices._base import Device, Settings, WeightPairs, carry_pairs, numbers, programmable, setting
 from tasks._base import Task
 
 __all__ = [
@@ -20,8 +20,11 @@ __all__ = [
     "MethodError",
     "Search",
     "Settings",
+    "WeightPairs",
     "analog_weights",
+    "carry_pairs",
     "numbers",
+    "programmable",
     "setting",
 ]
 
@@ -209,8 +212,11 @@ class Method(ABC):
     def fit(self, context: Context) -> Deployable:
         """Train and return the network to deploy."""
 
-    def frame(self, network: nn.Module) -> nn.Module:
-        """The module that what `fit` returned is loaded into, made of a fresh network. Default: that network."""
+    def frame(self, network: nn.Module, analog: tuple[str, ...]) -> nn.Module:
+        """The module that what `fit` returned is loaded into, made of a fresh network. Default: that network.
+
+        `analog`: names of the fresh network's weights on the crossbar.
+        """
         return network
 
     def adaptation(self) -> Adaptation | None:

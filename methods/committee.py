@@ -52,6 +52,6 @@ class Committee(Method):
         committee = Members([context.train("nominal", seed=context.seed * n + i) for i in range(n)])
         return Deployable(committee, context.task.analog(committee))
 
-    def frame(self, network: nn.Module) -> nn.Module:
+    def frame(self, network: nn.Module, analog: tuple[str, ...]) -> nn.Module:
         """As many networks as there are members."""
         return Members([copy.deepcopy(network) for _ in range(self.settings.members)])
