@@ -211,6 +211,9 @@ def validate(
 def speed(
     rounds: Annotated[int, typer.Option(help="Turns of each contender.", min=1)] = 3,
     network: Annotated[str | None, typer.Option(help="Only the networks whose name begins so.")] = None,
+    methods: Annotated[
+        str | None, typer.Option(help="Only the training steps of these methods, against nominal's; commas, or 'all'.")
+    ] = None,
     plain_chips: Annotated[int, typer.Option(help="Independent chips that a decision is held against.", min=10)] = 1000,
     profile: Annotated[bool, typer.Option("--profile", help="Only where the time goes, by kind of work.")] = False,
     on: opt.On = "auto",
@@ -221,7 +224,7 @@ def speed(
     """Time training steps, chips and decisions, ours and the published way, taking turns in one run."""
     from bench import commands
 
-    commands.speed(rounds, network, plain_chips, profile, on, data, results)
+    commands.speed(rounds, network, methods, plain_chips, profile, on, data, results)
 
 
 @device_app.command(name="fit")

@@ -58,7 +58,10 @@ def tables(group: Group, joint: str) -> list[list[Column]]:
         tails.append((f"mW{top}", lambda r: MISSING if r.read_power_w is None else f"{1e3 * r.read_power_w:.3g}"))
     counted = any(row.cost.get("passes") is not None for row in group.rows)
     shown = [name for name in COSTS if counted or name not in ("passes", "total_passes")]
-    return [scores, tails, [method, *map(cost, shown)]]
+    costs = [method, *map(cost, shown)]
+    if any(row.adapted_on for row in group.rows):
+        costs.append((f"samples{joint}a{joint}chip", lambda r: f"{r.adapted_on:,.0f}" if r.adapted_on else MISSING))
+    return [scores, tails, costs]
 
 
 def cost_name(name: str) -> str:
@@ -89,6 +92,8 @@ def notes(group: Group) -> list[str]:
     ]
     if any(row.read_power_w is not None for row in group.rows):
         lines.append("mW: power of the cells while every layer is read, mean over samples and reads.")
+    if any(row.adapted_on for row in group.rows):
+        lines.append("samples a chip: training samples, without labels, that a chip adapts to before it is measured.")
     conditional = sorted({seed for row in group.rows if row.conditional for seed in row.seeds})
     if conditional:
         seeds = f"seed {conditional[0]}" if len(conditional) == 1 else "the one seed that two methods share"

@@ -15,11 +15,12 @@ from torch.func import functional_call
 from bench.fast import compute
 from bench.montecarlo import Rig, validate
 from bench.progress import Work
+from bench.search import BayesSearch
 from bench.spec import Training, seed_of
 from bench.store import Checkpoints, misfit
-from devices._base import Device
+from devices._base import Device, programmable
 from devices._ranges import LearnedRanges, Ranges, learned_ranges
-from methods._base import analog_weights
+from methods._base import Search, analog_weights
 from tasks._base import Splits, Task
 
 # Validation for choices inside training: enough for a trend, cheap beside an epoch.
@@ -125,7 +126,7 @@ class TrainingContext:
             learned = learned_ranges(network, make=network.training)
             if learned is not None and torch.is_grad_enabled():
                 learned.step()
-        clean = analog_weights(network, tuple(chip))
+        clean = programmable(network, tuple(chip))
         return self.device.periphery(chip, clean=clean, ranges=Ranges(learned), generator=self.generator)
 
     def chip(
@@ -230,6 +231,10 @@ class TrainingContext:
 
     def _seen(self, network: nn.Module, watch: Watch) -> float:
         return sum(self._score(network, watch.device, watch.levels, watch.time_s)) / len(watch.levels)
+
+    def search(self, space: Mapping[str, tuple[float, float]], *, maximise: bool) -> Search:
+        """A search of this run's own."""
+        return BayesSearch(space, maximise=maximise, seed=seed_of(self.training.key, "search"))
 
     def report(self, **figures: float) -> None:
         """Figures for the display."""

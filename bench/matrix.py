@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from bench import plan, plots, registry
+from bench import settings as settings_
 from bench.errors import BenchError
 from bench.files import write_text, write_with
 from bench.labels import MISSING, escape, network_label, number, plain, settings_label, spread
@@ -55,7 +56,9 @@ def parts(request: plan.Request) -> list[tuple[plan.Request, plan.Cell]]:
 
     `ideal` is only tested on; a method that uses no device has one row. Seeds of a place follow each other.
     """
-    uses_device = registry.get("methods", request.methods[0]).uses_device
+    method = request.methods[0]
+    settings = plan.parse_settings(method, settings_.own(method, request.settings))
+    uses_device = plan.trained_by(method, settings).uses_device
     trained_on = [name for name in request.devices if name != "ideal"] if uses_device else request.devices[:1]
     if not trained_on:
         raise BenchError("devices ideal: has no deviation to train for; name others too")

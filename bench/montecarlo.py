@@ -16,12 +16,14 @@ from bench.fast import compute
 from bench.folding import Folded
 from bench.spec import ChipPolicy, seed_of
 from bench.stats import chips_needed
-from devices._base import Device, PeripherySettings, Weights
+from devices._base import Chip, Device, PeripherySettings, Weights
 from devices._curve import Curve
+from devices._pairs import detached, programmable
 from devices._periphery import Periphery
 from devices._power import PowerMeter
 from devices._products import UnknownProduct
 from devices._ranges import Ranges, learned_ranges
+from methods._base import Adaptation
 from tasks._base import Split, Task
 
 log = logging.getLogger("bench")
@@ -53,22 +55,27 @@ class Rig:
         split: Split,
         precision: str,
         calibration: Split | None = None,
+        adaptation: tuple[Adaptation, Split] | None = None,
     ) -> None:
-        """`calibration`: samples that set the ranges of converters, where a device has any; by default the split's."""
+        """`calibration`: samples that set the ranges of converters, where a device has any; by default the split's.
+
+        `adaptation`: what every chip does before it is measured, and the samples that it is given for that.
+        """
         self.network = network.eval()
         self.task = task
         self.precision = precision
-        weights = dict(network.named_parameters())
-        self.weights = {name: weights[name].detach() for name in analog}
+        self.weights = detached(programmable(network, analog))
         self.processor = next(network.parameters()).device
         split = split.to(self.processor)
         self.targets = split.targets
         # The forward pass would round inputs to bf16 at the first layer: hold them so, in half the memory.
         self.dtype = torch.float32 if precision == "fp32" else torch.bfloat16
-        self.inputs = torch.cat([_cast(task.prepare(x), self.dtype) for x in split.inputs.split(SMALL_BATCH)])
+        self.inputs = self._prepared(split.inputs)
         # In fp32 the network stays what it is, bit for bit.
         self.folded = None if precision == "fp32" else Folded(self.network, task.prepare(split.inputs[:2]))
         self._calibration = split if calibration is None else calibration
+        self.adaptation = None if adaptation is None else adaptation[0]
+        self._unlabelled = self.inputs[:0] if adaptation is None else self._prepared(adaptation[1].inputs)
         self._ranges: dict[PeripherySettings, Ranges] = {}
         self._curved: tuple[PeripherySettings, Curve, Ranges] | None = None  # the last ones through an I-V curve
         self._powerless = False
@@ -86,11 +93,28 @@ class Rig:
             return SMALL_BATCH
         return BATCH if self.processor.type == "cpu" else USUAL_BATCH
 
+    def _prepared(self, inputs: Tensor) -> Tensor:
+        parts = inputs.to(self.processor).split(SMALL_BATCH)
+        return torch.cat([_cast(self.task.prepare(x), self.dtype) for x in parts])
+
     def program(self, device: Device, generator: torch.Generator, level: float, time_s: float | None):
         """The analog weights of one chip."""
         with torch.no_grad():
             chip = device.program(self.weights, generator, level=level, time_s=time_s)
             return device.read(chip, generator)
+
+    def adapted(self, chip: dict[str, Tensor], periphery: AbstractContextManager[Any] | None) -> Chip:
+        """The chip, with the digital tensors that it found for itself; `periphery`: around its products meanwhile."""
+        assert self.adaptation is not None
+
+        def run(inputs: Tensor) -> Tensor:
+            with compute(self.processor, self.precision), periphery or nullcontext():
+                return functional_call(self.network, chip, (inputs,)).float()
+
+        adapted = chip if isinstance(chip, Chip) else Chip(chip)
+        with torch.no_grad():
+            adapted.digital = self.adaptation(self.network, run, self._unlabelled)
+        return adapted
 
     def periphery(
         self, device: Device, chip: dict[str, Tensor], generator: torch.Generator
@@ -142,7 +166,7 @@ class Rig:
             if not isinstance(around, Periphery):
                 around = Periphery(device.settings, chip, ranges=self._calibrated(device.settings, curve))
             with torch.inference_mode(), compute(self.processor, self.precision), around.metered(meter):
-                functional_call(self.network, chip, (inputs,))
+                functional_call(self.network, {**chip, **_digital(chip)}, (inputs,))
         except UnknownProduct as error:
             if periphery is not None:
                 raise
@@ -170,7 +194,8 @@ class Rig:
     def program_cost(self) -> float:
         """What a chip costs before its first sample, in samples: by counting, so that it is the same every time."""
         weights = sum(w.numel() for w in self.weights.values())
-        return weights * FLOPS_A_WEIGHT / max(self._flops, 1)
+        programming = weights * FLOPS_A_WEIGHT / max(self._flops, 1)
+        return programming + len(self._unlabelled)
 
     def per_sample(self, chip: dict[str, Tensor], periphery: AbstractContextManager[Any] | None = None) -> Tensor:
         """Each sample's share in the metric on one chip, (n,) float64 on the CPU."""
@@ -185,9 +210,10 @@ class Rig:
     ) -> tuple[Tensor, list[Tensor | None]]:
         inputs, targets = (x if samples is None else x[samples] for x in (self.inputs, self.targets))
         correct, predictive = [], []
-        network, state = self.network, dict(chip or {})
+        digital = _digital(chip)
+        network, state = self.network, {**(chip or {}), **digital}
         if self.folded is not None and periphery is None:  # an ADC sits between a product and its BatchNorm
-            network, state = self.folded.network, self.folded.state(chip or self.weights, self.dtype)
+            network, state = self.folded.network, self.folded.state(chip or self.weights, self.dtype, digital)
         batch = self._batch if periphery is None else USUAL_BATCH
         with torch.inference_mode(), compute(self.processor, self.precision), periphery or nullcontext():
             for some, theirs in zip(inputs.split(batch), targets.split(batch), strict=True):
@@ -201,12 +227,20 @@ class Rig:
 def numbered_chip(
     rig: Rig, device: Device, purpose: str, index: int, level: float, time_s: float | None
 ) -> tuple[dict[str, Tensor], AbstractContextManager[Any] | None]:
-    """Chip number `index`, and what surrounds its products.
+    """Chip number `index`, adapted if that is what the rig's chips do, and what surrounds its products.
 
     Noise around products has numbers of its own: at level 0 some devices draw less than elsewhere.
     """
     chip = rig.program(device, chip_generator(purpose, index), level, time_s)
+    if rig.adaptation is not None:
+        around = rig.periphery(device, chip, chip_generator(f"{purpose}, noise while adapting", index))
+        chip = rig.adapted(chip, around)
     return chip, rig.periphery(device, chip, chip_generator(f"{purpose}, noise", index))
+
+
+def _digital(chip: Weights | None) -> Weights:
+    """Digital tensors that the chip has of its own."""
+    return chip.digital if isinstance(chip, Chip) else {}
 
 
 def _cast(x: Tensor, dtype: torch.dtype) -> Tensor:

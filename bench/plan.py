@@ -59,9 +59,28 @@ def parse_device_settings(device: str, given: Mapping[str, str]) -> dict[str, An
     return settings_.parse(f"device {device}", cls.Settings, given, cls.senseless)
 
 
+def trained_by(name: str, settings: Mapping[str, Any]) -> type[Method]:
+    """The method that trains the weights: the one of that name, or the one that it wraps. BenchError if it can't."""
+    cls: type[Method] = registry.get("methods", name)
+    if not cls.wraps:
+        return cls
+    wrapped = getattr(method_of(name, settings).settings, cls.wraps)
+    inner: type[Method] = registry.get("methods", wrapped)
+    if inner.wraps:
+        raise BenchError(f"setting {cls.wraps}={wrapped}: wraps another method itself; must be one that trains")
+    return inner
+
+
+def framed(training: Training, network: nn.Module) -> nn.Module:
+    """The module that a training's weights are loaded into, made of a fresh network."""
+    own = trained_by(training.method, training.settings)
+    settings = training.settings if own.name == training.method else {}
+    return method_of(own.name, settings).frame(network, task_of(training.task).analog(network))
+
+
 def normalise(training: Training) -> Training:
     """The Training that really happens: what the method doesn't use is set to one value, so runs are shared."""
-    cls: type[Method] = registry.get("methods", training.method)
+    cls = trained_by(training.method, training.settings)
     if not cls.uses_device:
         ideal = device_of("ideal")
         training = dataclasses.replace(
@@ -75,21 +94,22 @@ def normalise(training: Training) -> Training:
     return training
 
 
-def uses_level(method: str) -> bool:
-    """Does a method train at one level of a device?"""
-    cls: type[Method] = registry.get("methods", method)
+def uses_level(method: str, settings: Mapping[str, Any] | None = None) -> bool:
+    """Does a method, or the one that it wraps, train at one level of a device?"""
+    cls = trained_by(method, settings or {})
     return cls.uses_device and cls.uses_level
 
 
-def version_of(cls: type[Method]) -> str:
+def version_of(cls: type[Method], settings: Mapping[str, Any] | None = None) -> str:
     """A method's version, and those of all that it rests on: '1', or '1+nominal=1'."""
-    return "+".join([cls.version, *(f"{name}={registry.get('methods', name).version}" for name in _rests_on(cls))])
+    names = _rests_on(cls, settings or {})
+    return "+".join([cls.version, *(f"{name}={registry.get('methods', name).version}" for name in names)])
 
 
-def _rests_on(cls: type[Method]) -> list[str]:
+def _rests_on(cls: type[Method], settings: Mapping[str, Any]) -> list[str]:
     """Names of the methods whose runs a method asks for, theirs included, sorted."""
     found: set[str] = set()
-    waiting = list(cls.rests_on)
+    waiting = [*cls.rests_on, *([trained_by(cls.name, settings).name] if cls.wraps else [])]
     while waiting:
         if (name := waiting.pop()) not in found:
             found.add(name)
@@ -99,14 +119,14 @@ def _rests_on(cls: type[Method]) -> list[str]:
 
 def variant(training: Training, method: str, level: float | None, settings: Mapping[str, Any]) -> Training:
     """The same task, network, device, seed and budget with another method, level or settings."""
-    if method not in _rests_on(registry.get("methods", training.method)):
+    if method not in _rests_on(registry.get("methods", training.method), training.settings):
         raise MethodError(f"method {training.method} asks for a run of {method}, which its rests_on does not name")
     cls: type[Method] = registry.get("methods", method)
     return normalise(
         dataclasses.replace(
             training,
             method=method,
-            method_version=version_of(cls),
+            method_version=version_of(cls, settings),
             settings=dict(settings),
             level=training.level if level is None else level,
         )
@@ -191,13 +211,13 @@ def _evaluation(request: Request, task_name: str, seed: int, device_name: str, m
         network=network,
         width=width,
         method=cls.name,
-        method_version=version_of(cls),
+        method_version=version_of(cls, settings),
         settings=settings,
         budget=budget,
         precision=request.precision,
         seed=seed,
         recipe=RECIPE,
-        **_trained_at(request, device_name, cls),
+        **_trained_at(request, device_name, trained_by(method, settings)),
     )
     # Does the preset still say what was done? If not, its name gets a star on every table.
     usual = (preset.network or task.networks[0], preset.width, preset.budget, preset.chips, preset.test_samples)

@@ -5,6 +5,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from bench import fast, plan
+from bench import settings as settings_
 from bench.errors import BenchError
 from devices._base import Device
 
@@ -37,7 +38,8 @@ def read(
     if preset == "auto":
         preset = "quick" if processor.type == "cpu" else "paper"
     methods = plan.names(method, "methods")
-    if given.get("level") is not None and not any(map(plan.uses_level, methods)):
+    chosen = _settings(settings, methods)
+    if given.get("level") is not None and not any(_uses_level(name, chosen) for name in methods):
         raise BenchError(f"level {given['level']:g}: means nothing for {', '.join(methods)}; leave it out")
     return plan.Request(
         methods=methods,
@@ -51,10 +53,14 @@ def read(
         times=None if times is None else plan.parse_numbers(times, "times"),
         time_s=time,
         train_on=None if train_on is None else plan.one_name(train_on, "devices", "train-on"),
-        settings=_settings(settings, methods),
+        settings=chosen,
         device_settings=_device_settings(settings),
         **given,
     )
+
+
+def _uses_level(method: str, given: dict[str, str]) -> bool:
+    return plan.uses_level(method, plan.parse_settings(method, settings_.own(method, given)))
 
 
 def _settings(given: list[str], methods: tuple[str, ...]) -> dict[str, str]:
@@ -111,7 +117,7 @@ def command(cell: plan.Cell, request: plan.Request, settings: list[str]) -> str:
     plain = ("network", "width", "level", "time_s", "epochs", "finetune_epochs", "batch_size", "lr")
     for name in (*plain, "train_samples", "test_samples", "chips", "half_width", "samples_per_chip"):
         value = getattr(request, name)
-        if value is not None and (name != "level" or plan.uses_level(method)):
+        if value is not None and (name != "level" or plan.uses_level(method, training.settings)):
             option = "--time" if name == "time_s" else "--" + name.replace("_", "-")
             words += [option, _exact(value)]
     if request.budget != "preset":

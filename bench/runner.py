@@ -23,6 +23,7 @@ from bench.store import RECORD_SCHEMA, Checkpoints, Records, misfit
 from bench.tuning import saved
 from devices._base import Device
 from devices._ranges import LearnedRanges
+from methods._base import Adaptation
 from tasks._base import Split, Splits, Task
 
 
@@ -118,7 +119,7 @@ class Runner:
         network, about = self._trained(training, watch)
         task, splits = self.task(training)
         plan.check_groups(task, network, device.scales_by_tile)
-        rig = _rig(network, about, task, splits.val)
+        rig = _rig(network, about, task, splits.val, adaptation=self._adaptation(training))
         return dict(zip(levels, validate_each(rig, device, levels, chips=chips, time_s=time_s), strict=True))
 
     def _trained(self, training: Training, watch: Watch | None = None) -> tuple[nn.Module, dict[str, Any]]:
@@ -130,8 +131,7 @@ class Runner:
                 found = self.checkpoints.load(training.key)
         assert found is not None
         tensors, about = found
-        method = plan.method_of(training.method, training.settings)
-        network = method.frame(build_network(task, training, self.processor))
+        network = plan.framed(training, build_network(task, training, self.processor))
         try:
             network.load_state_dict(tensors)
             for name in about["analog"]:
@@ -189,6 +189,10 @@ class Runner:
                 "analog": list(deployable.analog),
                 "environment": environment(self.processor),
             }
+            if (adapts := self._adaptation(training)) is not None:
+                about["adaptation"] = {"samples_a_chip": len(adapts[1])}
+            if deployable.found:
+                about["found"] = dict(deployable.found)
             if ranges := input_ranges(deployable.network):
                 about["input_ranges"] = ranges
             self.checkpoints.save(training.key, deployable.network.state_dict(), about)
@@ -208,11 +212,12 @@ class Runner:
         network, about = self._trained(training)
         device = self._device(evaluation)
         began = time.perf_counter()
-        rig = _rig(network, about, task, test, splits.val)
+        adaptation = self._adaptation(training)
+        rig = _rig(network, about, task, test, splits.val, adaptation)
         wanted, pilot = evaluation.chips.samples, None
         if isinstance(wanted, str):  # auto: chosen on the validation split, level by level
             val = splits.val.head(min(PILOT_SAMPLES, len(splits.val)))
-            wanted, pilot = None, _rig(network, about, task, val)
+            wanted, pilot = None, _rig(network, about, task, val, adaptation=adaptation)
         clean, _ = rig.measure()
         born = about["environment"]["created"]
         levels, before_s = self._finished_levels(evaluation.key, born)
@@ -237,14 +242,27 @@ class Runner:
                 work.note(**(over_time or {"level": level}), mean=sum(done["chips"]) / len(done["chips"]))
                 kept = {"levels": levels, "seconds": before_s + time.perf_counter() - began, "trained": born}
                 write_text(self._partial_sweep(evaluation.key), json.dumps(kept))
-        return {
-            "status": "done",
-            "clean": clean,
-            "levels": levels,
-            "cost": _with_teachers(about) | {"trials": saved.trials(self.records.folder.parent, evaluation)},
-            "training_environment": about["environment"],
-            "sweep_seconds": before_s + time.perf_counter() - began,
-        }
+        return (
+            {
+                "status": "done",
+                "clean": clean,
+                "levels": levels,
+                "cost": _with_teachers(about) | {"trials": saved.trials(self.records.folder.parent, evaluation)},
+                "training_environment": about["environment"],
+                "sweep_seconds": before_s + time.perf_counter() - began,
+            }
+            | _adapting(adaptation, levels)
+            | {name: about[name] for name in ("found",) if name in about}
+        )
+
+    def _adaptation(self, training: Training) -> tuple[Adaptation, Split] | None:
+        """What each of its chips does before it is measured, and the training samples that it gets for that."""
+        adaptation = plan.method_of(training.method, training.settings).adaptation()
+        if adaptation is None:
+            return None
+        _, splits = self.task(training)
+        own = splits.train.head(training.budget.train_samples, "train-samples")
+        return adaptation, own.head(min(adaptation.samples, len(own)))
 
     def _partial_sweep(self, key: str) -> Path:
         return self.home / "sweeps" / f"{key}.json"
@@ -295,9 +313,25 @@ class Runner:
         }
 
 
-def _rig(network: nn.Module, about: dict[str, Any], task: Task, split: Split, calibration: Split | None = None) -> Rig:
-    """A trained network, as its checkpoint says it was trained, on a split; `calibration`: as for Rig."""
-    return Rig(network, tuple(about["analog"]), task, split, about["training"]["precision"], calibration)
+def _rig(
+    network: nn.Module,
+    about: dict[str, Any],
+    task: Task,
+    split: Split,
+    calibration: Split | None = None,
+    adaptation: tuple[Adaptation, Split] | None = None,
+) -> Rig:
+    """A trained network, as its checkpoint says it was trained, on a split; `calibration`, `adaptation`: as for Rig."""
+    return Rig(network, tuple(about["analog"]), task, split, about["training"]["precision"], calibration, adaptation)
+
+
+def _adapting(adaptation: tuple[Adaptation, Split] | None, levels: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a record says of chips that adapted: what each was given, and what that cost the sweep."""
+    if adaptation is None:
+        return {}
+    samples = len(adaptation[1])
+    chips = sum(len(level["chips"]) for level in levels)
+    return {"adaptation": {"samples_a_chip": samples, "forward_passes": samples * chips}}
 
 
 def title(training: Training, test_device: str | None = None) -> str:

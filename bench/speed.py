@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from bench.timing.decision import decision
 from bench.timing.growth import growth
 from bench.timing.networks import CASES, Case, network_figures
 from bench.timing.profile import profile
+from bench.timing.steps import step_costs
 from bench.timing.turns import ceiling
 from tasks._base import Splits
 
@@ -85,6 +86,31 @@ def profiles(processor: torch.device, data: Path | None, cases: tuple[Case, ...]
     return figures
 
 
+def steps(
+    processor: torch.device,
+    data: Path | None,
+    cases: tuple[Case, ...],
+    methods: Sequence[str],
+    rounds: int,
+    monitor: Monitor,
+) -> dict[str, Any]:
+    """What a training step of these methods costs on each network, against nominal's; plain JSON types."""
+    figures: dict[str, Any] = {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "hardware": hardware(processor),
+        "precision": precision_for(processor),
+        "torch": torch.__version__,
+        "rounds": rounds,
+        "networks": [],
+    }
+    splits = _splits(data)
+    for case in cases:
+        monitor.say(f"{case.title}: training steps of {', '.join(methods)}")
+        task = plan.task_of(case.task)
+        figures["networks"].append(step_costs(case, task, splits(case.task), processor, rounds, methods))
+    return figures
+
+
 def _splits(data: Path | None) -> Callable[[str], Splits]:
     """The data of a task by name, loaded once however many cases ask for them."""
     return functools.cache(lambda name: plan.task_of(name).splits(home() / "data", data))
@@ -100,3 +126,9 @@ def write_profiles(figures: dict[str, Any], folder: Path) -> None:
     """Keep the profiles as profile.json, and as PROFILE.md to read."""
     write_text(folder / "profile.json", json.dumps(figures, indent=1) + "\n")
     write_text(folder / "PROFILE.md", tables.profile_markdown(figures))
+
+
+def write_steps(figures: dict[str, Any], folder: Path) -> None:
+    """Keep the costs of steps as steps.json, and as STEPS.md to read; each file whole or not at all."""
+    write_text(folder / "steps.json", json.dumps(figures, indent=1) + "\n")
+    write_text(folder / "STEPS.md", tables.steps_markdown(figures))

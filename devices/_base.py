@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from devices._curve import Curve
 from devices._flat import Weights, draw_bits, draw_normal, flatten, normalised, scaled, streams, unflatten, weight_peaks
+from devices._pairs import WeightPairs, carry_pairs, programmable
 from devices._periphery import Periphery
 from devices._periphery_settings import PeripherySettings
 from devices._ranges import Ranges
@@ -26,12 +28,15 @@ __all__ = [
     "PeripherySettings",
     "SettingError",
     "Settings",
+    "WeightPairs",
     "Weights",
+    "carry_pairs",
     "draw_bits",
     "draw_normal",
     "flatten",
     "normalised",
     "numbers",
+    "programmable",
     "scaled",
     "setting",
     "streams",
@@ -73,8 +78,13 @@ class Chip(dict[str, Tensor]):
     `cells`: conductances in uS by name, (2, *w.shape), plus cells first; (2, k, *w.shape) with k pairs or slices.
     A device that needs them for nothing else may give a function that makes them when they are asked for.
     `scales`: weight units per uS by name: (), (out, 1, ...), or w.shape where each tile has its own.
+    `digital`: tensors of the network by name that this chip's digital part has of its own, such as statistics.
+    `pairs`: what was programmed in training, where that was W+ and W-: gradients of curved cells go to them.
     A plain dict is a chip too, of a device without cells.
     """
+
+    digital: Weights = MappingProxyType({})
+    pairs: WeightPairs | None = None
 
     def __init__(
         self,
@@ -140,7 +150,8 @@ class Device(ABC):
     ) -> dict[str, Tensor]:
         """Return the chip: a tensor of the same shape and dtype for each name in `weights`.
 
-        `weights[name]`: any shape, signed, in the network's own units.
+        `weights[name]`: any shape, signed, in the network's own units. WeightPairs say what both cells of a pair
+        get; a device without pairs takes them as signed weights.
         """
 
     def read(self, chip: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
@@ -232,7 +243,11 @@ class Device(ABC):
         with torch.no_grad():
             chip = self.read(self.program(weights, generator, level=level, time_s=time_s), generator)
         shown = {name: _StraightThrough.apply(weights[name], chip[name]) for name in weights}
-        return chip.showing(shown) if isinstance(chip, Chip) else shown
+        if not isinstance(chip, Chip):
+            return shown
+        chip = chip.showing(shown)
+        chip.pairs = weights if isinstance(weights, WeightPairs) else None
+        return chip
 
 
 class _StraightThrough(torch.autograd.Function):

@@ -25,10 +25,13 @@ from devices._base import (
     UNCOMPENSATED,
     Chip,
     Device,
+    DeviceError,
     PeripherySettings,
     SettingError,
+    WeightPairs,
     Weights,
     draw_normal,
+    flatten,
     setting,
     streams,
     unflatten,
@@ -142,7 +145,7 @@ class Cells(Device):
         self.check(level, time_s)
         time_s = self.default_time_s if time_s is None else time_s
         *living, measuring = streams(generator, 4)
-        target, scales = self.cell_mapping.to_cells(weights)
+        target, scales = self._targets(weights)
         fresh, now = self._live(target, living, level, time_s)
         noise = self.read_noise(fresh, level) if level > 0 else None
         factors = self.compensation(fresh, now, time_s, noise, measuring, weights)
@@ -186,6 +189,29 @@ class Cells(Device):
         """max(0, g + std xi), xi ~ N(0, 1), one draw a cell."""
         noise = draw_normal(g_us.numel(), generator, g_us).view_as(g_us)
         return noise.mul_(std_us).add_(g_us).clamp_(min=0)
+
+    def _targets(self, weights: Weights) -> tuple[Tensor, dict[str, Tensor]]:
+        """Target conductances (2[, k], n) in uS, and weight units per uS by name."""
+        if isinstance(weights, WeightPairs):
+            return self._pair_targets(weights)
+        return self.cell_mapping.to_cells(weights)
+
+    def _pair_targets(self, weights: WeightPairs) -> tuple[Tensor, dict[str, Tensor]]:
+        """The same where weights say what both cells get. DeviceError if a setting says otherwise."""
+        if getattr(self.settings, "rule", "minimum") != "minimum":
+            raise DeviceError(
+                f"setting rule={self.settings.rule}: these weights come as W+ and W-, each for a cell of its own, and "
+                "no rule splits them; leave rule out"
+            )
+        plus, minus = (flatten(half).float() for half in (weights.plus, weights.minus))
+        scales = {}
+        for name, u in unflatten(torch.stack([plus, minus]), weights).items():
+            peaks = self.cell_mapping.peaks(u.amax(0))
+            scales[name] = peaks * self.cell_mapping.per_us
+        for half in (plus, minus):
+            for name, u in unflatten(half, weights).items():
+                u.mul_(self.cell_mapping.per_us / scales[name].clamp(min=1e-30))
+        return self.cell_mapping.split_pairs(plus, minus), scales
 
     def _chip(self, g_us: Tensor, std_us: Tensor | None, scales: Mapping[str, Tensor], like: Weights) -> CellChip:
         return CellChip(self.cell_mapping.to_weights(g_us, scales, like), g_us, std_us, scales)

@@ -168,8 +168,13 @@ class Curve:
             return g_us
         several = g_us.shape[1 : g_us.dim() - w.dim()]  # (k,) pairs or slices, or ()
         weight_of_all = self.join(torch.stack([g_us.new_ones(several), g_us.new_zeros(several)]))
-        share = (w - w.detach()) / (2 * weight_of_all * self.scales[name].clamp(min=TINY))
-        return g_us + torch.stack([share, -share]).view(2, *[1] * len(several), *w.shape)
+        per_weight = weight_of_all * self.scales[name].clamp(min=TINY)
+        if (pairs := getattr(self.chip, "pairs", None)) is not None:  # each half has a cell of its own to move
+            shares = [(half[name] - half[name].detach()) / per_weight for half in (pairs.plus, pairs.minus)]
+        else:
+            share = (w - w.detach()) / (2 * per_weight)
+            shares = [share, -share]
+        return g_us + torch.stack(shares).view(2, *[1] * len(several), *w.shape)
 
 
 def voltage(x: Tensor, full_scale: Tensor, read_v: float) -> Tensor:

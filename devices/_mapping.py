@@ -6,7 +6,8 @@ tile), u = w / M in [-1, 1], and splits u over plus and minus cells between g_mi
     minimum rule:  G+ = g_min + max(u, 0) R,  G- = g_min + max(-u, 0) R,  R = g_max - g_min
     average rule:  G+- = (g_min + g_max) / 2 +- u R / 2
 
-(Joksas et al. 2022, Advanced Science, "mapping"). Several pairs hold the same weight and are averaged. Bit slices
+(Joksas et al. 2022, Advanced Science, "mapping"). Weights that come as halves W+ and W-, double weights there, are
+mapped each by itself, G+- = g_min + W+- R / max(W+, W-). Several pairs hold the same weight and are averaged. Slices
 round |u| to `bits` bits and give each group of `cell_bits` of them a cell (Qin et al., NeFT). What comes back is
 w = scale * (sum over cells of place value * (G+ - G-)): nothing is lost but, with slices, the rounding.
 """
@@ -48,6 +49,10 @@ class CellMapping(ABC):
     @abstractmethod
     def split(self, u: Tensor) -> Tensor:
         """Cells in uS of weights in [-1, 1], u: any shape; (2, *u.shape) or (2, k, *u.shape), plus cells first."""
+
+    def split_pairs(self, plus: Tensor, minus: Tensor) -> Tensor:
+        """The same of both halves of weights, each in [0, 1]: G+- = g_min + u+- R, whatever the rule."""
+        return torch.stack([self.split(plus)[0], self.split(minus)[0]])
 
     @abstractmethod
     def join(self, cells_us: Tensor) -> Tensor:

@@ -27,8 +27,10 @@ from devices._base import (
     Chip,
     Device,
     DeviceError,
+    WeightPairs,
     Weights,
     draw_bits,
+    flatten,
     normalised,
     scaled,
     unflatten,
@@ -105,6 +107,8 @@ class Measured(Device):
     ) -> Chip:
         """Map to differential pairs and let every cell deviate as measured; one int32 draw a weight."""
         self.check(level, time_s)
+        if isinstance(weights, WeightPairs):
+            return self._program_pairs(weights, generator, level, time_s)
         flat, peaks = normalised(weights)
         bits = draw_bits(flat.numel(), generator, flat)
         deviation = self._grid(self.default_time_s if time_s is None else time_s, flat.device) * level
@@ -118,6 +122,31 @@ class Measured(Device):
             return unflatten(both.mul_(g_max_us), weights)
 
         return Chip(shown, cells=cells, scales={name: peak / g_max_us for name, peak in peaks.items()})
+
+    def _program_pairs(
+        self, weights: WeightPairs, generator: torch.Generator, level: float, time_s: float | None
+    ) -> Chip:
+        """The same where weights say what both cells get."""
+        g_max_us = self.table["g_max_us"]
+        flat = torch.stack([flatten(half).float() for half in (weights.plus, weights.minus)])
+        scales = {}
+        for name, u in unflatten(flat, weights).items():
+            peak = u.max()
+            u.div_(peak.clamp(min=1e-30))
+            scales[name] = peak / g_max_us
+        bits = draw_bits(flat.shape[1], generator, flat)
+        deviation = self._grid(self.default_time_s if time_s is None else time_s, flat.device) * level
+        if self.settings.stuck_share > 0:
+            (flat,) = self.settings.stick((flat,), 1.0, 0.0, generator)
+        row = flat.mul(ROWS - 1).add_(0.5).int().clamp_(0, ROWS - 1).mul_(DRAWS)
+        row.add_(torch.stack([bits, bits >> BITS]).bitwise_and_(DRAWS - 1))
+        cells_us = flat.add(deviation.view(-1)[row]).clamp_(min=0).mul_(g_max_us)
+        shown = unflatten(cells_us[0] - cells_us[1], weights)
+        return Chip(
+            {name: w.mul_(scales[name]).to(weights[name].dtype) for name, w in shown.items()},
+            cells=unflatten(cells_us, weights),
+            scales=scales,
+        )
 
     @torch.no_grad()
     def cells_us(

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from devices._curve import Curve
+from devices._pairs import cell_scaled
 from devices._periphery_settings import PeripherySettings
 from devices._power import PowerMeter
 from devices._products import Part, Product, ProductMode, wide
@@ -38,7 +39,8 @@ class Periphery(ProductMode):
         ranges: Ranges | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
-        """`weights`: the chip; `clean`: the weights that were programmed, whose max|w| noise refers to.
+        """`weights`: the chip; `clean`: the weights that were programmed, whose max|w| (of pairs: max(W+, W-)) noise
+        refers to.
 
         `generator` lives where the network lives; noise is drawn from it at every product.
         """
@@ -47,7 +49,7 @@ class Periphery(ProductMode):
         self.curve = None if curve is None or curve.is_ohmic else curve
         self.ranges = Ranges() if ranges is None else ranges
         self.generator = generator
-        self._clean = weights if clean is None else clean
+        self._clean = cell_scaled(weights if clean is None else clean)
         self._peaks: dict[str, Tensor] = {}
         self._meter: PowerMeter | None = None
 

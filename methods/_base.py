@@ -2,26 +2,40 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from devices._base import Device, Settings, numbers, setting, weight_peaks
+from devices._base import (
+    Device,
+    Settings,
+    WeightPairs,
+    carry_pairs,
+    numbers,
+    programmable,
+    setting,
+    weight_peaks,
+)
 from tasks._base import Task
 
 __all__ = [
+    "Adaptation",
     "Budget",
     "Context",
     "Deployable",
     "Method",
     "MethodError",
     "Needed",
+    "Search",
     "Settings",
+    "WeightPairs",
     "analog_weights",
+    "carry_pairs",
     "clip_to_std",
     "numbers",
+    "programmable",
     "setting",
     "weight_peaks",
 ]
@@ -37,6 +51,22 @@ class Deployable:
 
     network: nn.Module
     analog: tuple[str, ...]
+    # Numbers that the method chose for itself, by name, to be read in checkpoint and record.
+    found: Mapping[str, float] = field(default_factory=dict)
+
+
+class Adaptation(Protocol):
+    """What each chip does once, by itself, before it is used: with training samples, whose labels it is not given."""
+
+    samples: int  # that each chip runs, at most: the run's training samples may be fewer
+
+    def __call__(self, network: nn.Module, run: Callable[[Tensor], object], inputs: Tensor) -> dict[str, Tensor]:
+        """Digital tensors of the network by name, for this chip to take in place of the network's own.
+
+        `run(x)` passes x, some of the prepared `inputs`, through `network` with the chip's weights in it. The network,
+        which is in evaluation mode, is as before afterwards.
+        """
+        ...
 
 
 # Part of every Training's key. Raise it when the training loop, a score inside training or a shared
@@ -72,6 +102,24 @@ class Needed(NamedTuple):
     level: float | None = None
     seed: int | None = None
     settings: Mapping[str, Any] = {}
+
+
+class Search(Protocol):
+    """A search that the bench carries out: sets of numbers, each chosen by what those before it were worth."""
+
+    history: dict[str, Any]  # all that it knows: for the state that a run resumes from
+
+    def ask(self) -> dict[str, float]:
+        """The next set to try."""
+        ...
+
+    def tell(self, score: float) -> None:
+        """What the set asked for last was worth."""
+        ...
+
+    def best(self) -> dict[str, float]:
+        """The best set so far."""
+        ...
 
 
 class Context(Protocol):
@@ -145,6 +193,10 @@ class Context(Protocol):
         """Mean metric at each level on fixed validation chips (never the test set)."""
         ...
 
+    def search(self, space: Mapping[str, tuple[float, float]], *, maximise: bool) -> Search:
+        """A Bayesian search over numbers by name, each from least to largest; seeded by the run."""
+        ...
+
     def report(self, **figures: float) -> None:
         """Figures for the progress display."""
         ...
@@ -173,6 +225,9 @@ class Method(ABC):
     shows_progress: ClassVar[bool] = True
     # Methods whose runs `fit` asks for: their versions are part of this method's, so that none is corrected unseen.
     rests_on: ClassVar[tuple[str, ...]] = ()
+    # A wrapper's setting that names another method, whose run `fit` asks for as well: what that run makes use of, and
+    # the frame of its network, are the wrapper's too.
+    wraps: ClassVar[str] = ""
     Settings: ClassVar[type[Settings]] = Settings
 
     def __init__(self, settings: Any = None) -> None:
@@ -197,9 +252,16 @@ class Method(ABC):
         """The runs that `fit` asks for. Default: one of each in `rests_on`. `levels`: as in `passes`."""
         return tuple(Needed(name) for name in self.rests_on)
 
-    def frame(self, network: nn.Module) -> nn.Module:
-        """The module that what `fit` returned is loaded into, made of a fresh network. Default: that network."""
+    def frame(self, network: nn.Module, analog: tuple[str, ...]) -> nn.Module:
+        """The module that what `fit` returned is loaded into, made of a fresh network. Default: that network.
+
+        `analog`: names of the fresh network's weights on the crossbar.
+        """
         return network
+
+    def adaptation(self) -> Adaptation | None:
+        """What every chip does before it is used. Default: nothing."""
+        return None
 
 
 def analog_weights(network: nn.Module, names: tuple[str, ...]) -> dict[str, Tensor]:

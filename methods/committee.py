@@ -61,6 +61,6 @@ class Committee(Method):
         n = self.settings.members
         return tuple(Needed("nominal", seed=seed * n + i) for i in range(n))
 
-    def frame(self, network: nn.Module) -> nn.Module:
+    def frame(self, network: nn.Module, analog: tuple[str, ...]) -> nn.Module:
         """As many networks as there are members."""
         return Members([copy.deepcopy(network) for _ in range(self.settings.members)])

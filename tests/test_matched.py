@@ -18,6 +18,7 @@ from methods._loop import steps_of
 from tasks._images import ImageClassification
 
 TINY = {"network": "mlp", "train_samples": 1024, "batch_size": 16, "test_samples": 100, "chips": 2}
+ITS_OWN = {"bn_recalibrate": {"network": "vgg8_mtrd", "width": 0.05, "settings": {"samples": "100"}}}  # BatchNorms
 
 
 class Count(torch.autograd.Function):
@@ -67,7 +68,7 @@ def taken(seen: Counter[str]) -> float:
 
 @pytest.mark.parametrize("method", registry.entries("methods"))
 def test_every_method_takes_the_same_number_of_passes(method, counted, home, tmp_path, cpu_runner):
-    one = cell(method, **TINY, epochs=3, finetune_epochs=2)
+    one = cell(method, **TINY | ITS_OWN.get(method, {}), epochs=3, finetune_epochs=2)
     cpu_runner(home, tmp_path).train(one.evaluation.training)
     assert taken(counted) == pytest.approx(5 * 1024, rel=0.03)
 

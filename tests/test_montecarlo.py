@@ -146,6 +146,7 @@ class Known:
     """Stands for a rig whose variances are known: sample i on a chip is worth `worth[i]` + the chip's own luck."""
 
     processor = torch.device("cpu")
+    adaptation = None
 
     def __init__(self, repeat: int, between: float, within: float, n: int = 1000) -> None:
         self.luck = torch.Generator().manual_seed(repeat)

@@ -9,7 +9,7 @@ from rich.console import Console
 from bench import plan, speed
 from bench.montecarlo import Rig
 from bench.progress import Monitor
-from bench.timing import decision, growth, networks, profile, tables
+from bench.timing import decision, growth, networks, profile, steps, tables
 from bench.timing.plain import Sweeper, Trainer, noisy
 
 CPU = torch.device("cpu")
@@ -44,6 +44,43 @@ def test_every_figure_is_measured_and_shown(home, capsys):
     assert f"| mlp x0.25 | noise_injection | {noisy_ones:,.0f} | {noisy_ones / nominal:.2f} |" in tables.markdown(
         figures
     )
+
+
+def test_a_step_of_sam_costs_two(monkeypatch, cache):
+    """Turns alternate, and a figure is the median of all turns."""
+    task = plan.task_of("mnist")
+    taken, order = {"nominal": [0.1, 0.2, 0.9], "sam": [0.4, 0.4, 9.0], "committee": []}, []
+
+    def turn(self):
+        order.append(self.training.method)
+        return taken[self.training.method]
+
+    monkeypatch.setattr(networks.OurSteps, "__call__", turn)
+    case = networks.Case("mnist", "mlp", 0.25, 64, 200)
+    found = steps.step_costs(case, task, task.splits(cache), CPU, 2, ("sam", "committee"))
+    assert order == ["nominal", "sam", "committee", "nominal", "sam"]
+    assert found["methods"]["nominal"]["step_ms"] == pytest.approx(200)
+    assert found["methods"]["sam"]["x_nominal"] == pytest.approx(2)
+    assert found["without_steps"] == {"committee": steps.NO_STEPS}
+
+
+def test_steps_of_methods_are_timed_shown_and_kept(home, tmp_path):
+    case = networks.Case("mnist", "mlp", 0.25, 64, 200)
+    methods = ("sam", "bayes_dropout", "committee", "bn_recalibrate")
+    figures = speed.steps(CPU, None, (case,), methods, 1, Monitor(quiet=True))
+    speed.write_steps(figures, tmp_path)
+    assert json.loads((tmp_path / "steps.json").read_text()) == figures
+    (costs,) = figures["networks"]
+    assert list(costs["methods"]) == ["nominal", "sam", "bayes_dropout"] and costs["batch_size"] == 64
+    assert costs["methods"]["nominal"]["x_nominal"] == 1
+    for cost in costs["methods"].values():
+        assert cost["x_nominal"] == pytest.approx(cost["step_ms"] / costs["methods"]["nominal"]["step_ms"])
+    assert [bool(cost["beside"]) for cost in costs["methods"].values()] == [False, False, True]
+    assert set(costs["without_steps"]) == {"committee", "bn_recalibrate"}
+    shown = (tmp_path / "STEPS.md").read_text()
+    for word in ("mlp x0.25, mnist, batch 64", "x nominal", "no BatchNorm", steps.NO_STEPS, steps.SEARCHES):
+        assert word in shown
+    assert "| nominal |" in shown and f"| {costs['methods']['sam']['x_nominal']:.2f} |" in shown
 
 
 def test_a_network_that_is_not_timed_is_one_line(cli, tmp_path):

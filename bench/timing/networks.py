@@ -6,7 +6,7 @@ Contenders take turns, so that a machine that drifts drifts for all; figures are
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from bench.store import Checkpoints
 from bench.timing.plain import Sweeper, Trainer
 from bench.timing.toolkits import Toolkit
 from bench.timing.turns import METHODS, SIGMA, Turn, ceiling, seconds, speed_chip
+from methods._base import Search
 from tasks._base import Split, Splits, Task
 
 STEPS = 4  # a turn; the first, which warms caches, is not counted
@@ -54,8 +55,25 @@ CASES = (
 )
 
 
+class _Found:
+    """Stands for a search: the middle of every range, at once."""
+
+    def __init__(self, space: Mapping[str, tuple[float, float]]) -> None:
+        self.history: dict[str, Any] = {}
+        self._middle = {name: (low + high) / 2 for name, (low, high) in space.items()}
+
+    def ask(self) -> dict[str, float]:
+        return dict(self._middle)
+
+    def tell(self, score: float) -> None:
+        pass
+
+    def best(self) -> dict[str, float]:
+        return dict(self._middle)
+
+
 class _TimedContext(TrainingContext):
-    """A real training context that times steps, and starts from untrained networks.
+    """A real training context that times steps, and starts from untrained networks; scores and searches are stubs.
 
     `clock` is entered after the first step, and left after the last of an epoch.
     """
@@ -64,9 +82,14 @@ class _TimedContext(TrainingContext):
         super().__init__(training, **services)
         self.step_s: list[float] = []
         self._clock = nullcontext() if clock is None else clock
+        self.searches = False
 
-    def train(self, method: str, *, level: float | None = None, **settings: Any) -> nn.Module:
+    def train(self, method: str, *, level: float | None = None, seed: int | None = None, **settings: Any) -> nn.Module:
         return build_network(self.task, self.training, self.processor)
+
+    def search(self, space: Mapping[str, tuple[float, float]], *, maximise: bool) -> Search:
+        self.searches = True
+        return _Found(space)
 
     def score(self, network: nn.Module, levels: tuple[float, ...]) -> list[float]:
         return [0.0] * len(levels)  # once an epoch, not part of a step
@@ -97,7 +120,7 @@ def network_figures(
     network = task.network(case.network, case.width).to(processor)
     forward_mflop = flops(network.eval(), task.prepare(splits.test.inputs[:1].to(processor))) / 1e6
 
-    ours = {method: our_steps(method, case, task, splits, processor) for method in METHODS}
+    ours = {method: OurSteps(method, case, task, splits, processor) for method in METHODS}
     part = splits.train.head(case.batch_size).to(processor)
     theirs: dict[str, Turn] = {
         "plain nominal": Trainer(network, task, part, 0.0).step,
@@ -137,54 +160,52 @@ def network_figures(
     }
 
 
-def our_steps(
-    method: str,
-    case: Case,
-    task: Task,
-    splits: Splits,
-    processor: torch.device,
-    clock: AbstractContextManager[Any] | None = None,
-) -> Callable[[], list[float]]:
-    """One turn of our own training loop: the seconds of its steps, batches and augmentation included.
+class OurSteps:
+    """Turns of our own training loop: the seconds of its steps, batches and augmentation included.
 
-    The first step, which warms caches, is left out; `clock` is entered after it, and left after the last.
+    The first step of a turn, which warms caches, is left out.
     """
-    request = plan.Request(
-        methods=(method,),
-        devices=("rram",),
-        tasks=(case.task,),
-        seeds=(0,),
-        preset="standard",
-        precision=precision_for(processor),
-        network=case.network,
-        width=case.width,
-        level=SIGMA,
-        epochs=1,
-        finetune_epochs=1,
-        batch_size=case.batch_size,
-        train_samples=STEPS * case.batch_size,
-    )
-    (cell,) = plan.cells(request)
-    training = cell.evaluation.training
 
-    def turn() -> list[float]:
+    def __init__(self, method: str, case: Case, task: Task, splits: Splits, processor: torch.device) -> None:
+        request = plan.Request(
+            methods=(method,),
+            devices=("rram",),
+            tasks=(case.task,),
+            seeds=(0,),
+            preset="standard",
+            precision=precision_for(processor),
+            network=case.network,
+            width=case.width,
+            level=SIGMA,
+            epochs=1,
+            finetune_epochs=1,
+            batch_size=case.batch_size,
+            train_samples=STEPS * case.batch_size,
+        )
+        (cell,) = plan.cells(request)
+        self.training = cell.evaluation.training
+        self.task, self.splits, self.processor = task, splits, processor
+        self.searches = False  # does it search between steps? Known after a turn.
+
+    def __call__(self, clock: AbstractContextManager[Any] | None = None) -> list[float]:
+        """One turn; [] of a method that trains nothing itself. `clock`: entered for all steps but the first."""
+        training = self.training
         with tempfile.TemporaryDirectory() as scratch:
             context = _TimedContext(
                 training,
                 clock=clock,
-                task=task,
+                task=self.task,
                 device=plan.device_of(training.device),
-                splits=splits,
-                processor=processor,
+                splits=self.splits,
+                processor=self.processor,
                 checkpoints=Checkpoints(Path(scratch)),
                 work=Monitor(quiet=True).work("", 1),
                 train_other=lambda other: nn.Identity(),
                 variant=plan.variant,
             )
-            plan.method_of(method).fit(context)
+            plan.method_of(training.method).fit(context)
+        self.searches = context.searches
         return context.step_s[1:]
-
-    return turn
 
 
 def _sweeps(

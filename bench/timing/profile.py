@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bench import plan
 from bench.fast import precision_for, wait
 from bench.montecarlo import Rig, flops
-from bench.timing.networks import Case, our_steps
+from bench.timing.networks import Case, OurSteps
 from bench.timing.turns import ceiling, seconds, speed_chip
 from tasks._base import Splits, Task
 
@@ -36,7 +36,7 @@ def profile(processor: torch.device, splits: Splits, task: Task, case: Case) -> 
     mflop = flops(network.eval(), task.prepare(splits.test.inputs[:1].to(processor))) / 1e6
 
     def step(clock: Clock) -> tuple[float, float]:
-        spent = our_steps("noise_injection", case, task, splits, processor, clock)()
+        spent = OurSteps("noise_injection", case, task, splits, processor)(clock)
         return sum(spent), 3 * mflop * case.batch_size * len(spent)
 
     rig = Rig(network, task.analog(network), task, splits.test.head(case.images), precision)

@@ -6,6 +6,8 @@ from typing import Any
 from rich.console import Group
 from rich.table import Table
 
+from bench.labels import MISSING
+
 # Kind of figure -> (title, forward passes that its work is worth)
 KINDS = {
     "train_img_s": ("training, images a second", 3),
@@ -120,4 +122,23 @@ def profile_markdown(figures: dict[str, Any]) -> str:
         shares = [f"{100 * row['shares'][kind]:.0f}%" for kind in kinds]
         speed = f"{100 * row['products_gflops'] / row['ceiling_gflops']:.0f}% of {row['ceiling_gflops']:,.0f} GFLOP/s"
         lines.append(f"| {row['network']} | {row['work']} | {' | '.join(shares)} | {speed} |")
+    return "\n".join(lines) + "\n"
+
+
+def steps_markdown(figures: dict[str, Any]) -> str:
+    """What a training step of each method costs, as a Markdown file: cheapest first, then those that have none."""
+    lines = [
+        "# Steps",
+        "",
+        f"Made by `bench speed --methods` on {figures['created'][:10]}, {figures['precision']}: milliseconds of a",
+        "training step, batches and augmentation included, medians of turns; what is not in it: docs/performance.md.",
+        f"{figures['hardware']}; torch {figures['torch']}.",
+    ]
+    for costs in figures["networks"]:
+        title = f"{costs['network']} x{costs['width']:g}, {costs['task']}, batch {costs['batch_size']}"
+        lines += ["", f"## {title}", "", "| method | ms a step | x nominal | |", "|:--|--:|--:|:--|"]
+        known = sorted(costs["methods"].items(), key=lambda item: item[1]["x_nominal"])
+        rows = [[name, f"{c['step_ms']:,.1f}", f"{c['x_nominal']:.2f}", c["beside"]] for name, c in known]
+        rows += [[name, MISSING, MISSING, reason] for name, reason in costs["without_steps"].items()]
+        lines += [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join(lines) + "\n"

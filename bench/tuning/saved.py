@@ -96,8 +96,9 @@ def cell_with(
     asked: plan.Request, cell: plan.Cell, settings: Mapping[str, Any], level: float, words: list[str]
 ) -> tuple[plan.Cell, str]:
     """A cell of the request with other settings and training level, and the command that makes it."""
+    training = cell.evaluation.training
     texts = space.texts(settings)
-    used = level if plan.uses_level(cell.evaluation.training.method) else None
+    used = level if plan.uses_level(training.method, settings) else None
     part = request.for_cell(asked, cell, level=used, settings=texts)
     (made,) = plan.cells(part)
     return made, request.command(made, part, [*words, *(f"method.{name}={text}" for name, text in texts.items())])

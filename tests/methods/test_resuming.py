@@ -10,9 +10,12 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("method", ["mixed_noise", "noise_back", "vant", "neft_irs", "hwa"])
+@pytest.mark.parametrize(
+    "method", ["mixed_noise", "noise_back", "vant", "neft_irs", "hwa", "bayes_dropout", "double_weights"]
+)
 def test_a_resumed_run_ends_alike(watch, tmp_path, method):
-    settings = {"noise_back": {"every": "3"}, "neft_irs": {"hidden": "8"}, "hwa": {"ramp": "0.75"}}.get(method, {})
+    own = {"noise_back": {"every": "3"}, "neft_irs": {"hidden": "8"}, "hwa": {"ramp": "0.75"}}
+    settings = (own | {"bayes_dropout": {"trials": "6"}}).get(method, {})
     asked = {"settings": settings, "finetune_epochs": 2}
     undisturbed = watch(method, **asked).fit().network.state_dict()
     watch(method, **asked).checkpoints.partial_path(watch(method, **asked).training.key).unlink()
