@@ -1,5 +1,6 @@
 """Dropout rates found on validation chips: where they act, how they are chosen, and what is deployed."""
 
+import json
 import statistics
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from torch import nn
 
 from bench.search import STARTUP, BayesSearch
+from bench.shape import check_record
 from methods._base import MethodError
 from methods.bayes_dropout import dropping, ends_of, in_order
 
@@ -156,3 +158,6 @@ def test_rates_are_in_checkpoint_and_record(home, tmp_path, cpu_runner, one_cell
     about = runner.checkpoints.load(cell.evaluation.training.key)[1]
     assert record["found"] == about["found"] and set(about["found"]) == {"fc2"}
     assert 0 <= about["found"]["fc2"] <= 0.5
+    check_record(json.loads(json.dumps(record)))
+    with pytest.raises(ValueError, match="found.fc2 is 'half'"):
+        check_record(record | {"found": {"fc2": "half"}})
