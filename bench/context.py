@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from bench.fast import compute
-from bench.montecarlo import Rig, validate
+from bench.montecarlo import validate
 from bench.progress import Work
+from bench.rig import Rig
 from bench.search import BayesSearch
 from bench.spec import Training, seed_of
 from bench.store import Checkpoints, misfit

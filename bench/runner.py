@@ -16,8 +16,9 @@ from bench.context import TrainingContext, Watch, build_network, input_ranges, n
 from bench.environment import environment
 from bench.errors import BenchError
 from bench.files import write_text
-from bench.montecarlo import PILOT_SAMPLES, Rig, best_samples, sweep_level, validate_each
+from bench.montecarlo import PILOT_SAMPLES, best_samples, sweep_level, validate_each
 from bench.progress import Monitor
+from bench.rig import Rig
 from bench.spec import Evaluation, Training, canonical
 from bench.store import RECORD_SCHEMA, Checkpoints, Records, misfit
 from bench.tuning import saved

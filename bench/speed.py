@@ -18,7 +18,7 @@ from bench.store import home
 from bench.timing import tables, toolkits
 from bench.timing.convolutions import convolutions
 from bench.timing.decision import decision
-from bench.timing.growth import growth
+from bench.timing.growth import growth, side_by_side
 from bench.timing.networks import CASES, Case, network_figures
 from bench.timing.profile import profile
 from bench.timing.steps import step_costs
@@ -59,6 +59,7 @@ def measure(
         figures["networks"].append(network_figures(case, task, splits_of(case.task), processor, rounds, kits))
     monitor.say("cost against chips and images")
     figures["growth"] = growth(processor, data)
+    figures["small"] = side_by_side(processor, data, rounds)
     monitor.say(f"a decision between three networks, and {plain_chips} chips of each (minutes)")
     figures["decision"] = decision(processor, data, plain_chips, preset)
     figures["convolutions"] = convolutions(processor, figures["precision"])

@@ -6,7 +6,7 @@ from torch import nn
 
 from bench import fast, plan
 from bench.errors import BenchError
-from bench.montecarlo import Rig
+from bench.rig import Rig
 from tasks._base import Split
 
 needs_bf16 = pytest.mark.skipif(fast.precision_for(torch.device("cpu")) != "bf16", reason="no native bf16 here")

@@ -7,7 +7,7 @@ from torch.func import functional_call
 
 from bench import plan
 from bench.folding import Folded
-from bench.montecarlo import chip_generator
+from bench.rig import chip_generator
 
 
 def lived_in(network: nn.Module) -> nn.Module:

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from bench import fast, plan, registry
-from bench.montecarlo import Rig, chip_generator
 from bench.progress import Monitor
+from bench.rig import Rig, chip_generator
 from bench.runner import Runner
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")

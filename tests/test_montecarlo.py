@@ -1,13 +1,15 @@
 """Chips over a sweep: paired, exact where physics says so, and as many as the rule asks for."""
 
 import math
+import threading
 
 import pytest
 import torch
 from torch.func import functional_call
 
 from bench import montecarlo, plan, registry
-from bench.montecarlo import Disagreement, Rig, best_samples, chip_generator, sweep_level, validate
+from bench.montecarlo import Disagreement, best_samples, in_order, sweep_level, validate
+from bench.rig import FLOPS_A_WEIGHT, Rig, chip_generator
 from bench.spec import ChipPolicy
 from bench.stats import chips_needed, interval
 from tasks._base import Split
@@ -147,6 +149,7 @@ class Known:
 
     processor = torch.device("cpu")
     adaptation = None
+    is_small = False
 
     def __init__(self, repeat: int, between: float, within: float, n: int = 1000) -> None:
         self.luck = torch.Generator().manual_seed(repeat)
@@ -190,7 +193,7 @@ def test_the_cost_of_a_chip_is_counted_and_not_timed(rig):
     """LeNet on 3 x 32 x 32: weights on the crossbar and multiply-adds by hand."""
     weights = 3 * 25 * 6 + 6 * 25 * 16 + 400 * 120 + 120 * 84 + 84 * 10
     macs = 3 * 25 * 6 * 28**2 + 6 * 25 * 16 * 10**2 + 400 * 120 + 120 * 84 + 84 * 10
-    assert rig.program_cost() == pytest.approx(weights * montecarlo.FLOPS_A_WEIGHT / (2 * macs))
+    assert rig.program_cost() == pytest.approx(weights * FLOPS_A_WEIGHT / (2 * macs))
 
 
 def test_samples_a_chip_weigh_programming_against_measuring(monkeypatch):
@@ -203,3 +206,62 @@ def test_samples_a_chip_weigh_programming_against_measuring(monkeypatch):
     assert best_samples(same, plan.device_of("rram"), level=0.3, time_s=None) is None
     lucky = Known(0, between=50.0, within=1.0)
     assert best_samples(lucky, plan.device_of("rram"), level=0.3, time_s=None) == montecarlo.MINIMUM_SAMPLES
+
+
+@pytest.fixture
+def two_threads():
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("name", sorted(registry.entries("devices")))
+def test_chips_of_a_small_network_side_by_side_are_those_one_after_the_other(rig, name, two_threads):
+    device, told = plan.device_of(name), []
+    asked = {
+        "level": device.axis.levels[-1],
+        "time_s": device.default_time_s,
+        "policy": ChipPolicy(minimum=6, maximum=9, half_width=0.01),
+    }
+    together = sweep_level(rig, device, **asked, on_chip=lambda metric, planned: told.append((metric, planned)))
+    torch.set_num_threads(1)
+    alone = sweep_level(rig, device, **asked)
+    assert together["chips"] == pytest.approx(alone["chips"], abs=0.51)  # one sample of 200, on the edge
+    assert [metric for metric, _ in told] == together["chips"] and told[-1][1] == len(together["chips"])
+    assert together["ekl"] == pytest.approx(alone["ekl"], rel=1e-3, abs=1e-5)
+    assert together.get("read_power_w", 0.0) == pytest.approx(alone.get("read_power_w", 0.0), rel=1e-4)
+
+
+def test_small_networks_use_threads_and_rigs_of_their_own(rig, two_threads):
+    """In order, the first chip alone on the rig itself; afterwards torch has its threads back."""
+    met, both = [], threading.Barrier(2, timeout=10)
+
+    def one(own, c):
+        met.append((threading.current_thread(), own.network))
+        if c > 0:
+            both.wait()  # times out unless two are under way
+            assert torch.get_num_threads() == 1
+        return c
+
+    assert list(in_order(rig, one, range(5))) == [0, 1, 2, 3, 4]
+    assert met[0] == (threading.main_thread(), rig.network)
+    assert len({thread for thread, _ in met[1:]}) == len({id(network) for _, network in met[1:]}) == 2
+    assert all(network is not rig.network for _, network in met[1:])
+    assert torch.get_num_threads() == 2
+
+
+def test_large_networks_take_all_threads_for_each_chip(rig, two_threads, monkeypatch):
+    monkeypatch.setattr("bench.rig.SMALL_FLOPS", 0)
+    threads = list(in_order(rig, lambda own, c: (threading.current_thread(), torch.get_num_threads()), range(3)))
+    assert threads == [(threading.main_thread(), 2)] * 3
+
+
+def test_an_error_on_one_chip_ends_the_sweep_with_that_error(rig, two_threads):
+    def one(own, c):
+        if c == 2:
+            raise ValueError("chip 2")
+        return c
+
+    with pytest.raises(ValueError, match="chip 2"):
+        list(in_order(rig, one, range(8)))
+    assert torch.get_num_threads() == 2

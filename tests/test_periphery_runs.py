@@ -9,7 +9,8 @@ from torch.func import functional_call
 from torch.overrides import _len_torch_function_stack
 
 from bench import plan, registry
-from bench.montecarlo import Rig, chip_generator, numbered_chip, sweep_level
+from bench.montecarlo import sweep_level
+from bench.rig import Rig, chip_generator, numbered_chip
 from bench.spec import ChipPolicy
 from bench.store import Checkpoints
 from devices import _base, _curve

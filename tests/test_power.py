@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from bench import frame, plan
 from bench.columns import tables
-from bench.montecarlo import Rig, chip_generator, sweep_level
+from bench.montecarlo import sweep_level
+from bench.rig import Rig, chip_generator
 from bench.spec import ChipPolicy
 from bench.summary import summary
 from devices._curve import Curve, current_ua

@@ -202,7 +202,7 @@ def test_an_installed_package_adds_a_device(tmp_path, home):
 def test_answers_come_at_once(command):
     """Under half a second. Time on the processor is compared, since others may be using it too."""
     best = float("inf")
-    for _ in range(5):
+    for _ in range(20):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([BENCH, command], check=True, capture_output=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -7,8 +7,8 @@ import torch
 from rich.console import Console
 
 from bench import plan, speed
-from bench.montecarlo import Rig
 from bench.progress import Monitor
+from bench.rig import Rig
 from bench.timing import decision, growth, networks, profile, steps, tables
 from bench.timing.plain import Sweeper, Trainer, noisy
 
@@ -32,6 +32,7 @@ def test_every_figure_is_measured_and_shown(home, capsys):
             "plain + loading",
             "independent chips",
             "R2",
+            "sweep of lenet, chips side by side",
             "peak memory",
             "GFLOP/s",
             "mlp x0.25",

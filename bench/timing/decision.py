@@ -10,8 +10,9 @@ import torch
 
 from bench import plan, stats
 from bench.fast import precision_for
-from bench.montecarlo import PILOT_SAMPLES, Rig, best_samples, chip_generator, samples_of_chip
+from bench.montecarlo import PILOT_SAMPLES, best_samples, samples_of_chip
 from bench.progress import Monitor
+from bench.rig import Rig, chip_generator
 from bench.runner import Runner
 from bench.store import home
 from bench.timing.plain import Sweeper

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from bench import plan
 from bench.context import TrainingContext, build_network
 from bench.fast import precision_for, wait
-from bench.montecarlo import Rig, flops
 from bench.progress import Monitor
+from bench.rig import Rig, flops
 from bench.spec import Training
 from bench.store import Checkpoints
 from bench.timing.plain import Sweeper, Trainer

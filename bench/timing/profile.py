@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench import plan
 from bench.fast import precision_for, wait
-from bench.montecarlo import Rig, flops
+from bench.rig import Rig, flops
 from bench.timing.networks import Case, OurSteps
 from bench.timing.turns import ceiling, seconds, speed_chip
 from tasks._base import Splits, Task

@@ -93,6 +93,11 @@ def _sentences(figures: dict[str, Any]) -> list[str]:
         f"peak memory: {memory[0]} MiB at {n[0]} chips, {memory[-1]} MiB at {n[-1]}; "
         f"{figures['peak_memory_mib']} MiB in all"
     )
+    said += [
+        f"sweep of {name}, chips side by side against one by one on all threads: {ways['side_by_side']:,.0f} and "
+        f"{ways['one_by_one']:,.0f} images x chips a second"
+        for name, ways in figures["small"].items()
+    ]
     if figures["convolutions"]:
         small = (
             f"{row['channels']} channels, {row['map']} x {row['map']}: {row['conv2d_ms'] / row['matmul_ms']:.1f}x"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 
 from bench.fast import wait
-from bench.montecarlo import Rig, chip_generator
+from bench.rig import Rig, chip_generator
 from devices._base import Device
 
 SIGMA = 0.3  # of rram, in every figure

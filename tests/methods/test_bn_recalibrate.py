@@ -11,7 +11,8 @@ from bench import plan
 from bench.errors import BenchError
 from bench.folding import Folded
 from bench.markdown import leaderboard
-from bench.montecarlo import Rig, best_samples, chip_generator, numbered_chip, sweep_level, validate
+from bench.montecarlo import best_samples, sweep_level, validate
+from bench.rig import Rig, chip_generator, numbered_chip
 from bench.shape import check_record
 from bench.spec import ChipPolicy
 from bench.summary import summary

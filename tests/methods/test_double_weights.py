@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bench import plan
-from bench.montecarlo import Rig
+from bench.rig import Rig
 from devices._base import WeightPairs, programmable
 from methods.double_weights import size
 
