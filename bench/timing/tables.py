@@ -136,7 +136,8 @@ def steps_markdown(figures: dict[str, Any]) -> str:
         "# Steps",
         "",
         f"Made by `bench speed --methods` on {figures['created'][:10]}, {figures['precision']}: milliseconds of a",
-        "training step, batches and augmentation included, medians of turns; what is not in it: docs/performance.md.",
+        "training step, batches and augmentation included, the fastest of all turns;",
+        "what is not in it: docs/performance.md.",
         f"{figures['hardware']}; torch {figures['torch']}.",
     ]
     for costs in figures["networks"]:
