@@ -30,8 +30,8 @@ from devices._base import (
     WeightPairs,
     Weights,
     draw_bits,
-    flatten,
     normalised,
+    normalised_pairs,
     scaled,
     unflatten,
 )
@@ -131,18 +131,14 @@ class Measured(Device):
         So chip c is chip c of signed weights, where one of the two is 0.
         """
         g_max_us = self.table["g_max_us"]
-        flat, scales = torch.stack([flatten(half).float() for half in (weights.plus, weights.minus)]), {}
-        for name, u in unflatten(flat, weights).items():
-            peak = u.max()
-            u.div_(peak.clamp(min=1e-30))
-            scales[name] = peak / g_max_us
-        plus, minus = flat
+        (plus, minus), peaks = normalised_pairs(weights)
         bits = draw_bits(plus.numel(), generator, plus)
         deviation = self._grid(self.default_time_s if time_s is None else time_s, plus.device) * level
         larger, smaller = torch.maximum(plus, minus), torch.minimum(plus, minus)
         used, unused = self._pairs(larger, smaller, bits, deviation, generator)
         is_plus = plus >= minus
         cells_us = torch.stack([torch.where(is_plus, used, unused), torch.where(is_plus, unused, used)]).mul_(g_max_us)
+        scales = {name: peak / g_max_us for name, peak in peaks.items()}
         shown = scaled(cells_us[0] - cells_us[1], scales, weights)
         return Chip(shown, cells=unflatten(cells_us, weights), scales=scales)
 
