@@ -12,7 +12,7 @@ from torch import Tensor
 
 from devices._curve import Curve
 from devices._flat import Weights, draw_bits, draw_normal, flatten, normalised, scaled, streams, unflatten, weight_peaks
-from devices._pairs import WeightPairs, carry_pairs, programmable
+from devices._pairs import WeightPairs, carry_pairs, normalised_pairs, programmable
 from devices._periphery import Periphery
 from devices._periphery_settings import PeripherySettings
 from devices._ranges import Ranges
@@ -35,6 +35,7 @@ __all__ = [
     "draw_normal",
     "flatten",
     "normalised",
+    "normalised_pairs",
     "numbers",
     "programmable",
     "scaled",

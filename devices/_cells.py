@@ -31,7 +31,6 @@ from devices._base import (
     WeightPairs,
     Weights,
     draw_normal,
-    flatten,
     setting,
     streams,
     unflatten,
@@ -203,15 +202,7 @@ class Cells(Device):
                 f"setting rule={self.settings.rule}: these weights come as W+ and W-, each for a cell of its own, and "
                 "no rule splits them; leave rule out"
             )
-        plus, minus = (flatten(half).float() for half in (weights.plus, weights.minus))
-        scales = {}
-        for name, u in unflatten(torch.stack([plus, minus]), weights).items():
-            peaks = self.cell_mapping.peaks(u.amax(0))
-            scales[name] = peaks * self.cell_mapping.per_us
-        for half in (plus, minus):
-            for name, u in unflatten(half, weights).items():
-                u.mul_(self.cell_mapping.per_us / scales[name].clamp(min=1e-30))
-        return self.cell_mapping.split_pairs(plus, minus), scales
+        return self.cell_mapping.pairs_to_cells(weights)
 
     def _chip(self, g_us: Tensor, std_us: Tensor | None, scales: Mapping[str, Tensor], like: Weights) -> CellChip:
         return CellChip(self.cell_mapping.to_weights(g_us, scales, like), g_us, std_us, scales)

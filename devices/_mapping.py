@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from devices._flat import Weights, normalised, scaled, weight_peaks
+from devices._pairs import WeightPairs, normalised_pairs
 
 SCALES = ("layer", "column", "tile")
 RULES = ("minimum", "average")
@@ -62,6 +63,11 @@ class CellMapping(ABC):
         """(cells of all weights in uS (2[, k], n), weight units per uS by name, shaped as `peaks`)."""
         flat, peaks = normalised(weights, self.peaks)
         return self.split(flat), {name: peak * self.per_us for name, peak in peaks.items()}
+
+    def pairs_to_cells(self, weights: WeightPairs) -> tuple[Tensor, dict[str, Tensor]]:
+        """The same of weights that come as both halves."""
+        flat, peaks = normalised_pairs(weights, self.peaks)
+        return self.split_pairs(*flat), {name: peak * self.per_us for name, peak in peaks.items()}
 
     def to_weights(self, cells_us: Tensor, scales: Weights, like: Weights) -> dict[str, Tensor]:
         """Weights that cells (2[, k], n) show at these scales, with the shapes and dtypes of `like`."""

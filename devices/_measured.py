@@ -30,8 +30,8 @@ from devices._base import (
     WeightPairs,
     Weights,
     draw_bits,
-    flatten,
     normalised,
+    normalised_pairs,
     scaled,
     unflatten,
 )
@@ -112,7 +112,7 @@ class Measured(Device):
         flat, peaks = normalised(weights)
         bits = draw_bits(flat.numel(), generator, flat)
         deviation = self._grid(self.default_time_s if time_s is None else time_s, flat.device) * level
-        used, unused = self._pairs(flat, bits, deviation, generator)
+        used, unused = self._pairs(flat.abs(), None, bits, deviation, generator)
         sign = torch.copysign(flat.new_ones(()), flat, out=flat)
         shown = scaled((used - unused).mul_(sign), peaks, weights)
         g_max_us = self.table["g_max_us"]
@@ -126,27 +126,21 @@ class Measured(Device):
     def _program_pairs(
         self, weights: WeightPairs, generator: torch.Generator, level: float, time_s: float | None
     ) -> Chip:
-        """The same where weights say what both cells get."""
+        """The same where weights say what both cells get: the larger one's draw is that of a used cell.
+
+        So chip c is chip c of signed weights, where one of the two is 0.
+        """
         g_max_us = self.table["g_max_us"]
-        flat = torch.stack([flatten(half).float() for half in (weights.plus, weights.minus)])
-        scales = {}
-        for name, u in unflatten(flat, weights).items():
-            peak = u.max()
-            u.div_(peak.clamp(min=1e-30))
-            scales[name] = peak / g_max_us
-        bits = draw_bits(flat.shape[1], generator, flat)
-        deviation = self._grid(self.default_time_s if time_s is None else time_s, flat.device) * level
-        if self.settings.stuck_share > 0:
-            (flat,) = self.settings.stick((flat,), 1.0, 0.0, generator)
-        row = flat.mul(ROWS - 1).add_(0.5).int().clamp_(0, ROWS - 1).mul_(DRAWS)
-        row.add_(torch.stack([bits, bits >> BITS]).bitwise_and_(DRAWS - 1))
-        cells_us = flat.add(deviation.view(-1)[row]).clamp_(min=0).mul_(g_max_us)
-        shown = unflatten(cells_us[0] - cells_us[1], weights)
-        return Chip(
-            {name: w.mul_(scales[name]).to(weights[name].dtype) for name, w in shown.items()},
-            cells=unflatten(cells_us, weights),
-            scales=scales,
-        )
+        (plus, minus), peaks = normalised_pairs(weights)
+        bits = draw_bits(plus.numel(), generator, plus)
+        deviation = self._grid(self.default_time_s if time_s is None else time_s, plus.device) * level
+        larger, smaller = torch.maximum(plus, minus), torch.minimum(plus, minus)
+        used, unused = self._pairs(larger, smaller, bits, deviation, generator)
+        is_plus = plus >= minus
+        cells_us = torch.stack([torch.where(is_plus, used, unused), torch.where(is_plus, unused, used)]).mul_(g_max_us)
+        scales = {name: peak / g_max_us for name, peak in peaks.items()}
+        shown = scaled(cells_us[0] - cells_us[1], scales, weights)
+        return Chip(shown, cells=unflatten(cells_us, weights), scales=scales)
 
     @torch.no_grad()
     def cells_us(
@@ -157,27 +151,26 @@ class Measured(Device):
         g_max_us = self.table["g_max_us"]
         bits = draw_bits(asked_us.numel(), generator, asked_us)
         deviation = self._grid(self.default_time_s if time_s is None else time_s, asked_us.device) * level
-        used, _ = self._pairs(asked_us / g_max_us, bits, deviation, generator)
+        used, _ = self._pairs(asked_us / g_max_us, None, bits, deviation, generator)
         return used * g_max_us
 
-    def _pairs(self, u: Tensor, bits: Tensor, deviation: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Conductances / g_max of the used and of the unused cells, each (n,), of weights u in [-1, 1].
+    def _pairs(
+        self, used: Tensor, unused: Tensor | None, bits: Tensor, deviation: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Conductances / g_max of the used and of the unused cells, each (n,), from those asked for, in [0, 1].
 
-        bits: (n,) int32, BITS of them for the one and as many for the other; deviation: (ROWS, DRAWS).
+        unused: None if all are asked for 0; bits: (n,) int32, BITS of them for the one and as many for the other;
+        deviation: (ROWS, DRAWS). Overwrites used, unused and bits.
         """
-        used, unused = u.abs(), None
         if self.settings.stuck_share > 0:
-            (cells,) = self.settings.stick((torch.stack([used, torch.zeros_like(used)]),), 1.0, 0.0, generator)
+            cells = torch.stack([used, torch.zeros_like(used) if unused is None else unused])
+            (cells,) = self.settings.stick((cells,), 1.0, 0.0, generator)
             used, unused = cells
-        # Clamped, so that a diverged network's NaN gives NaN and not an index out of range
-        row = torch.add(u.new_full((), 0.5), used, alpha=ROWS - 1).int().clamp_(0, ROWS - 1)
-        row.mul_(DRAWS).add_(bits & (DRAWS - 1))
-        used.add_(deviation.view(-1).index_select(0, row)).clamp_(min=0)
-        draw = torch.bitwise_right_shift(bits, BITS, out=row).bitwise_and_(DRAWS - 1)
+        used = _deviated(used, bits & (DRAWS - 1), deviation)
+        draw = bits.bitwise_right_shift_(BITS).bitwise_and_(DRAWS - 1)
         if unused is None:
             return used, deviation[0].clamp(min=0).index_select(0, draw)
-        draw.add_(unused.int().mul_((ROWS - 1) * DRAWS))  # stuck cells at 1, all others at 0
-        return used, unused.add_(deviation.view(-1).index_select(0, draw)).clamp_(min=0)
+        return used, _deviated(unused, draw, deviation)
 
     def deviation_us(self, time_s: float) -> Tensor:
         """Quantiles of g(t) - g in uS, (knots of g, probabilities), interpolated in log10 time. Raises DeviceError."""
@@ -212,6 +205,13 @@ class Measured(Device):
             grid = (area[below] + trapezoid).diff(dim=0).T * (DRAWS / g_max_us)
             self._grids[time_s, where] = grid.to(where, torch.float32).contiguous()
         return self._grids[time_s, where]
+
+
+def _deviated(u: Tensor, draw: Tensor, deviation: Tensor) -> Tensor:
+    """Cells at u + deviation[row of u, draw], at least 0: u (n,) float32, draw (n,) int32, both overwritten."""
+    # Clamped, so that a diverged network's NaN gives NaN and not an index out of range
+    row = torch.add(u.new_full((), 0.5), u, alpha=ROWS - 1).int().clamp_(0, ROWS - 1)
+    return u.add_(deviation.view(-1).index_select(0, draw.add_(row.mul_(DRAWS)))).clamp_(min=0)
 
 
 def _interpolate(x: Tensor, y: Tensor, at: Tensor) -> Tensor:

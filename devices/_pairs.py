@@ -4,10 +4,12 @@ Source: Joksas et al. 2022, Advanced Science (nonideality-aware training), "doub
 halves of its weight NAME as two parameters more, NAME_plus and NAME_minus; NAME itself is their difference.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
+
+from devices._flat import flatten, unflatten, weight_peaks
 
 PLUS, MINUS = "_plus", "_minus"
 
@@ -26,6 +28,17 @@ class WeightPairs(dict[str, Tensor]):
     def larger(self) -> dict[str, Tensor]:
         """The larger half of each weight: what a scale must have room for."""
         return {name: torch.maximum(self.plus[name], self.minus[name]) for name in self}
+
+
+def normalised_pairs(
+    weights: WeightPairs, peaks_of: Callable[[Tensor], Tensor] = weight_peaks
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """`normalised` of both halves: (2, n) in [0, 1], plus first, divided by what `peaks_of` says of the larger ones."""
+    flat, peaks = torch.stack([flatten(half).float() for half in (weights.plus, weights.minus)]), {}
+    for name, u in unflatten(flat, weights).items():
+        peaks[name] = peaks_of(u.amax(0))
+        u.div_(peaks[name].clamp(min=1e-30))
+    return flat, peaks
 
 
 def carry_pairs(network: nn.Module, names: tuple[str, ...]) -> None:

@@ -1,5 +1,6 @@
 """Chips over a sweep: paired, exact where physics says so, and as many as the rule asks for."""
 
+import copy
 import math
 import threading
 
@@ -12,17 +13,25 @@ from bench.montecarlo import Disagreement, best_samples, in_order, sweep_level, 
 from bench.rig import FLOPS_A_WEIGHT, Rig, chip_generator
 from bench.spec import ChipPolicy
 from bench.stats import chips_needed, interval
+from devices._base import Device, WeightPairs, carry_pairs
+from methods.bn_recalibrate import Statistics
 from tasks._base import Split
 
 FIXED = ChipPolicy(minimum=3, maximum=3, half_width=None)
 
 
 @pytest.fixture(scope="module")
-def rig() -> Rig:
+def split() -> Split:
+    draw = torch.Generator().manual_seed(1)
+    images = torch.randint(0, 256, (200, 3, 32, 32), dtype=torch.uint8, generator=draw)
+    return Split(images, torch.randint(0, 10, (200,), generator=draw))
+
+
+@pytest.fixture(scope="module")
+def rig(split) -> Rig:
     task = plan.task_of("cifar10")
     torch.manual_seed(1)
     network = task.network("lenet")
-    split = Split(torch.randint(0, 256, (200, 3, 32, 32), dtype=torch.uint8), torch.randint(0, 10, (200,)))
     return Rig(network, task.analog(network), task, split, "fp32")
 
 
@@ -215,9 +224,9 @@ def two_threads():
     torch.set_num_threads(1)
 
 
-@pytest.mark.parametrize("name", sorted(registry.entries("devices")))
-def test_chips_of_a_small_network_side_by_side_are_those_one_after_the_other(rig, name, two_threads):
-    device, told = plan.device_of(name), []
+def assert_side_by_side_is_one_after_the_other(rig: Rig, device: Device) -> None:
+    assert rig.is_small
+    told = []
     asked = {
         "level": device.axis.levels[-1],
         "time_s": device.default_time_s,
@@ -230,6 +239,36 @@ def test_chips_of_a_small_network_side_by_side_are_those_one_after_the_other(rig
     assert [metric for metric, _ in told] == together["chips"] and told[-1][1] == len(together["chips"])
     assert together["ekl"] == pytest.approx(alone["ekl"], rel=1e-3, abs=1e-5)
     assert together.get("read_power_w", 0.0) == pytest.approx(alone.get("read_power_w", 0.0), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", sorted(registry.entries("devices")))
+def test_chips_of_a_small_network_side_by_side_are_those_one_after_the_other(rig, name, two_threads):
+    assert_side_by_side_is_one_after_the_other(rig, plan.device_of(name))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_side_by_side_each_chip_has_its_own_statistics(rig, split, precision, two_threads, monkeypatch):
+    monkeypatch.setattr("bench.rig.SMALL_FLOPS", 10**9)
+    network = rig.task.network("vgg8_mtrd", 0.0625)
+    adapting = (Statistics(40), split.head(40))
+    norms = Rig(network, rig.task.analog(network), rig.task, split, precision, adaptation=adapting)
+    assert_side_by_side_is_one_after_the_other(norms, plan.device_of("rram"))
+
+
+@pytest.mark.parametrize("name", ["pcm", "siox_high", "rram1t1r"])
+def test_side_by_side_chips_of_halves(rig, split, name, two_threads):
+    network = copy.deepcopy(rig.network)
+    analog = rig.task.analog(network)
+    carry_pairs(network, analog)
+    halves = Rig(network, analog, rig.task, split, "fp32")
+    assert isinstance(halves.weights, WeightPairs)
+    assert_side_by_side_is_one_after_the_other(halves, plan.device_of(name))
+
+
+@pytest.mark.parametrize("name", ["rram", "siox_high"])
+def test_side_by_side_chips_behind_converters(rig, name, two_threads):
+    device = plan.device_of(name, {"dac_bits": 8, "adc_bits": 6, "output_noise": 0.02})
+    assert_side_by_side_is_one_after_the_other(rig, device)
 
 
 def test_small_networks_use_threads_and_rigs_of_their_own(rig, two_threads):

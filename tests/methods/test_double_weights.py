@@ -6,7 +6,7 @@ import torch
 from bench import plan
 from bench.rig import Rig
 from devices._base import WeightPairs, programmable
-from methods.double_weights import size
+from methods.double_weights import DoubleWeights, DoubleWeightsSettings, size
 
 SMALL = {"network": "lenet", "train_samples": 512, "test_samples": 100, "chips": 2}
 
@@ -49,8 +49,10 @@ def test_halves_stay_above_0_and_the_weight_is_their_difference(watch):
         assert (torch.minimum(pairs.plus[name], pairs.minus[name]) > 0).any(), "both cells of a pair take part"
 
 
-def test_the_loss_has_the_sum_of_both_halves(watch, loss_of):
-    contexts = [watch("double_weights", "stuck", settings={"l1": l1}) for l1 in ("0", "0.01")]
+@pytest.mark.parametrize("device", ["stuck", "rram"])
+def test_the_loss_has_the_sum_of_both_halves(watch, loss_of, device):
+    """By the minimum rule, that of all magnitudes."""
+    contexts = [watch("double_weights", device, settings={"l1": l1}) for l1 in ("0", "0.01")]
     inputs, targets = next(contexts[0].batches())
     values = []
     for context in contexts:
@@ -61,7 +63,29 @@ def test_the_loss_has_the_sum_of_both_halves(watch, loss_of):
     names = contexts[1].task.analog(start)
     by_hand = sum(start.get_parameter(name).abs().sum().item() for name in names)
     assert values[1] - values[0] == pytest.approx(0.01 * by_hand, rel=1e-4)
-    assert size(both_of(start, names)).item() == pytest.approx(by_hand, rel=1e-6)
+    assert size(programmable(start, names)).item() == pytest.approx(by_hand, rel=1e-6)
+
+
+@pytest.mark.parametrize("device", ["rram", "gaussian"])
+def test_without_cells_it_is_noise_injection_with_l1(watch, device):
+    """Without L1 the very same weights, given the same random numbers: those of noise injection's own run."""
+    usual, same, drawn = (watch("noise_injection", device, finetune_epochs=2) for _ in range(3))
+    expected = usual.fit().network.state_dict()
+
+    def fit(context, l1):
+        context.checkpoints.partial_path(context.training.key).unlink(missing_ok=True)
+        return DoubleWeights(DoubleWeightsSettings(l1=l1)).fit(context)
+
+    made = fit(same, 0.0)
+    found = made.network.state_dict()
+    assert all(torch.equal(found[name], w) for name, w in expected.items())
+    pairs = both_of(made.network, made.analog)
+    for name in made.analog:
+        w = expected[name]
+        assert torch.equal(pairs[name], w)
+        assert torch.equal(pairs.plus[name], w.clamp(min=0)) and torch.equal(pairs.minus[name], (-w).clamp(min=0))
+    smaller = fit(drawn, 0.1).network
+    assert all(smaller.get_parameter(name).abs().sum() < 0.97 * expected[name].abs().sum() for name in made.analog)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -83,16 +107,19 @@ def test_a_sweep_programs_what_was_trained(home, tmp_path, cpu_runner, one_cell,
 
 
 @pytest.mark.parametrize("device, level", [("pcm", 1.0), ("siox_high", 1.0)])
-def test_power_in_the_record_falls_with_l1(home, tmp_path, cpu_runner, one_cell, device, level):
+def test_power_in_the_record_falls_with_l1_below_that_of_noise_injection(
+    home, tmp_path, cpu_runner, one_cell, device, level
+):
     runner = cpu_runner(home, tmp_path / "results")
     asked = {**SMALL, "network": "mlp", "train_samples": 3000, "finetune_epochs": 2, "levels": (level,)}
 
-    def power(l1: float) -> float:
-        cell = one_cell("double_weights", device, "mnist", settings={"l1": str(l1)}, **asked)
+    def power(method: str, **settings: str) -> float:
+        cell = one_cell(method, device, "mnist", settings=settings, **asked)
         return runner.run(cell, "test")["levels"][0]["read_power_w"]
 
-    none, some, much = (power(l1) for l1 in (0.0, 3e-3, 1e-2))
+    none, some, much = (power("double_weights", l1=l1) for l1 in ("0", "3e-3", "1e-2"))
     assert much < 0.97 * some < 0.95 * none
+    assert much < 0.9 * power("noise_injection")
 
 
 def test_two_runs_are_alike(watch, tmp_path):
