@@ -1,6 +1,7 @@
 """Which method when: of a group's rows those that nothing is better than, by cost, and what to make of them.
 
-Tied for best are the rows of the first rank, by the leaderboard's own test (docs/statistics.md). Imports no torch.
+Tied for best are the rows of the first rank, by the leaderboard's own test (docs/statistics.md). Cost is of training
+alone; what a row asks of the chips that use it is named beside it. Imports no torch.
 """
 
 import math
@@ -11,9 +12,9 @@ from bench.columns import Column
 from bench.cost import PASSES
 from bench.groups import Group, Row
 from bench.labels import MISSING, amount, difference, number, p_value, spread
-from bench.stats import ALPHA, Difference
+from bench.stats import ALPHA
 
-ALIKE = 1.05  # costs that differ by no more than this factor are the same: the better score is chosen
+ALIKE = 1.05  # costs that differ by no more than this factor are the same: what is easier to use is chosen
 NAMED = 3  # methods of a sentence; more are counted
 MEASURES = {
     "passes": "forward-backward passes",
@@ -26,8 +27,8 @@ FRACTIONS = {1 / 2: "half", 1 / 3: "a third", 1 / 4: "a quarter", 1 / 5: "a fift
 @dataclass(frozen=True, kw_only=True)
 class Advice:
     """What to use of a group. `choices`: the rows tied for best, the cheapest first; `use`: one of them, None if none
-    was ranked. `measure`: the cost that they are sorted by (bench/cost.py). `nominal`: the row that costs are held
-    against.
+    was ranked, or if the first shares no training seed with another. `measure`: the cost that they are sorted by
+    (bench/cost.py). `nominal`: the row that costs are held against.
     """
 
     group: Group
@@ -38,89 +39,151 @@ class Advice:
 
 
 def advise(group: Group) -> Advice:
-    """The rows of the first rank, by what their training took with all that it rests on."""
+    """The rows of the first rank, by what their training took with all that it rests on; of those that cost the same
+    what asks the least of a chip in use, then the best score.
+    """
     done = [row for row in group.rows if row.score is not None]
-    ranked = [row for row in done if row.rank is not None]
+    ranked = _ranked(group)
     first = min((row.rank or 0 for row in ranked), default=0)
+    compared = [row for row in ranked if row is ranked[0] or _paired(row, ranked[0])]
     known = [m for m in PASSES if all(None not in (row.cost[m], row.cost[f"total_{m}"]) for row in done)]
     measure = known[0] if known else "samples"
-    best = [row for row in ranked if row.rank == first]
+    best = [row for row in compared if row.rank == first] if len(compared) > 1 or len(ranked) == 1 else []
     cheapest = min((_total(row, measure) for row in best), default=0.0)
+    alike = [row for row in best if _total(row, measure) <= max(ALIKE * cheapest, cheapest)]
     return Advice(
         group=group,
         choices=tuple(sorted(best, key=lambda row: _total(row, measure))),
-        use=next((row for row in best if _total(row, measure) <= ALIKE * cheapest), None),
+        use=min(alike, key=lambda row: (_cells(row, group), row.adapted_on or 0), default=None),
         measure=measure,
         nominal=next((row for row in done if row.label.split(" ")[0] == "nominal"), None),
     )
+
+
+def _ranked(group: Group) -> list[Row]:
+    return [row for row in group.rows if row.rank is not None]
+
+
+def _common(row: Row, other: Row) -> list[int]:
+    """Training seeds that both have."""
+    return sorted({*row.seeds} & {*other.seeds})
+
+
+def _paired(row: Row, other: Row) -> bool:
+    """Were they compared? Not without a training seed in common."""
+    return bool(_common(row, other)) and not (row.to_best is not None and math.isnan(row.to_best.mean))
 
 
 def _total(row: Row, measure: str) -> float:
     return row.cost[f"total_{measure}"] or 0.0
 
 
+def _cells(row: Row, group: Group) -> float:
+    """Crossbar weights / the fewest of the group's rows; 1 for older records, which don't say."""
+    known = [other.analog_weights for other in group.rows if other.analog_weights]
+    return row.analog_weights / min(known) if row.analog_weights else 1.0
+
+
+def _named(row: Row, group: Group) -> str:
+    """Its label, with what it asks of a chip in use that others don't: 'committee (5 times the cells)'."""
+    asks = []
+    if (cells := _cells(row, group)) > 1:
+        asks.append(f"{cells:.3g} times the cells")
+    if row.adapted_on:
+        asks.append(f"each chip adapts to {row.adapted_on:,.0f} samples first")
+    return f"{row.label} ({', '.join(asks)})" if asks else row.label
+
+
 def sentences(advice: Advice) -> list[str]:
     """What to use, how sure that is, and what was left out: a line each."""
-    if advice.use is None:
+    use, ranked = advice.use, _ranked(advice.group)
+    if not ranked:
         return ["nothing to advise: no method here has finished with chips that can be compared"]
     unranked = [row.label for row in advice.group.rows if row.rank is None]
     left_out = [f"not judged, since they failed or have one chip: {_listed(unranked)}"] if unranked else []
-    if sum(row.rank is not None for row in advice.group.rows) == 1:
-        return [f"only {advice.use.label} has been run here: there is nothing to compare it with", *left_out]
-    return [_use(advice, advice.use), _difference(advice, advice.use), _seeds(advice, advice.use), *left_out]
+    if use is None:
+        first, *others = (row.label for row in ranked)
+        alone = f"{first}, which has the best score, and {_listed(others)}"
+        return [f"not comparable: no training seed in common: {alone}; run them with the same --seed", *left_out]
+    if len(ranked) == 1:
+        return [f"only {use.label} has been run here: there is nothing to compare it with", *left_out]
+    apart = [row.label for row in ranked if row is not use and row not in _judged(advice, use)]
+    if apart:
+        from_ = _listed(list(dict.fromkeys((use.label, ranked[0].label))))
+        left_out.insert(0, f"not comparable: no training seed in common with {from_}: {_listed(apart)}")
+    return [_use(advice, use), _difference(advice, use), _seeds(advice, use), *left_out]
+
+
+def _judged(advice: Advice, use: Row) -> list[Row]:
+    """The other rows that can be held against both the one to use and the first."""
+    top, *_ = ranked = _ranked(advice.group)
+    held = [row for row in ranked if row is not use and _common(row, use)]
+    return [row for row in held if row is top or _paired(row, top)]
 
 
 def _use(advice: Advice, use: Row) -> str:
-    tied = [row for row in advice.choices if row is not use]
+    judged, group = _judged(advice, use), advice.group
+    tied = [row for row in advice.choices if row in judged]
     ratio = None if advice.nominal in (None, use) else relative(use, advice, "total_")
     cost = "" if ratio is None else f"{_times(ratio)} nominal's"
     if tied:
         same = _compared([_total(use, advice.measure) / (_total(row, advice.measure) or 1.0) for row in tied])
-        return f"use {use.label}: tied with {_listed([row.label for row in tied])}, {same}" + (cost and f" ({cost})")
-    others = sum(row.rank is not None for row in advice.group.rows) - 1
+        with_ = _listed([_named(row, group) for row in tied])
+        return f"use {_named(use, group)}: tied with {with_}, {same}" + (cost and f" ({cost})")
+    others = len(judged)
     worse = len(_worse(advice))
     words = "the other method" if others == 1 else f"each of the {others} others"
     if worse < others:  # ties are not transitive
         words = f"{worse} of the {others} others, and none is better"
-    return f"use {use.label}: better than {words}" + (cost and f"; it costs {cost}")
+    return f"use {_named(use, group)}: better than {words}" + (cost and f"; it costs {cost}")
 
 
 def _worse(advice: Advice) -> list[Row]:
     """The rows that the first is significantly better than."""
-    return [row for row in advice.group.rows if row.to_best is not None and row.to_best.p <= ALPHA]
+    group = advice.group
+    found = [row for row in group.rows if row.to_best is not None and row.to_best.p <= ALPHA]
+    return [row for row in found if row.to_best and (row.to_best.mean < 0) == group.higher_is_better]
 
 
 def _difference(advice: Advice, use: Row) -> str:
     """How far apart, from the paired differences to the first row."""
     top = advice.group.rows[0]
     if use is not top and use.to_best is not None:
-        apart = f"{_apart(advice, use.to_best)}, p {p_value(use.to_best.p)}"
+        apart = f"{_apart(advice, use)}, p {p_value(use.to_best.p)}"
         return f"how sure: {top.label} has the best score, {use.label} is {apart}; a tie is no proof of equality"
     if len(advice.choices) > 1:
         return f"how sure: none has a better score; the tied ones differ from it by p above {ALPHA:g}"
-    next_, *_ = worse = _worse(advice)
-    assert next_.to_best is not None
-    apart = _apart(advice, next_.to_best)
+    if not (worse := _worse(advice)):
+        return "how sure: not at all; no other can be told from it on the training seeds that both have"
+    next_ = worse[0]
+    apart = _apart(advice, next_)
     cost = _compared([_total(next_, advice.measure) / (_total(use, advice.measure) or 1.0)])
     p = max(row.to_best.p for row in worse if row.to_best is not None)
     each = f"p {p_value(p)}" if p < 0.001 or len(worse) == 1 else f"p at most {p_value(p)}"
-    return f"how sure: {each}, corrected by Holm; the next, {next_.label}, is {apart} {cost}"
+    return f"how sure: {each}, corrected by Holm; the next, {_named(next_, advice.group)}, is {apart} {cost}"
 
 
-def _apart(advice: Advice, found: Difference) -> str:
-    """'1.11 ± 0.34 points worse'."""
-    group, half = advice.group, found.high - found.mean
+def _apart(advice: Advice, row: Row) -> str:
+    """Of a row and the first: '1.11 ± 0.34 points worse'; where seeds differ, on which that is."""
+    group, found, top = advice.group, row.to_best, advice.group.rows[0]
+    assert found is not None
+    half = found.high - found.mean
     unit = "points" if group.unit == "%" else group.unit
     better = (found.mean > 0) == group.higher_is_better
     size = f"{number(abs(found.mean))} ± {number(half) if math.isfinite(half) else '?'}"
-    return f"{size} {unit} {'better' if better and found.mean else 'worse'}"
+    seeds = [str(seed) for seed in _common(row, top)]
+    on = f" (on training seed{'s' if len(seeds) > 1 else ''} {_listed(seeds)}, which both have)"
+    return f"{size} {unit} {'better' if better and found.mean else 'worse'}" + on * ({*row.seeds} != {*top.seeds})
 
 
 def _seeds(advice: Advice, use: Row) -> str:
     numbers = "-".join(map(str, sorted(set(use.chips or ()))))
     chips = "1 chip" if numbers == "1" else f"{numbers} chips"
-    if not use.conditional:
-        return f"{len(use.seeds)} training seeds, {chips} a level: training luck is in the intervals"
+    shared = [len(_common(row, use)) for row in _judged(advice, use)]
+    if (fewest := min(shared)) > 1:
+        at_least = "" if fewest == len(use.seeds) else "at least "
+        common = at_least and " in common"
+        return f"{at_least}{fewest} training seeds{common}, {chips} a level: training luck is in the intervals"
     seeds = f"one training seed ({use.seeds[0]})" if len(use.seeds) == 1 else "one training seed in common"
     return f"{seeds}, {chips} a level: another training run may order them otherwise; run more with --seed 0-4"
 
@@ -165,6 +228,11 @@ def tied(advice: Advice) -> list[Column]:
 
         return show
 
+    in_use: list[Column] = []
+    if any(_cells(row, advice.group) > 1 for row in advice.choices):
+        in_use.append(("cells", lambda row: f"{_cells(row, advice.group):.3g}x"))
+    if any(row.adapted_on for row in advice.choices):
+        in_use.append(("samples a chip", lambda row: f"{row.adapted_on:,.0f}" if row.adapted_on else MISSING))
     return [
         ("method", lambda row: row.label),
         ("score", lambda row: spread(row.score)),
@@ -173,6 +241,7 @@ def tied(advice: Advice) -> list[Column]:
         ("own cost", cost("")),
         ("total cost", cost("total_")),
         ("total seconds", lambda row: amount(row.cost["total_seconds"])),
+        *in_use,
         ("seeds", lambda row: ",".join(map(str, row.seeds))),
         ("chips", lambda row: "-".join(map(str, sorted(set(row.chips or ()))))),
     ]
@@ -180,4 +249,4 @@ def tied(advice: Advice) -> list[Column]:
 
 def measured_by(advice: Advice) -> str:
     """What the table's costs are."""
-    return f"cost: {MEASURES[advice.measure]} / nominal's; total: with all runs that it rests on"
+    return f"cost: {MEASURES[advice.measure]} of training / nominal's; total: with all runs that it rests on"

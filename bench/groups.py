@@ -27,7 +27,8 @@ class Row:
     `points`: by level, or by time in s where time is swept. Without `points` and `score` if all seeds failed.
     `p5`, `worst` (first-stage chips), `yield_share`, `ekl` and `read_power_w` (devices of cells) belong to the
     group's last point, each the mean over seeds; `cost` (bench/cost.py) too, {} if all failed.
-    `adapted_on`: samples that each chip runs before it is measured, None if it doesn't adapt.
+    `adapted_on`: samples that each chip runs before it is measured, None if it doesn't adapt. `analog_weights`: of the
+    deployed network, on crossbars; None of older records.
     `readings`: every seed and point whose read power is known and above 0.
     `failed`: (seed, error, key); `keys`: of the records that `command` remakes.
     `rank` None: not ranked, since it failed or a measure of spread is missing. `to_best`: difference of the score to
@@ -51,6 +52,7 @@ class Row:
     readings: tuple[Reading, ...] = ()
     chips: tuple[int, int] | None = None
     adapted_on: float | None = None
+    analog_weights: float | None = None
     cost: Mapping[str, float | None]
     rank: int | None = None
     to_best: Difference | None = None

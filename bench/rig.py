@@ -90,6 +90,11 @@ class Rig:
         return BATCH if self.processor.type == "cpu" else USUAL_BATCH
 
     @property
+    def analog_weights(self) -> int:
+        """Weights on crossbars, a pair of halves being one."""
+        return sum(w.numel() for w in self.weights.values())
+
+    @property
     def is_small(self) -> bool:
         """Does one pass leave the cores of this processor idle?"""
         return self.processor.type == "cpu" and self._flops <= SMALL_FLOPS
@@ -200,8 +205,7 @@ class Rig:
 
     def program_cost(self) -> float:
         """What a chip costs before its first sample, in samples: by counting, so that it is the same every time."""
-        weights = sum(w.numel() for w in self.weights.values())
-        programming = weights * FLOPS_A_WEIGHT / max(self._flops, 1)
+        programming = self.analog_weights * FLOPS_A_WEIGHT / max(self._flops, 1)
         return programming + len(self._unlabelled)
 
     def per_sample(self, chip: dict[str, Tensor], periphery: AbstractContextManager[Any] | None = None) -> Tensor:

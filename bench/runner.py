@@ -248,6 +248,7 @@ class Runner:
                 "status": "done",
                 "clean": clean,
                 "levels": levels,
+                "analog_weights": rig.analog_weights,
                 "cost": _with_teachers(about) | {"trials": saved.trials(self.records.folder.parent, evaluation)},
                 "training_environment": about["environment"],
                 "sweep_seconds": before_s + time.perf_counter() - began,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.spec import seed_of
+from methods._base import MethodError
 
 STARTUP = 4  # sets drawn at random before the first that follows from others
 
@@ -20,7 +21,7 @@ class BayesSearch:
     def __init__(self, space: Mapping[str, tuple[float, float]], *, maximise: bool, seed: int) -> None:
         """`space`: name -> (least, largest)."""
         self.space, self.maximise, self.seed = dict(space), maximise, seed
-        self.history: dict[str, Any] = {"asked": [], "trials": []}  # trials: [[number, ...], score]
+        self.history: dict[str, Any] = {"asked": [], "trials": []}  # trials: [[number, ...], score or None]
 
     def ask(self) -> dict[str, float]:
         """The next set to try."""
@@ -35,7 +36,7 @@ class BayesSearch:
             seed = seed_of(self.seed, len(told)) % 2**32
             sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP, multivariate=True)
         study = optuna.create_study(direction="maximize" if self.maximise else "minimize", sampler=sampler)
-        for numbers, score in told:
+        for numbers, score in self._scored():
             params = dict(zip(bounds, numbers, strict=True))
             study.add_trial(optuna.trial.create_trial(params=params, distributions=bounds, value=score))
         params = study.ask(bounds).params
@@ -43,12 +44,17 @@ class BayesSearch:
         return dict(params)
 
     def tell(self, score: float) -> None:
-        """What the set asked for last was worth; a score that is not finite is as if it had not been asked for."""
-        if math.isfinite(score):
-            self.history["trials"].append([self.history["asked"], score])
+        """What the set asked for last was worth; a score that is not finite is kept as None and says nothing of it."""
+        self.history["trials"].append([self.history["asked"], score if math.isfinite(score) else None])
         self.history["asked"] = []
 
     def best(self) -> dict[str, float]:
-        """The set with the best score so far. ValueError if there is none."""
-        numbers, _ = (max if self.maximise else min)(self.history["trials"], key=lambda trial: trial[1])
+        """The set with the best score so far. MethodError if no score was finite."""
+        if not (scored := self._scored()):
+            tried = len(self.history["trials"])
+            raise MethodError(f"search: none of {tried} sets had a finite score: training diverged; try a smaller --lr")
+        numbers, _ = (max if self.maximise else min)(scored, key=lambda trial: trial[1])
         return dict(zip(self.space, numbers, strict=True))
+
+    def _scored(self) -> list[Any]:
+        return [trial for trial in self.history["trials"] if trial[1] is not None]

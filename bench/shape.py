@@ -81,6 +81,8 @@ def check_record(record: Any) -> None:
             raise ValueError(f"cost.{name} is {record['cost'][name]!r:.40}, must be a number")
     if (adaptation := record.get("adaptation")) is not None:
         check(adaptation, (("", NUMBER, "samples_a_chip forward_passes"),))
+    if not _fits(record.get("analog_weights", 0), int):
+        raise ValueError(f"analog_weights is {record['analog_weights']!r:.40}, must be int")
     if "found" in record:
         check(record, (("found", NUMBER, "*"),))
     if any(not level["chips"] or level["first_stage"] < 1 for level in measured):

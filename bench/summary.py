@@ -154,6 +154,7 @@ def _row(label: str, records: Sequence[Record], tail: int, higher: bool) -> Row:
         chips=(min(sizes, default=1), max(sizes, default=1)),
         cost=mean_costs(done),
         adapted_on=_mean([r.get("adaptation", {}).get("samples_a_chip", 0) for r in done]) or None,
+        analog_weights=_mean([r["analog_weights"] for r in done if "analog_weights" in r]),
     )
 
 

@@ -114,11 +114,11 @@ class Search(Protocol):
         ...
 
     def tell(self, score: float) -> None:
-        """What the set asked for last was worth."""
+        """What the set asked for last was worth; a score that is not finite says nothing."""
         ...
 
     def best(self) -> dict[str, float]:
-        """The best set so far."""
+        """The best set so far. MethodError if no score was finite."""
         ...
 
 

@@ -5,9 +5,9 @@ epochs with them, score the mean accuracy of a few noisy chips, update; alternat
 training; dropout is off at test. In the source the noise of the score is lognormal; here it is the training device's,
 at the run's level, on two fixed validation chips (`Context.score`).
 Deviations: it starts from the nominal network and trains for the budget's noisy epochs, like all methods here, which
-`trials` divide among them; the last `final` of the steps is trained with the best rates found, so that what is
-deployed is not the last proposal's; rates are proposed by Optuna's tree-structured Parzen estimator. Trials differ in
-how long the weights have been trained before, as in the source: later ones have an advantage.
+`trials` divide among them; the last `final` of the steps, at least one, is trained with the best rates found, so that
+what is deployed is not the last proposal's; rates are proposed by Optuna's tree-structured Parzen estimator. Trials
+differ in how long the weights have been trained before, as in the source: later ones have an advantage (docs/log.md).
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ class BayesDropoutSettings(Settings):
 
     trials: int = setting(12, "sets of rates that are tried, one after the other", low=1, high=200, tune=False)
     highest: float = setting(0.5, "largest rate", low=0.01, high=0.95)
-    final: float = setting(0.25, "share of the steps, at the end, that have the best rates", low=0.0, high=0.9)
+    final: float = setting(0.25, "share of the steps, at the end, that have the best rates", low=0.01, high=0.9)
 
 
 class BayesDropout(Method):
@@ -44,13 +44,14 @@ class BayesDropout(Method):
         task, settings = context.task, self.settings
         network = context.train("nominal")
         names = task.analog(network)
-        layers = in_order(network, names, context.example(2))[1:]
+        layers = layers_as_run(network, names, context.example(2))[1:]
         if not layers:
             raise MethodError("bayes_dropout: dropout goes before every crossbar layer but the first: there is but one")
         space = {name: (0.0, settings.highest) for name in layers}
         search = context.search(space, maximise=task.metric.higher_is_better)
         rates = search.ask()
-        ends = ends_of(settings.trials, round((1 - settings.final) * finetune_steps(context)))
+        steps = finetune_steps(context)
+        ends = ends_of(settings.trials, min(round((1 - settings.final) * steps), steps - 1))
         progress = {"step": 0}
 
         def next_rates() -> None:
@@ -72,7 +73,7 @@ class BayesDropout(Method):
         )
         for hook in hooks:
             hook.remove()
-        return Deployable(network, names, found=dict(rates))
+        return Deployable(network, names, found=dict(rates) if progress["step"] else {})
 
 
 def ends_of(trials: int, steps: int) -> list[int]:
@@ -90,12 +91,15 @@ def dropping(rates: dict[str, float], name: str) -> Callable[[nn.Module, Any], A
 
 
 @torch.no_grad()
-def in_order(network: nn.Module, names: tuple[str, ...], example: Tensor) -> list[str]:
-    """The modules that hold these weights, in the order in which they run."""
+def layers_as_run(network: nn.Module, names: tuple[str, ...], example: Tensor) -> list[str]:
+    """The modules that hold these weights, in the order in which they run. MethodError if one isn't called with inputs.
+
+    Such as `out_proj` of nn.MultiheadAttention, whose weight alone is used.
+    """
     begun: list[str] = []
     layers = dict.fromkeys(name.rpartition(".")[0] for name in names)
     hooks = [
-        network.get_submodule(name).register_forward_pre_hook(lambda m, x, name=name: begun.append(name))
+        network.get_submodule(name).register_forward_pre_hook(lambda m, x, name=name: begun.extend([name] * len(x[:1])))
         for name in layers
     ]
     was_training = network.training
@@ -103,4 +107,9 @@ def in_order(network: nn.Module, names: tuple[str, ...], example: Tensor) -> lis
     network.train(was_training)
     for hook in hooks:
         hook.remove()
+    if missed := [name for name in layers if name not in begun]:
+        raise MethodError(
+            f"bayes_dropout: nothing can be dropped before {', '.join(missed)}: the network doesn't call it as a layer "
+            "with its inputs; choose another network or method"
+        )
     return list(dict.fromkeys(begun))

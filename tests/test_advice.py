@@ -16,7 +16,15 @@ from bench.summary import summary
 REAL = json.loads(
     next((Path(__file__).parent.parent / "results" / "records").glob("cifar10-rram-mtrd-*.json")).read_text()
 )
-COSTS = {"nominal": (1000, 0), "noise_injection": (300, 1000), "mtrd": (1200, 2500), "sam": (600, 1000)}
+COSTS = {
+    "nominal": (1000, 0),
+    "noise_injection": (300, 1000),
+    "mtrd": (1200, 2500),
+    "sam": (600, 1000),
+    "bn_recalibrate": (1, 1300),
+    "committee": (0, 1300),
+}
+ADAPTS = {"adaptation": {"samples_a_chip": 1000, "forward_passes": 40_000}}
 
 
 def made(method: str, score: float, seed: int = 0, **change) -> dict:
@@ -72,6 +80,35 @@ def test_of_equal_costs_the_better_score_is_advised():
     assert use == "use noise_injection: tied with sam, at the same cost"
 
 
+def test_of_equal_costs_what_asks_less_of_a_chip_in_use_is_advised():
+    rows = [made("nominal", 60, analog_weights=7), made("noise_injection", 80, analog_weights=7)]
+    adapting = made("bn_recalibrate", 80.05, **ADAPTS, analog_weights=7)
+    use, *_ = said(*rows, adapting)
+    adapts = "bn_recalibrate (each chip adapts to 1,000 samples first)"
+    assert use == f"use noise_injection: tied with {adapts}, at the same cost (1.3 times nominal's)"
+    five = made("committee", 80.1, analog_weights=35)
+    use, *_ = said(*rows, five)
+    assert use == "use noise_injection: tied with committee (5 times the cells), at the same cost (1.3 times nominal's)"
+    use, *_ = said(rows[0], adapting, five)
+    assert use.startswith(f"use {adapts}: tied with committee (5 times the cells), at the same cost")
+    table = printed([*rows, adapting, five])
+    assert "samples a chip" in table and "5x" in table and "cells" not in printed(rows)
+
+
+def test_what_a_chip_in_use_takes_is_named_where_it_is_best_or_next():
+    both = made("bn_recalibrate", 84, **ADAPTS, analog_weights=35)
+    use, sure, _ = said(made("nominal", 60, analog_weights=7), both)
+    named = "bn_recalibrate (5 times the cells, each chip adapts to 1,000 samples first)"
+    assert use == f"use {named}: better than the other method; it costs 1.3 times nominal's"
+    _, sure, _ = said(made("nominal", 60, analog_weights=7), both, made("mtrd", 88, analog_weights=7))
+    assert f"; the next, {named}, is 2.00 ± " in sure
+
+
+def test_older_records_count_as_one_network():
+    use, *_ = said(made("nominal", 60), made("noise_injection", 80), made("committee", 80.1))
+    assert use.startswith("use committee: tied with noise_injection, at the same cost")
+
+
 def test_lower_is_better_turns_it_round():
     lower = {"task": REAL["task"] | {"higher_is_better": False, "unit": "perplexity"}}
     use, sure, _ = said(made("nominal", 20, **lower), made("mtrd", 40, **lower))
@@ -87,6 +124,54 @@ def test_seeds_are_in_the_interval_where_there_are_several():
     ]
     *_, seeds = said(*records)
     assert seeds == "3 training seeds, 10 chips a level: training luck is in the intervals"
+
+
+def test_rows_without_a_common_training_seed_are_not_comparable():
+    rows = [made("nominal", 60, 1), made("mtrd", 81, 1), made("noise_injection", 80, 0)]
+    use, _, seeds, apart = said(*rows)
+    assert use == "use mtrd: better than the other method; it costs 3.7 times nominal's"
+    assert seeds.startswith("one training seed (1), ")
+    assert apart == "not comparable: no training seed in common with mtrd: noise_injection"
+    assert "tied with" not in printed(rows)
+
+
+def test_a_best_row_that_shares_no_training_seed_is_no_advice():
+    (line,) = said(made("nominal", 60), made("noise_injection", 80), made("mtrd", 81, seed=1))
+    assert line == (
+        "not comparable: no training seed in common: mtrd, which has the best score, and noise_injection and nominal; "
+        "run them with the same --seed"
+    )
+    text = printed([made("nominal", 60), made("mtrd", 81, seed=1)])
+    assert "not comparable: no training seed in common: mtrd, which has the best score, and nominal" in text
+    assert "use " not in text and "± ?" not in text
+
+
+def test_a_difference_on_a_part_of_the_training_seeds_names_them():
+    scores = {"mtrd": (79.9, 79.8, 82), "noise_injection": (80.1, 80.2)}
+    rows = [made(method, score, seed) for method in scores for seed, score in enumerate(scores[method])]
+    use, sure, seeds = said(*rows)
+    assert use.startswith("use noise_injection: tied with mtrd")
+    assert "noise_injection is 0.15 ± " in sure and "better (on training seeds 0 and 1, which both have), p " in sure
+    assert seeds.startswith("2 training seeds, ")
+    _, sure, seeds = said(*rows[:3], rows[3])
+    assert "worse (on training seed 0, which both have) at 2.8 times the cost" in sure
+    assert seeds.startswith("one training seed (0), ")
+
+
+def test_every_mixture_of_training_seeds_is_told():
+    """Whatever was compared with what: no difference of rows that share no seed, and each ranked row has its place."""
+    draw = np.random.default_rng(1)
+    for _ in range(40):
+        records = [
+            made(method, 80 + draw.normal(0, 0.3), int(seed))
+            for method in ("nominal", "noise_injection", "mtrd", "sam")
+            for seed in draw.choice(3, draw.integers(1, 4), replace=False)
+        ]
+        text = "\n".join(said(*records))
+        assert "?" not in text and "nan" not in text
+        assert "better, p" not in text, "without saying on which seeds"
+        if "not comparable" in text:
+            assert "no training seed in common" in text
 
 
 def test_what_cannot_be_judged_is_said():

@@ -10,7 +10,7 @@ from torch import nn
 from bench.search import STARTUP, BayesSearch
 from bench.shape import check_record
 from methods._base import MethodError
-from methods.bayes_dropout import dropping, ends_of, in_order
+from methods.bayes_dropout import dropping, ends_of, layers_as_run
 
 BOX = {"a": (0.0, 1.0), "b.c": (-2.0, 2.0)}
 
@@ -49,13 +49,33 @@ def test_a_search_is_its_seeds_and_goes_on_from_its_history():
 
 
 def test_a_score_that_is_not_finite_is_no_trial():
+    def told(*scores: float) -> tuple[BayesSearch, list[dict[str, float]]]:
+        search, asked = BayesSearch(BOX, maximise=True, seed=0), []
+        for score in scores:
+            asked.append(search.ask())
+            search.tell(score)
+        return search, asked
+
+    nan, inf = float("nan"), float("inf")
+    search, asked = told(nan, 1.0, inf, 0.5)
+    assert len({tuple(numbers.values()) for numbers in asked}) == 4, "the next proposal is another"
+    assert search.best() == asked[1]
+    assert [score for _, score in search.history["trials"]] == [None, 1.0, None, 0.5]
+    late, asked = told(*[0.0] * STARTUP, nan, nan)
+    assert asked[STARTUP] != asked[STARTUP + 1], "nor where it follows from others"
+    resumed = BayesSearch(BOX, maximise=True, seed=0)
+    resumed.history.update(json.loads(json.dumps(late.history)))
+    assert resumed.ask() == late.ask()
+
+
+@pytest.mark.parametrize("told", [0, 2])
+def test_where_no_score_was_finite_nothing_is_best(told):
     search = BayesSearch(BOX, maximise=True, seed=0)
-    search.ask()
-    search.tell(float("nan"))
-    assert search.history == {"asked": [], "trials": []}
-    search.ask()
-    search.tell(1.0)
-    assert len(search.history["trials"]) == 1
+    for _ in range(told):
+        search.ask()
+        search.tell(float("nan"))
+    with pytest.raises(MethodError, match=f"none of {told} sets had a finite score"):
+        search.best()
 
 
 @pytest.mark.parametrize(
@@ -69,13 +89,39 @@ def test_layers_come_in_the_order_in_which_they_run():
     class Backwards(nn.Module):
         def __init__(self):
             super().__init__()
-            self.last, self.first, self.idle = nn.Linear(3, 2), nn.Linear(4, 3), nn.Linear(1, 1)
+            self.last, self.first = nn.Linear(3, 2), nn.Linear(4, 3)
 
         def forward(self, x):
             return self.last(self.first(x))
 
-    names = ("last.weight", "first.weight", "idle.weight")
-    assert in_order(Backwards(), names, torch.randn(2, 4)) == ["first", "last"]
+    assert layers_as_run(Backwards(), ("last.weight", "first.weight"), torch.randn(2, 4)) == ["first", "last"]
+
+
+class Attends(nn.Module):
+    """The weight of out_proj is used, but it isn't called."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.attention = nn.Linear(4, 4), nn.MultiheadAttention(4, 1, batch_first=True)
+
+    def forward(self, x):
+        x = self.first(x)[:, None]
+        return self.attention(x, x, x)[0]
+
+
+class Keywords(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.named = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.named(input=self.first(x))
+
+
+@pytest.mark.parametrize("kind, missed", [(Attends, "attention.out_proj"), (Keywords, "named")])
+def test_a_layer_that_would_go_without_dropout_is_named(kind, missed):
+    with pytest.raises(MethodError, match=f"before {missed}: the network doesn't call it"):
+        layers_as_run(kind(), ("first.weight", f"{missed}.weight"), torch.randn(2, 4))
 
 
 def test_inputs_are_dropped_at_the_layers_rate_and_only_in_training():
@@ -88,6 +134,21 @@ def test_inputs_are_dropped_at_the_layers_rate_and_only_in_training():
     layer.eval()(torch.ones(1, 100_000))
     assert (seen[0] == 0).float().mean().item() == pytest.approx(0.3, abs=0.01)
     assert seen[0].max().item() == pytest.approx(1 / 0.7) and torch.equal(seen[1], torch.ones(1, 100_000))
+
+
+def test_there_is_a_step_with_the_best_rates(watch, monkeypatch, one_cell):
+    """However small `final` is; without one, `found` would name rates that the last step didn't have."""
+    with pytest.raises(ValueError, match="setting final=0"):
+        one_cell("bayes_dropout", "rram", "mnist", settings={"final": "0"})
+    context = watch("bayes_dropout", settings={"trials": "4", "final": "0.01"}, finetune_epochs=2)
+    scores, dropped, real = iter((4.0, 3.0, 2.0, 1.0)), [], torch.nn.functional.dropout
+    monkeypatch.setattr(context, "score", lambda network, levels: [next(scores)])
+    monkeypatch.setattr(
+        "methods.bayes_dropout.F.dropout", lambda x, p, training: (dropped.append(p), real(x, p, training))[1]
+    )
+    made = context.fit()
+    assert next(scores, None) is None and len(dropped) == 8
+    assert made.found == {"fc2": dropped[-1]} == {"fc2": dropped[0]} and dropped[-2] != dropped[-1]
 
 
 @pytest.fixture

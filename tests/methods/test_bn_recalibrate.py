@@ -1,6 +1,7 @@
 """BatchNorm statistics of every chip: its own, from unlabelled training samples, the same whenever it is asked for."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from bench import plan
 from bench.errors import BenchError
 from bench.folding import Folded
 from bench.markdown import leaderboard
-from bench.montecarlo import best_samples, sweep_level, validate
+from bench.montecarlo import PILOT, best_samples, sweep_level, validate
 from bench.rig import Rig, chip_generator, numbered_chip
 from bench.shape import check_record
 from bench.spec import ChipPolicy
@@ -174,7 +175,7 @@ def test_read_power_is_that_of_adapted_signals():
     assert adapted["read_power_w"] > 0 and adapted["read_power_w"] != pytest.approx(plain["read_power_w"], rel=0.01)
 
 
-def test_validation_and_the_choice_of_samples_adapt_too():
+def test_validation_and_the_choice_of_samples_adapt_too(monkeypatch):
     network, device = network_of(), plan.device_of("rram")
     adapting, plain = rig_of(network), rig_of(network, samples=None)
     values = [
@@ -182,7 +183,14 @@ def test_validation_and_the_choice_of_samples_adapt_too():
     ]
     assert validate(adapting, device, (0.3,), chips=2, time_s=None) == [sum(values) / 2]
     assert adapting.program_cost() == pytest.approx(plain.program_cost() + 40)
-    assert best_samples(adapting, device, level=0.3, time_s=None) != 0
+    chips = [numbered_chip(adapting, device, "pilot chip", c, 0.3, None) for c in range(PILOT)]
+    seen = torch.stack([adapting.per_sample(*chip) for chip in chips])
+    within = seen.var(1).mean().item()
+    between = seen.mean(1).var().item() - within / 50
+    costs = adapting.program_cost(), plain.program_cost()
+    best, unlike = (2 ** round(math.log2(math.sqrt(within * cost / between))) for cost in costs)
+    monkeypatch.setattr("bench.montecarlo.MINIMUM_SAMPLES", 1)
+    assert best_samples(adapting, device, level=0.3, time_s=None) == best != unlike
 
 
 def test_recalibration_undoes_a_gain_of_a_layer():
@@ -265,6 +273,11 @@ def test_a_sweep_is_redone_from_the_checkpoint(home, tmp_path, cpu_runner, one_c
     assert runner.run(plain, "test")["levels"][1]["ekl"] != record["levels"][1]["ekl"]
     assert len(runner.validate(training, plan.device_of("rram"), (0.3,), None, 1)) == 1
     check_record(json.loads(json.dumps(record)))
+    one = network_of()
+    weights = sum(one.get_parameter(name).numel() for name in plan.task_of("cifar10").analog(one))
+    assert record["analog_weights"] == teachers * weights
+    with pytest.raises(ValueError, match="analog_weights is 'many'"):
+        check_record(record | {"analog_weights": "many"})
     with pytest.raises(ValueError, match="samples_a_chip"):
         check_record(record | {"adaptation": {"samples_a_chip": "many", "forward_passes": 1}})
     table = leaderboard(summary([record]))
