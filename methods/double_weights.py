@@ -6,7 +6,7 @@ Source: Joksas, Wang et al. 2022, Advanced Science (nonideality-aware training),
 
 on a fresh chip each step. The minimum rule leaves one cell of a pair at G_off whatever the weight; here both are free,
 and the L1 term draws both to low conductances, which take little power to read: less than after noise injection where
-l1 is large enough, a little more at the source's 1e-4 (figures in docs/methods.md). A device without cells has no
+l1 is large enough, mostly a little more at the source's 1e-4 (docs/methods.md). A device without cells has no
 pairs: there w itself is trained, which is noise injection with l1 sum |w|, and then split by the minimum rule.
 Deviations: it starts from the nominal network, split by the minimum rule, and trains for the budget's noisy epochs,
 like all methods here, with the budget's weight decay on both halves; after each step halves below 0 are set to 0; l1
