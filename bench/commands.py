@@ -93,7 +93,7 @@ def _runner(data: Path | None, results: Path, processor: "torch.device") -> "Run
 
 def _record(runner: "Runner", cell: "Cell", command: str, force: bool, several: bool) -> dict[str, Any] | Exception:
     """The record of a cell, or what went wrong."""
-    from bench.runner import title
+    from bench.labels import title
 
     named = title(cell.evaluation.training, cell.evaluation.device)
     return _try(lambda: runner.run(cell, command, force), named, runner.monitor, several)
@@ -128,11 +128,11 @@ def matrix(
     **given: Any,
 ) -> int:
     """Train on each device, test on all; 0 if all cells are done, 2 if one failed."""
-    from bench import matrix, plan, request
+    from bench import matrix, request
 
     processor = _processor(on, threads)
     for kind in ("method", "task"):
-        plan.one_name(given[kind], f"{kind}s", kind)
+        request.one_name(given[kind], f"{kind}s", kind)
     asked = request.read(processor, settings, **given)
     parts = matrix.parts(asked)
     console, runner = Console(), _runner(data, results, processor)
@@ -251,8 +251,9 @@ def validate(
     """
     from rich.table import Table
 
-    from bench import fast, plan, request
-    from bench.runner import Runner, title
+    from bench import fast, request
+    from bench.labels import title
+    from bench.runner import Runner
     from bench.spec import Training
 
     test_device = request.device(device, settings)
@@ -263,7 +264,7 @@ def validate(
     means = runner.validate(
         training,
         test_device,
-        None if levels is None else plan.parse_numbers(levels, "levels"),
+        None if levels is None else request.parse_numbers(levels, "levels"),
         time_s,
         chips,
     )
@@ -285,7 +286,7 @@ def speed(
     results: Path,
 ) -> None:
     """Measure, show, and keep in results/: speed.json, or profile.json, or steps.json, each with a .md beside it."""
-    from bench import fast, plan, speed
+    from bench import fast, request, speed
     from bench.timing import tables
 
     interrupt.work_begins()
@@ -301,7 +302,7 @@ def speed(
         Console().print(tables.profile_markdown(found), highlight=False, markup=False, soft_wrap=True)
         return
     if methods is not None:
-        found = speed.steps(fast.processor(on), data, cases, plan.names(methods, "methods"), rounds, Monitor())
+        found = speed.steps(fast.processor(on), data, cases, request.names(methods, "methods"), rounds, Monitor())
         speed.write_steps(found, results)
         Console().print(tables.steps_markdown(found), highlight=False, markup=False, soft_wrap=True)
         return

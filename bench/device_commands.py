@@ -42,11 +42,11 @@ def show(
     out: Path | None,
 ) -> None:
     """Tabulate a device's weights and cells and plot them; or print the cells alone, as JSON."""
-    from bench import device_plot, device_show, device_tables, plan, request
+    from bench import device_plot, device_show, device_tables, request
 
     device = request.device(name, settings)
     level = device.axis.usual_level if level is None else level
-    times_s = () if times is None else plan.parse_numbers(times, "time")
+    times_s = () if times is None else request.parse_numbers(times, "time")
     for time_s in times_s or (None,):
         device.check(level, time_s)
     picture = out or (None if as_json else Path(f"{device.name}.png"))
@@ -54,7 +54,7 @@ def show(
         raise BenchError(f"--out {picture}: must end in .png, .pdf or .svg")
     seen = None
     if as_json or at is not None or cells is not None or device.conductances_us is not None:
-        shares = device_show.AT if at is None else plan.parse_numbers(at, "at")
+        shares = device_show.AT if at is None else request.parse_numbers(at, "at")
         when, n = times_s or (device.default_time_s,), device_show.CELLS if cells is None else cells
         seen = device_show.cells(device, level=level, times_s=when, at=shares, n=n)
         low_us, high_us = device_show.conductances_us(device)

@@ -7,9 +7,12 @@ import shlex
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.stats import Difference, Interval
+
+if TYPE_CHECKING:
+    from bench.spec import Training
 
 Record = Mapping[str, Any]
 MISSING = "—"
@@ -19,6 +22,15 @@ def plain(text: object) -> str:
     """One printable line: control and direction characters, tabs and line ends become blanks."""
     kept = "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in str(text))
     return " ".join(kept.split())
+
+
+def title(training: "Training", test_device: str | None = None) -> str:
+    """A training, or a cell, in a few words."""
+    level = f" at {training.level:g}" if training.level > 0 else ""
+    where = f"on {test_device or training.device}{level}"
+    if test_device not in (None, training.device) and training.device != "ideal":
+        where = f"trained on {training.device}{level}, on {test_device}"
+    return f"{training.method} {where}, {training.task}, seed {training.seed}"
 
 
 def network_label(training: Record) -> str:

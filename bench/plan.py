@@ -1,25 +1,22 @@
 """From what a user asked for to Trainings and Evaluations, with everything left unsaid filled in."""
 
 import dataclasses
-import functools
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from bench import presets, registry, sweep
+from bench import networks, presets, registry, sweep
 from bench import settings as settings_
 from bench.errors import BenchError
-from bench.registry import suggestion
 from bench.spec import ChipPolicy, Evaluation, Training
 from devices._base import Device
 from devices._measured import Measured
 from methods._base import RECIPE, Budget, Method, MethodError
-from tasks._base import Task
 
 
 def method_of(name: str, settings: Mapping[str, Any] | None = None) -> Method:
@@ -202,7 +199,7 @@ def _evaluation(request: Request, task_name: str, seed: int, device_name: str, m
     width = preset.width if request.width is None else request.width
     if network.startswith("timm:") and request.width is None:
         width = 1.0  # timm's networks carry their width in their name
-    _check_network(task_name, network, width, device.scales_by_tile)
+    networks.check(task_name, network, width, device.scales_by_tile)
     budget, policy = budget_of(request), _policy(request, preset)
     test_samples = preset.test_samples if request.test_samples is None else request.test_samples
     training = Training(
@@ -259,23 +256,6 @@ def _trained_at(request: Request, test_device: str, method: type[Method]) -> dic
     }
 
 
-@functools.cache
-def _check_network(task: str, network: str, width: float, by_tile: bool) -> None:
-    """Unknown networks are refused before anything runs; once, since building one takes a while."""
-    check_groups(task_of(task), task_of(task).network(network, width), by_tile)
-
-
-def check_groups(task: Task, network: nn.Module, by_tile: bool) -> None:
-    """BenchError for a scale of each tile where tiles can't be told: of grouped convolutions."""
-    on_crossbars = {name.removesuffix(".weight") for name in task.analog(network)}
-    for name, module in network.named_modules():
-        if by_tile and getattr(module, "groups", 1) > 1 and name in on_crossbars:
-            raise BenchError(
-                f"setting scale=tile: layer {name} is a grouped convolution, each group of which has tiles of its own, "
-                "and a weight doesn't say which are its group's; take scale=column or scale=layer"
-            )
-
-
 _BUDGET = ("epochs", "finetune_epochs", "batch_size", "lr", "train_samples")
 
 
@@ -313,42 +293,3 @@ def _policy(request: Request, preset: presets.Preset) -> ChipPolicy:
         samples = int(given) if given.isdecimal() else given
         policy = dataclasses.replace(policy, samples=None if samples == "all" else samples)
     return policy
-
-
-def parse_numbers(text: str, what: str, kind: type = float) -> tuple[Any, ...]:
-    """'0,2,5-7' -> (0, 2, 5, 6, 7); ranges for whole numbers only. BenchError names what can't be read."""
-    found: list[Any] = []
-    for part in text.split(","):
-        try:
-            first, dash, last = part.strip().partition("-")
-            if kind is int and dash and first:
-                if int(last) < int(first) or int(last) - int(first) > 10_000:
-                    raise ValueError
-                found.extend(range(int(first), int(last) + 1))
-            else:
-                found.append(kind(part))
-        except ValueError:
-            form = "whole numbers and ranges such as 0,2,5-7" if kind is int else "numbers such as 0,.1,.2"
-            raise BenchError(f"{what} '{text}': must be {form}") from None
-    if any(isinstance(v, float) and not math.isfinite(v) for v in found) or not found:
-        raise BenchError(f"{what} '{text}': must be finite")
-    return tuple(dict.fromkeys(found))
-
-
-def names(text: str, kind: str) -> tuple[str, ...]:
-    """'a,b' -> ('a', 'b'), 'all' -> every registered entry; unknown names are refused."""
-    known = registry.entries(kind)
-    chosen: Iterable[str] = known if text == "all" else [n.strip() for n in text.split(",") if n.strip()]
-    for name in chosen:
-        if not (kind == "devices" and name.endswith(".json")) and name not in known:
-            raise BenchError(f"unknown {kind[:-1]} '{name}'{suggestion(name, known)}")
-    if not (found := tuple(dict.fromkeys(chosen))):
-        raise BenchError(f"no {kind[:-1]} named: give one, several with commas, or 'all'")
-    return found
-
-
-def one_name(text: str, kind: str, option: str) -> str:
-    """The one name that `option` takes; several are refused."""
-    if len(found := names(text, kind)) > 1:
-        raise BenchError(f"{option} {text}: must be one {kind[:-1]}")
-    return found[0]

@@ -1,6 +1,7 @@
 """What a person sees while cells run: live bars on a terminal, plain lines in a log file."""
 
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -101,6 +102,18 @@ class Work:
         if self.bar is None and time.monotonic() - self.last > self.EVERY_S:
             self.last = time.monotonic()
             self.monitor.say(f"{self.title}: {self.done}/{self.steps}  {self.figures}".rstrip())
+
+    def following(self, planned: int) -> Callable[[float, int], None]:
+        """To be called for each chip: one further, while the number of `planned` chips may change."""
+
+        def seen(metric: float, now: int) -> None:
+            nonlocal planned
+            if now != planned:
+                self.total(self.steps + now - planned)
+                planned = now
+            self.advance()
+
+        return seen
 
     def note(self, **figures: Any) -> None:
         """Figures to show behind the bar."""

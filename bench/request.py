@@ -1,12 +1,15 @@
 """From the words of a command line to a Request, and from a cell back to the one command that makes it."""
 
 import dataclasses
+import math
 import shlex
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from bench import fast, plan
+from bench import fast, plan, registry
 from bench import settings as settings_
 from bench.errors import BenchError
+from bench.registry import suggestion
 from devices._base import Device
 
 if TYPE_CHECKING:
@@ -37,26 +40,65 @@ def read(
         raise BenchError(f"budget '{budget}': must be preset or matched")
     if preset == "auto":
         preset = "quick" if processor.type == "cpu" else "paper"
-    methods = plan.names(method, "methods")
+    methods = names(method, "methods")
     chosen = _settings(settings, methods)
     if given.get("level") is not None and not any(_uses_level(name, chosen) for name in methods):
         raise BenchError(f"level {given['level']:g}: means nothing for {', '.join(methods)}; leave it out")
     return plan.Request(
         methods=methods,
-        devices=plan.names(device, "devices"),
-        tasks=plan.names(task, "tasks"),
-        seeds=plan.parse_numbers(seed, "seed", int),
+        devices=names(device, "devices"),
+        tasks=names(task, "tasks"),
+        seeds=parse_numbers(seed, "seed", int),
         preset=preset,
         budget=budget,
         precision=fast.precision_for(processor) if precision == "auto" else precision,
-        levels=None if levels is None else plan.parse_numbers(levels, "levels"),
-        times=None if times is None else plan.parse_numbers(times, "times"),
+        levels=None if levels is None else parse_numbers(levels, "levels"),
+        times=None if times is None else parse_numbers(times, "times"),
         time_s=time,
-        train_on=None if train_on is None else plan.one_name(train_on, "devices", "train-on"),
+        train_on=None if train_on is None else one_name(train_on, "devices", "train-on"),
         settings=chosen,
         device_settings=_device_settings(settings),
         **given,
     )
+
+
+def parse_numbers(text: str, what: str, kind: type = float) -> tuple[Any, ...]:
+    """'0,2,5-7' -> (0, 2, 5, 6, 7); ranges for whole numbers only. BenchError names what can't be read."""
+    found: list[Any] = []
+    for part in text.split(","):
+        try:
+            first, dash, last = part.strip().partition("-")
+            if kind is int and dash and first:
+                if int(last) < int(first) or int(last) - int(first) > 10_000:
+                    raise ValueError
+                found.extend(range(int(first), int(last) + 1))
+            else:
+                found.append(kind(part))
+        except ValueError:
+            form = "whole numbers and ranges such as 0,2,5-7" if kind is int else "numbers such as 0,.1,.2"
+            raise BenchError(f"{what} '{text}': must be {form}") from None
+    if any(isinstance(v, float) and not math.isfinite(v) for v in found) or not found:
+        raise BenchError(f"{what} '{text}': must be finite")
+    return tuple(dict.fromkeys(found))
+
+
+def names(text: str, kind: str) -> tuple[str, ...]:
+    """'a,b' -> ('a', 'b'), 'all' -> every registered entry; unknown names are refused."""
+    known = registry.entries(kind)
+    chosen: Iterable[str] = known if text == "all" else [n.strip() for n in text.split(",") if n.strip()]
+    for name in chosen:
+        if not (kind == "devices" and name.endswith(".json")) and name not in known:
+            raise BenchError(f"unknown {kind[:-1]} '{name}'{suggestion(name, known)}")
+    if not (found := tuple(dict.fromkeys(chosen))):
+        raise BenchError(f"no {kind[:-1]} named: give one, several with commas, or 'all'")
+    return found
+
+
+def one_name(text: str, kind: str, option: str) -> str:
+    """The one name that `option` takes; several are refused."""
+    if len(found := names(text, kind)) > 1:
+        raise BenchError(f"{option} {text}: must be one {kind[:-1]}")
+    return found[0]
 
 
 def _uses_level(method: str, given: dict[str, str]) -> bool:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,17 @@ import torch
 from filelock import Timeout
 from torch import nn
 
-from bench import plan
-from bench.context import TrainingContext, Watch, build_network, input_ranges, new_cost
+from bench import networks, plan, recording
+from bench.context import TrainingContext, Watch, build_network, input_ranges
 from bench.environment import environment
 from bench.errors import BenchError
 from bench.files import write_text
+from bench.labels import title
 from bench.montecarlo import PILOT_SAMPLES, best_samples, sweep_level, validate_each
 from bench.progress import Monitor
 from bench.rig import Rig
 from bench.spec import Evaluation, Training, canonical
-from bench.store import RECORD_SCHEMA, Checkpoints, Records, misfit
+from bench.store import Checkpoints, Records, misfit
 from bench.tuning import saved
 from devices._base import Device
 from devices._ranges import LearnedRanges
@@ -57,18 +58,22 @@ class Runner:
         elif (known := self.records.load(evaluation.key)) is not None and known["status"] == "done":
             self.monitor.say(f"{title(evaluation.training, evaluation.device)}: already done, {evaluation.key}")
             return self._with_trials(known, evaluation)
+
+        def record(**measured: Any) -> dict[str, Any]:
+            return recording.frame(evaluation, self._device(evaluation).axis, command, self.processor) | measured
+
         try:
-            record = self._measure(evaluation)
+            measured = self._measure(evaluation)
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".replace("\n", " ")
             # If even this can't be saved, the first error is the one to tell.
             with suppress(BenchError, OSError):
-                self.records.save(self._frame(evaluation, command) | {"status": "failed", "error": reason})
+                self.records.save(record(status="failed", error=reason))
             raise
-        record = self._frame(evaluation, command) | record
-        self.records.save(record)
+        done = record(**measured)
+        self.records.save(done)
         self._partial_sweep(evaluation.key).unlink(missing_ok=True)
-        return record
+        return done
 
     def _with_trials(self, known: dict[str, Any], evaluation: Evaluation) -> dict[str, Any]:
         """A record that is done; one that was made before its settings were tuned now says by how many trials."""
@@ -119,7 +124,7 @@ class Runner:
             device.check(level, time_s)
         network, about = self._trained(training, watch)
         task, splits = self.task(training)
-        plan.check_groups(task, network, device.scales_by_tile)
+        networks.check_groups(task, network, device.scales_by_tile)
         rig = _rig(network, about, task, splits.val, adaptation=self._adaptation(training))
         return dict(zip(levels, validate_each(rig, device, levels, chips=chips, time_s=time_s), strict=True))
 
@@ -228,32 +233,25 @@ class Runner:
             for level, time_s in evaluation.points[len(levels) :]:
                 if pilot is not None:
                     wanted = best_samples(pilot, device, level=level, time_s=time_s)
-                seen = _follow(work.advance, lambda extra: work.total(work.steps + extra), chips)  # noqa: B023
-                done = sweep_level(
-                    rig,
-                    device,
-                    level=level,
-                    time_s=time_s,
-                    policy=evaluation.chips,
-                    samples=wanted,
-                    on_chip=seen,
-                )
+                seen, policy = work.following(chips), evaluation.chips
+                done = sweep_level(rig, device, level=level, time_s=time_s, policy=policy, samples=wanted, on_chip=seen)
                 over_time = {"time_s": time_s} if evaluation.times_s else {}
                 levels.append(done | over_time)
                 work.note(**(over_time or {"level": level}), mean=sum(done["chips"]) / len(done["chips"]))
                 kept = {"levels": levels, "seconds": before_s + time.perf_counter() - began, "trained": born}
                 write_text(self._partial_sweep(evaluation.key), json.dumps(kept))
+        trials = saved.trials(self.records.folder.parent, evaluation)
         return (
             {
                 "status": "done",
                 "clean": clean,
                 "levels": levels,
                 "analog_weights": rig.analog_weights,
-                "cost": _with_teachers(about) | {"trials": saved.trials(self.records.folder.parent, evaluation)},
+                "cost": recording.with_teachers(about) | {"trials": trials},
                 "training_environment": about["environment"],
                 "sweep_seconds": before_s + time.perf_counter() - began,
             }
-            | _adapting(adaptation, levels)
+            | recording.adapting(adaptation, levels)
             | {name: about[name] for name in ("found",) if name in about}
         )
 
@@ -286,34 +284,6 @@ class Runner:
         except (ValueError, KeyError, TypeError):
             raise BenchError(f"half-finished sweep {path} is broken; delete it to sweep again") from None
 
-    def _frame(self, evaluation: Evaluation, command: str) -> dict[str, Any]:
-        """Everything in a record but what was measured."""
-        task = plan.task_of(evaluation.training.task)
-        metric, axis = task.metric, self._device(evaluation).axis
-        name, unit = ("time", "s since programming") if evaluation.times_s else (axis.name, axis.unit)
-        return {
-            "schema": RECORD_SCHEMA,
-            "key": evaluation.key,
-            "status": "failed",
-            "error": None,
-            "evaluation": evaluation.as_dict(),
-            "training_key": evaluation.training.key,
-            "task": {
-                "name": task.name,
-                "dataset": task.dataset,
-                "metric": metric.name,
-                "unit": metric.unit,
-                "higher_is_better": metric.higher_is_better,
-            },
-            "axis": {"name": name, "unit": unit},
-            "clean": None,
-            "levels": [],
-            "cost": new_cost() | {"teacher_samples": 0, "teacher_seconds": 0.0},
-            "sweep_seconds": 0.0,
-            "environment": environment(self.processor),
-            "command": command,
-        }
-
 
 def _rig(
     network: nn.Module,
@@ -325,43 +295,3 @@ def _rig(
 ) -> Rig:
     """A trained network, as its checkpoint says it was trained, on a split; `calibration`, `adaptation`: as for Rig."""
     return Rig(network, tuple(about["analog"]), task, split, about["training"]["precision"], calibration, adaptation)
-
-
-def _adapting(adaptation: tuple[Adaptation, Split] | None, levels: list[dict[str, Any]]) -> dict[str, Any]:
-    """What a record says of chips that adapted: what each was given, and what that cost the sweep."""
-    if adaptation is None:
-        return {}
-    samples = len(adaptation[1])
-    chips = sum(len(level["chips"]) for level in levels)
-    return {"adaptation": {"samples_a_chip": samples, "forward_passes": samples * chips}}
-
-
-def title(training: Training, test_device: str | None = None) -> str:
-    """A training, or a cell, in a few words."""
-    level = f" at {training.level:g}" if training.level > 0 else ""
-    where = f"on {test_device or training.device}{level}"
-    if test_device not in (None, training.device) and training.device != "ideal":
-        where = f"trained on {training.device}{level}, on {test_device}"
-    return f"{training.method} {where}, {training.task}, seed {training.seed}"
-
-
-def _follow(advance: Callable[[], None], grow: Callable[[int], None], floor: int) -> Callable[[float, int], None]:
-    """Keep a progress bar true while the number of planned chips changes."""
-    planned_before = floor
-
-    def seen(metric: float, planned: int) -> None:
-        nonlocal planned_before
-        if planned != planned_before:
-            grow(planned - planned_before)
-            planned_before = planned
-        advance()
-
-    return seen
-
-
-def _with_teachers(about: dict[str, Any]) -> dict[str, Any]:
-    """A run's own cost, with the cost of every other training it rests on, each counted once."""
-    own, others = about["cost"], list(about["lineage"].values())
-    # What one of them, made by an older version, did not count is not known of all together.
-    known = [name for name in new_cost() if all(name in cost for cost in (own, *others))]
-    return own | {f"teacher_{name}": sum(other[name] for other in others) for name in known}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import plan, registry
+from bench import plan, registry, request
 from bench.errors import BenchError
 
 BENCH = Path(sys.executable).with_name("bench")
@@ -147,7 +147,7 @@ def test_a_plug_in_that_can_not_be_loaded_is_named(folder, monkeypatch):
     ],
 )
 def test_unknown_names_come_with_the_nearest_match(kind, name, message):
-    for ask in (lambda: registry.get(kind, name), lambda: plan.names(f"{name}", kind)):
+    for ask in (lambda: registry.get(kind, name), lambda: request.names(f"{name}", kind)):
         with pytest.raises(BenchError) as caught:
             ask()
         assert str(caught.value).startswith(message)

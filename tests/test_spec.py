@@ -460,30 +460,30 @@ def test_the_command_of_a_cell_names_sweep_and_training_device():
 
 
 def test_numbers_and_ranges():
-    assert plan.parse_numbers("0,2,5-7", "seed", int) == (0, 2, 5, 6, 7)
-    assert plan.parse_numbers("3", "seed", int) == (3,)
-    assert plan.parse_numbers("1,1,0-1", "seed", int) == (1, 0)
-    assert plan.parse_numbers("0,.1, 1e-1,2", "levels") == (0.0, 0.1, 2.0)
+    assert words_.parse_numbers("0,2,5-7", "seed", int) == (0, 2, 5, 6, 7)
+    assert words_.parse_numbers("3", "seed", int) == (3,)
+    assert words_.parse_numbers("1,1,0-1", "seed", int) == (1, 0)
+    assert words_.parse_numbers("0,.1, 1e-1,2", "levels") == (0.0, 0.1, 2.0)
 
 
 @pytest.mark.parametrize("text", ["", "x", "3-1", "1-", "0-1000000", "1.5", "1,,2"])
 def test_what_is_no_whole_number_is_refused(text):
     with pytest.raises(BenchError, match="whole numbers and ranges"):
-        plan.parse_numbers(text, "seed", int)
+        words_.parse_numbers(text, "seed", int)
 
 
 @pytest.mark.parametrize("text", ["", "low", "nan", "0,inf", ".1;.2", "1e999"])
 def test_what_is_no_level_is_refused(text):
     with pytest.raises(BenchError, match="levels"):
-        plan.parse_numbers(text, "levels")
+        words_.parse_numbers(text, "levels")
 
 
 def test_names_with_commas_and_all():
-    assert plan.names("nominal, mtrd,nominal", "methods") == ("nominal", "mtrd")
-    assert {"cifar10", "mnist"} <= set(plan.names("all", "tasks"))
+    assert words_.names("nominal, mtrd,nominal", "methods") == ("nominal", "mtrd")
+    assert {"cifar10", "mnist"} <= set(words_.names("all", "tasks"))
     for text in ("", ","):
         with pytest.raises(BenchError, match="no method named"):
-            plan.names(text, "methods")
+            words_.names(text, "methods")
 
 
 def test_levels_are_sorted_and_counted_once():

@@ -1,0 +1,60 @@
+"""What a record holds beside the measurements: of what run they are, what that cost, what its chips were given."""
+
+from typing import Any
+
+import torch
+
+from bench import plan
+from bench.context import new_cost
+from bench.environment import environment
+from bench.spec import Evaluation
+from bench.store import RECORD_SCHEMA
+from devices._base import Axis
+from methods._base import Adaptation
+from tasks._base import Split
+
+
+def frame(evaluation: Evaluation, axis: Axis, command: str, processor: torch.device) -> dict[str, Any]:
+    """Everything in a record but what was measured; `axis`: the test device's."""
+    task = plan.task_of(evaluation.training.task)
+    metric = task.metric
+    name, unit = ("time", "s since programming") if evaluation.times_s else (axis.name, axis.unit)
+    return {
+        "schema": RECORD_SCHEMA,
+        "key": evaluation.key,
+        "status": "failed",
+        "error": None,
+        "evaluation": evaluation.as_dict(),
+        "training_key": evaluation.training.key,
+        "task": {
+            "name": task.name,
+            "dataset": task.dataset,
+            "metric": metric.name,
+            "unit": metric.unit,
+            "higher_is_better": metric.higher_is_better,
+        },
+        "axis": {"name": name, "unit": unit},
+        "clean": None,
+        "levels": [],
+        "cost": new_cost() | {"teacher_samples": 0, "teacher_seconds": 0.0},
+        "sweep_seconds": 0.0,
+        "environment": environment(processor),
+        "command": command,
+    }
+
+
+def with_teachers(about: dict[str, Any]) -> dict[str, Any]:
+    """A run's own cost, with the cost of every other training it rests on, each counted once."""
+    own, others = about["cost"], list(about["lineage"].values())
+    # What one of them, made by an older version, did not count is not known of all together.
+    known = [name for name in new_cost() if all(name in cost for cost in (own, *others))]
+    return own | {f"teacher_{name}": sum(other[name] for other in others) for name in known}
+
+
+def adapting(adaptation: tuple[Adaptation, Split] | None, levels: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a record says of chips that adapted: what each was given, and what that cost the sweep."""
+    if adaptation is None:
+        return {}
+    samples = len(adaptation[1])
+    chips = sum(len(level["chips"]) for level in levels)
+    return {"adaptation": {"samples_a_chip": samples, "forward_passes": samples * chips}}
