@@ -172,8 +172,10 @@ def _apart(advice: Advice, row: Row) -> str:
     better = (found.mean > 0) == group.higher_is_better
     size = f"{number(abs(found.mean))} ± {number(half) if math.isfinite(half) else '?'}"
     seeds = [str(seed) for seed in _common(row, top)]
-    on = f" (on training seed{'s' if len(seeds) > 1 else ''} {_listed(seeds)}, which both have)"
-    return f"{size} {unit} {'better' if better and found.mean else 'worse'}" + on * ({*row.seeds} != {*top.seeds})
+    said = f"{size} {unit} {'better' if better and found.mean else 'worse'}"
+    if {*row.seeds} != {*top.seeds}:
+        return f"{said} (on training seed{'s' if len(seeds) > 1 else ''} {_listed(seeds)}, which both have)"
+    return f"{said} on the chips that both met" if better and found.mean else said  # the first has a score of more
 
 
 def _seeds(advice: Advice, use: Row) -> str:

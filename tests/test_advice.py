@@ -73,6 +73,16 @@ def test_a_method_that_beats_all_is_advised_whatever_it_costs():
     assert sure.endswith("points worse at 0.35 of the cost")
 
 
+def test_a_better_score_from_more_chips_is_not_called_a_difference():
+    """mtrd's score has ten more chips at the top level, where it was lucky; on the chips that both met it is behind."""
+    lucky = made("mtrd", 80)
+    top = lucky["levels"][-1]
+    top["chips"] = [*top["chips"], *(chip + 5 for chip in top["chips"])]
+    _, sure, _ = said(made("nominal", 60), made("noise_injection", 80.02), lucky)
+    assert sure.startswith("how sure: mtrd has the best score, noise_injection is 0.01 ± ")
+    assert "points better on the chips that both met, p " in sure
+
+
 def test_of_equal_costs_the_better_score_is_advised():
     alike = {"cost": {"teacher_forward_passes": 980, "teacher_backward_passes": 980}}
     first = made("noise_injection", 80.1)
