@@ -70,10 +70,7 @@ def measure(
 def profiles(processor: torch.device, data: Path | None, cases: tuple[Case, ...], monitor: Monitor) -> dict[str, Any]:
     """Where the time of each network goes, on one thread; plain JSON types."""
     figures: dict[str, Any] = {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "hardware": hardware(processor),
-        "precision": precision_for(processor),
-        "torch": torch.__version__,
+        **_made(processor),
         "work": [],
     }
     splits_of, threads = _splits(data), torch.get_num_threads()
@@ -97,10 +94,7 @@ def steps(
 ) -> dict[str, Any]:
     """What a training step of these methods costs on each network, against nominal's; plain JSON types."""
     figures: dict[str, Any] = {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "hardware": hardware(processor),
-        "precision": precision_for(processor),
-        "torch": torch.__version__,
+        **_made(processor),
         "rounds": rounds,
         "networks": [],
     }
@@ -112,6 +106,16 @@ def steps(
     return figures
 
 
+def _made(processor: torch.device) -> dict[str, Any]:
+    """When, on what and with what figures are made."""
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "hardware": hardware(processor),
+        "precision": precision_for(processor),
+        "torch": torch.__version__,
+    }
+
+
 def _splits(data: Path | None) -> Callable[[str], Splits]:
     """The data of a task by name, loaded once however many cases ask for them."""
     return functools.cache(lambda name: plan.task_of(name).splits(home() / "data", data))
@@ -119,17 +123,20 @@ def _splits(data: Path | None) -> Callable[[str], Splits]:
 
 def write(figures: dict[str, Any], folder: Path) -> None:
     """Keep the figures as speed.json, and as SPEED.md to read."""
-    write_text(folder / "speed.json", json.dumps(figures, indent=1) + "\n")
-    write_text(folder / "SPEED.md", tables.markdown(figures))
+    _keep(figures, folder, "speed", tables.markdown(figures))
 
 
 def write_profiles(figures: dict[str, Any], folder: Path) -> None:
     """Keep the profiles as profile.json, and as PROFILE.md to read."""
-    write_text(folder / "profile.json", json.dumps(figures, indent=1) + "\n")
-    write_text(folder / "PROFILE.md", tables.profile_markdown(figures))
+    _keep(figures, folder, "profile", tables.profile_markdown(figures))
 
 
 def write_steps(figures: dict[str, Any], folder: Path) -> None:
-    """Keep the costs of steps as steps.json, and as STEPS.md to read; each file whole or not at all."""
-    write_text(folder / "steps.json", json.dumps(figures, indent=1) + "\n")
-    write_text(folder / "STEPS.md", tables.steps_markdown(figures))
+    """Keep the costs of steps as steps.json, and as STEPS.md to read."""
+    _keep(figures, folder, "steps", tables.steps_markdown(figures))
+
+
+def _keep(figures: dict[str, Any], folder: Path, name: str, text: str) -> None:
+    """Both forms of the figures, each file whole or not at all."""
+    write_text(folder / f"{name}.json", json.dumps(figures, indent=1) + "\n")
+    write_text(folder / f"{name.upper()}.md", text)
