@@ -84,7 +84,7 @@ def notes(group: Group) -> list[str]:
         lines.append(BEST)
     lines += [
         "clean: the digital network; EKL: how far chips' predictions are from their mean, in nats.",
-        f"p5 and worst: of the first {tail}; yield: chips at most {stats.YIELD_LOSS:g} {loss_unit} worse than the "
+        f"p5 and worst: of the first {tail}; yield: chips at most {group.yield_loss:g} {loss_unit} worse than the "
         "method's clean digital network.",
         "own: of the run's own training steps; total: with all other runs that it rests on, such as teachers and the "
         "nominal one that it starts from, each counted once; samples: training samples seen; passes: forward-backward "

@@ -211,8 +211,9 @@ class TrainingContext:
         order = torch.randperm(len(self._train), generator=self._order).to(self.processor)
         for chosen in order.split(self.batch_size)[: self._steps]:
             turns = (self._turns[chosen] + self._epoch) % 2
-            inputs = self.task.augment(self._train.inputs[chosen], turns, self._order)
-            yield self.task.prepare(inputs), self._train.targets[chosen]
+            kept = self._train.inputs[chosen], self._train.targets[chosen]
+            inputs, targets = self.task.augment(*kept, turns, self._order)
+            yield self.task.prepare(inputs), targets
             self.cost["samples"] += len(chosen)
             self.work.advance()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bench import stats
 from bench.cost import costs
 from bench.labels import Record, all_settings, swept
-from bench.summary import level_interval, order
+from bench.summary import level_interval, order, yield_loss
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,7 +89,7 @@ def measured(record: Record, level: Record) -> dict[str, Any]:
         "std": _std(chips),
         "p5": stats.fifth_percentile(chips[:first], higher) if whole else None,
         "worst": stats.worst(chips[:first], higher) if whole else None,
-        "yield": stats.yield_share(chips, record["clean"], stats.YIELD_LOSS, higher) if whole else None,
+        "yield": stats.yield_share(chips, record["clean"], yield_loss(record), higher) if whole else None,
         "chips": len(chips),
         "ekl": level["ekl"],
         "tail_chips": min(first, len(chips)),

@@ -79,6 +79,7 @@ class Group:
     metric: str
     unit: str
     higher_is_better: bool
+    yield_loss: float
     axis: str
     sweep: str
     points: tuple[float, ...]

@@ -19,7 +19,9 @@ DIGITS = 4  # of epochs: finer than a step of most data sets, and short enough t
 def cells(request: Request) -> list[Cell]:
     """The cells of a request, at the budget that it asks for. BenchError if one can't be matched."""
     made = plan.cells(request)
-    return made if request.budget == "preset" else [_matched(cell, plan.budget_of(request)) for cell in made]
+    if request.budget == "preset":
+        return made
+    return [_matched(c, plan.budget_of(request, plan.task_of(c.evaluation.training.task))) for c in made]
 
 
 def _matched(cell: Cell, budget: Budget) -> Cell:

@@ -6,6 +6,7 @@ Every cell is an ordinary Training and Evaluation of the store: each row is trai
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +88,7 @@ def measured(request: plan.Request, cells: Sequence[plan.Cell], records: Mapping
     rows, columns = (tuple(dict.fromkeys(place[i] for place in seeds)) for i in (0, 1))
     return Matrix(
         title=plain(f"{method} · {t['task']} · {network_label(t)}{settings_label(first)} · {preset} preset"),
-        slug="-".join(names),
+        slug=re.sub(r"[^A-Za-z0-9_.-]+", "_", "-".join(names)),
         metric=f"{task.metric.name} ({task.metric.unit})",
         higher_is_better=task.metric.higher_is_better,
         rows=rows,

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from bench.rig import Rig, chip_generator, numbered_chip
+from bench.rig import Measurement, Rig, chip_generator, numbered_chip
 from bench.spec import ChipPolicy
 from bench.stats import chips_needed
 from devices._base import Device
@@ -29,7 +29,7 @@ class Disagreement:
         self.sum_log_p: Tensor | float = 0.0
 
     def add(self, probabilities: Tensor) -> None:
-        """`probabilities`: (images, classes) of one chip."""
+        """`probabilities`: (images, classes, ...) of one chip."""
         self.n += 1
         self.sum_p = self.sum_p + probabilities.double()
         self.sum_log_p = self.sum_log_p + probabilities.double().clamp_min(1e-12).log()
@@ -58,8 +58,8 @@ def sweep_level(
     `samples`: each chip meets so many random samples of the split, its own (the same for all methods,
     and fewer are a part of more); the chips' values stay independent and unbiased, so that intervals
     over them hold. Not where chips can't differ: there the one chip meets all.
-    Returns {"level", "chips": metric per chip, "first_stage", "ekl", "samples"}, and the power of
-    devices with cells; no EKL with `samples`.
+    Returns {"level", "chips": metric per chip, "first_stage", "ekl", "samples"}, the power of devices with
+    cells and the "details" per chip of tasks that have some; neither these nor EKL with `samples`.
     `on_chip(metric, planned)` is called after each chip.
     """
     if not device.is_random(level) or (samples is not None and samples >= len(rig.targets)):
@@ -67,9 +67,10 @@ def sweep_level(
     planned = first_stage = policy.minimum if device.is_random(level) else 1
     chips: list[float] = []
     power: dict[str, float] = {}
+    details: dict[str, list[float]] = {}
     spread = Disagreement()
 
-    def one(own: Rig, c: int) -> tuple[float, Tensor | None]:
+    def one(own: Rig, c: int) -> Measurement:
         chip, around = numbered_chip(own, device, "test chip", c, level, time_s)
         if c == 0:  # of the first chip: of millions of cells, the others' take as much
             power.update(own.power(device, chip, around))
@@ -79,20 +80,23 @@ def sweep_level(
         return own.measure(chip, samples=chosen, probabilities=wanted, periphery=around)
 
     while len(chips) < planned:
-        for metric, predictive in in_order(rig, one, range(len(chips), planned)):
-            chips.append(metric)
-            if predictive is not None:
-                spread.add(predictive)
+        for found in in_order(rig, one, range(len(chips), planned)):
+            chips.append(found.metric)
+            for name, value in found.details.items():
+                details.setdefault(name, []).append(value)
+            if found.probabilities is not None:
+                spread.add(found.probabilities)
             if len(chips) == first_stage > 1 and policy.half_width is not None:
                 planned = chips_needed(chips, policy.half_width, policy.maximum)
-            on_chip(metric, planned)
-    return {
+            on_chip(found.metric, planned)
+    made = {
         "level": level,
         "chips": chips,
         "first_stage": first_stage,
         "ekl": spread.value(),
         "samples": samples,
-    } | power
+    }
+    return made | power | ({"details": details} if details else {})
 
 
 def in_order(rig: Rig, one: Callable[[Rig, int], T], chips: range) -> Iterator[T]:
@@ -168,6 +172,6 @@ def validate_each(
         values = []
         for c in chips if device.is_random(level) else chips[:1]:
             chip, around = numbered_chip(rig, device, "validation chip", c, level, time_s)
-            values.append(rig.measure(chip, probabilities=False, periphery=around)[0])
+            values.append(rig.measure(chip, probabilities=False, periphery=around).metric)
         found.append(values)
     return found

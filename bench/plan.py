@@ -17,6 +17,7 @@ from bench.spec import ChipPolicy, Evaluation, Training
 from devices._base import Device
 from devices._measured import Measured
 from methods._base import RECIPE, Budget, Method, MethodError
+from tasks._base import Task
 
 
 def method_of(name: str, settings: Mapping[str, Any] | None = None) -> Method:
@@ -40,7 +41,7 @@ def _device_class(name: str) -> type[Device]:
     return Measured
 
 
-def task_of(name: str) -> Any:
+def task_of(name: str) -> Task:
     """A registered task."""
     return registry.get("tasks", name)()
 
@@ -190,8 +191,8 @@ def _cell(request: Request, task: str, seed: int, device: str, method: str) -> C
 
 
 def _evaluation(request: Request, task_name: str, seed: int, device_name: str, method: str) -> Evaluation:
-    preset = presets.get(request.preset)
     task, (device, device_settings) = task_of(task_name), _set_device(device_name, request)
+    preset = presets.get(request.preset, task.presets)
     cls: type[Method] = registry.get("methods", method)
     settings = parse_settings(method, settings_.own(method, request.settings))
     swept, usually = sweep.of(device, request.sweep, request.levels, request.times, request.time_s)
@@ -200,7 +201,7 @@ def _evaluation(request: Request, task_name: str, seed: int, device_name: str, m
     if network.startswith("timm:") and request.width is None:
         width = 1.0  # timm's networks carry their width in their name
     networks.check(task_name, network, width, device.scales_by_tile)
-    budget, policy = budget_of(request), _policy(request, preset)
+    budget, policy = budget_of(request, task), _policy(request, preset, task)
     test_samples = preset.test_samples if request.test_samples is None else request.test_samples
     training = Training(
         task=task.name,
@@ -259,10 +260,10 @@ def _trained_at(request: Request, test_device: str, method: type[Method]) -> dic
 _BUDGET = ("epochs", "finetune_epochs", "batch_size", "lr", "train_samples")
 
 
-def budget_of(request: Request) -> Budget:
-    """The preset's budget, with what the request says of it."""
+def budget_of(request: Request, task: Task) -> Budget:
+    """The budget that the preset has for a task, with what the request says of it."""
     chosen = {name: getattr(request, name) for name in _BUDGET if getattr(request, name) is not None}
-    return dataclasses.replace(presets.get(request.preset).budget, **chosen)
+    return dataclasses.replace(presets.get(request.preset, task.presets).budget, **chosen)
 
 
 def _check_numbers(request: Request) -> None:
@@ -281,7 +282,7 @@ def _check_numbers(request: Request) -> None:
             raise BenchError(f"{name.replace('_', '-')} {value:g}: must be at least 2, for the statistics of a batch")
 
 
-def _policy(request: Request, preset: presets.Preset) -> ChipPolicy:
+def _policy(request: Request, preset: presets.Preset, task: Task) -> ChipPolicy:
     policy = preset.chips
     if request.chips is not None:
         policy = ChipPolicy(minimum=request.chips, maximum=request.chips, half_width=None)
@@ -290,6 +291,8 @@ def _policy(request: Request, preset: presets.Preset) -> ChipPolicy:
         policy = ChipPolicy(minimum=min(10, maximum), maximum=maximum, half_width=request.half_width)
     given = request.samples_per_chip
     if given is not None:
+        if given != "all" and type(task).overall is not Task.overall:
+            raise BenchError(f"samples-per-chip {given}: {task.name}'s {task.metric.name} is not a mean over samples")
         samples = int(given) if given.isdecimal() else given
         policy = dataclasses.replace(policy, samples=None if samples == "all" else samples)
     return policy

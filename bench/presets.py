@@ -3,7 +3,9 @@
 `paper` has the epochs, batch size and learning rate of Wu et al. (MTRD); schedule and augmentation stay ours.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from bench.errors import BenchError
 from bench.registry import suggestion
@@ -54,8 +56,18 @@ PRESETS = {
 }
 
 
-def get(name: str) -> Preset:
-    """The preset of that name. BenchError with the nearest match if there is none."""
+def get(name: str, changes: Mapping[str, Mapping[str, Any]] | None = None) -> Preset:
+    """The preset of that name. BenchError with the nearest match if there is none.
+
+    `changes`: by preset, what a task has otherwise (`Task.presets`): fields of the preset, its budget or its chips.
+    """
     if name not in PRESETS:
         raise BenchError(f"unknown preset '{name}'{suggestion(name, PRESETS)}")
-    return PRESETS[name]
+    preset, own = PRESETS[name], (changes or {}).get(name, {})
+    budget, chips = ({f.name for f in fields(part)} & own.keys() for part in (Budget, ChipPolicy))
+    return replace(
+        preset,
+        budget=replace(preset.budget, **{field: own[field] for field in budget}),
+        chips=replace(preset.chips, **{field: own[field] for field in chips}),
+        **{field: value for field, value in own.items() if field not in budget | chips},
+    )

@@ -32,6 +32,7 @@ def frame(evaluation: Evaluation, axis: Axis, command: str, processor: torch.dev
             "metric": metric.name,
             "unit": metric.unit,
             "higher_is_better": metric.higher_is_better,
+            "yield_loss": metric.yield_loss,
         },
         "axis": {"name": name, "unit": unit},
         "clean": None,

@@ -83,9 +83,10 @@ def parse_numbers(text: str, what: str, kind: type = float) -> tuple[Any, ...]:
 
 
 def names(text: str, kind: str) -> tuple[str, ...]:
-    """'a,b' -> ('a', 'b'), 'all' -> every registered entry; unknown names are refused."""
+    """'a,b' -> ('a', 'b'), 'all' -> every registered entry but variants (task:variant); unknown names are refused."""
     known = registry.entries(kind)
-    chosen: Iterable[str] = known if text == "all" else [n.strip() for n in text.split(",") if n.strip()]
+    plain = [name for name in known if ":" not in name]
+    chosen: Iterable[str] = plain if text == "all" else [n.strip() for n in text.split(",") if n.strip()]
     for name in chosen:
         if not (kind == "devices" and name.endswith(".json")) and name not in known:
             raise BenchError(f"unknown {kind[:-1]} '{name}'{suggestion(name, known)}")

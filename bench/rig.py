@@ -3,8 +3,9 @@
 import copy
 import functools
 import logging
+import math
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,14 @@ FLOPS_A_WEIGHT = 2000  # of a forward pass, in the time that programming a weigh
 def chip_generator(purpose: str, index: int) -> torch.Generator:
     """The random numbers of chip `index`: the same for every method, level and machine (drawn on the CPU)."""
     return torch.Generator().manual_seed(seed_of(purpose, index))
+
+
+class Measurement(NamedTuple):
+    """The metric of a chip, its probabilities (n, classes, ...) on the CPU or None, means of the task's details."""
+
+    metric: float
+    probabilities: Tensor | None
+    details: dict[str, float]
 
 
 class Rig:
@@ -86,8 +95,8 @@ class Rig:
     def _batch(self) -> int:
         """Samples a pass where nothing surrounds the products."""
         if self._flops <= SMALL_FLOPS:
-            return SMALL_BATCH
-        return BATCH if self.processor.type == "cpu" else USUAL_BATCH
+            return min(SMALL_BATCH, self.task.batch)
+        return min(BATCH if self.processor.type == "cpu" else USUAL_BATCH, self.task.batch)
 
     @property
     def analog_weights(self) -> int:
@@ -106,7 +115,7 @@ class Rig:
         return other
 
     def _prepared(self, inputs: Tensor) -> Tensor:
-        parts = inputs.to(self.processor).split(SMALL_BATCH)
+        parts = inputs.to(self.processor).split(min(SMALL_BATCH, self.task.batch))
         return torch.cat([_cast(self.task.prepare(x), self.dtype) for x in parts])
 
     def program(self, device: Device, generator: torch.Generator, level: float, time_s: float | None):
@@ -157,7 +166,8 @@ class Rig:
         """What the calibration samples show on their way through these weights and curves."""
         learned = learned_ranges(self.network, make=False) if settings.input_range == "learned" else None
         ranges = Ranges(learned)
-        inputs = self.task.prepare(self._calibration.head(min(CALIBRATION, len(self._calibration))).inputs)
+        few = min(CALIBRATION, self.task.batch, len(self._calibration))
+        inputs = self.task.prepare(self._calibration.head(few).inputs)
         around = Periphery(settings, weights, curve=curve, ranges=ranges)
         with torch.inference_mode(), compute(self.processor, self.precision), ranges.observing(), around:
             functional_call(self.network, dict(weights), (_cast(inputs.to(self.processor), self.dtype),))
@@ -173,7 +183,7 @@ class Rig:
         if self._powerless or (curve := device.curve(chip)) is None:
             return {}
         around, meter = periphery, PowerMeter(curve, device.settings.read_v)
-        inputs = self.inputs[:POWER_SAMPLES]
+        inputs = self.inputs[: min(POWER_SAMPLES, self.task.batch)]
         try:
             if not isinstance(around, Periphery):
                 around = Periphery(device.settings, chip, ranges=self._calibrated(device.settings, curve))
@@ -194,14 +204,17 @@ class Rig:
         samples: Tensor | None = None,
         probabilities: bool = True,
         periphery: AbstractContextManager[Any] | None = None,
-    ) -> tuple[float, Tensor | None]:
-        """(metric, probabilities (n, classes) on the CPU or None) of one chip, or of the digital network.
+    ) -> Measurement:
+        """One chip, or the digital network; without probabilities unless they are asked for.
 
-        `samples`: indices of the samples to measure on; None: all.
+        `samples`: indices of the samples to measure on, without details then; None: all.
         """
-        correct, predictive = self._run(chip, samples, probabilities, periphery)
+        correct, predictive, details = self._run(chip, samples, probabilities, periphery)
         known = [p.cpu() for p in predictive if p is not None]
-        return correct.mean().item(), torch.cat(known) if known else None
+        names = details[0] if samples is None else ()
+        means = {name: torch.cat([d[name] for d in details]).double().nanmean().item() for name in names}
+        known_means = {name: mean for name, mean in means.items() if not math.isnan(mean)}  # some sample has it
+        return Measurement(self.task.overall(correct), torch.cat(known) if known else None, known_means)
 
     def program_cost(self) -> float:
         """What a chip costs before its first sample, in samples: by counting, so that it is the same every time."""
@@ -218,21 +231,22 @@ class Rig:
         samples: Tensor | None,
         probabilities: bool,
         periphery: AbstractContextManager[Any] | None,
-    ) -> tuple[Tensor, list[Tensor | None]]:
+    ) -> tuple[Tensor, list[Tensor | None], list[dict[str, Tensor]]]:
         inputs, targets = (x if samples is None else x[samples] for x in (self.inputs, self.targets))
-        correct, predictive = [], []
+        correct, predictive, details = [], [], []
         digital = _digital(chip)
         network, state = self.network, {**(chip or {}), **digital}
         if self.folded is not None and periphery is None:  # an ADC sits between a product and its BatchNorm
             network, state = self.folded.network, self.folded.state(chip or self.weights, self.dtype, digital)
-        batch = self._batch if periphery is None else USUAL_BATCH
+        batch = self._batch if periphery is None else min(USUAL_BATCH, self.task.batch)
         with torch.inference_mode(), compute(self.processor, self.precision), periphery or nullcontext():
             for some, theirs in zip(inputs.split(batch), targets.split(batch), strict=True):
                 output = functional_call(network, state, (some,)).float()
                 correct.append(self.task.correct(output, theirs))
+                details.append(self.task.details(output, theirs))
                 if probabilities:
                     predictive.append(self.task.probabilities(output))
-        return torch.cat(correct).cpu().double(), predictive
+        return torch.cat(correct).cpu().double(), predictive, details
 
 
 def numbered_chip(

@@ -224,7 +224,7 @@ class Runner:
         if isinstance(wanted, str):  # auto: chosen on the validation split, level by level
             val = splits.val.head(min(PILOT_SAMPLES, len(splits.val)))
             wanted, pilot = None, _rig(network, about, task, val, adaptation=adaptation)
-        clean, _ = rig.measure()
+        clean = rig.measure()
         born = about["environment"]["created"]
         levels, before_s = self._finished_levels(evaluation.key, born)
         chips = evaluation.chips.minimum
@@ -244,7 +244,7 @@ class Runner:
         return (
             {
                 "status": "done",
-                "clean": clean,
+                "clean": clean.metric,
                 "levels": levels,
                 "analog_weights": rig.analog_weights,
                 "cost": recording.with_teachers(about) | {"trials": trials},
@@ -253,6 +253,7 @@ class Runner:
             }
             | recording.adapting(adaptation, levels)
             | {name: about[name] for name in ("found",) if name in about}
+            | ({"clean_details": clean.details} if clean.details else {})
         )
 
     def _adaptation(self, training: Training) -> tuple[Adaptation, Split] | None:

@@ -54,6 +54,8 @@ CHECKPOINT: Shape = (
 def check_record(record: Any) -> None:
     """Raise ValueError, in one line, unless every table can be made with the record."""
     check(record, RECORD)
+    if not _fits(record["task"].get("yield_loss", 0.0), NUMBER):
+        raise ValueError("task.yield_loss must be a number")
     for part in (record["evaluation"], record["evaluation"]["training"]):
         if not isinstance(part.get("device_settings", {}), dict):
             raise ValueError(f"device_settings is {part['device_settings']!r:.40}, must be dict")
@@ -85,6 +87,10 @@ def check_record(record: Any) -> None:
         raise ValueError(f"analog_weights is {record['analog_weights']!r:.40}, must be int")
     if "found" in record:
         check(record, (("found", NUMBER, "*"),))
+    details = record.get("clean_details", {})
+    if not isinstance(details, dict) or any(level.get("details", {}).keys() != details.keys() for level in measured):
+        raise ValueError("details of a level must be those of the clean network")
+    check([level.get("details", {}) for level in measured], (("*", list, "*"), ("*.*", NUMBER, "*")))
     if any(not level["chips"] or level["first_stage"] < 1 for level in measured):
         raise ValueError("a level has no chips or a first_stage below 1")
 

@@ -56,6 +56,11 @@ def level_interval(record: Record, level: Record) -> Interval:
     return Interval(found.mean, math.nan, math.nan) if unmeasured_spread(record, level) else found
 
 
+def yield_loss(record: Record) -> float:
+    """How much worse than clean a chip of this task may be; records from before tasks stated it are of accuracies."""
+    return record["task"].get("yield_loss", stats.YIELD_LOSS)
+
+
 def group_key(record: Record) -> tuple:
     """Equal for records that may be compared."""
     e = record["evaluation"]
@@ -94,6 +99,7 @@ def _group(records: Sequence[Record]) -> Group:
         metric=plain(task["metric"]),
         unit=plain(task["unit"]),
         higher_is_better=task["higher_is_better"],
+        yield_loss=yield_loss(records[0]),
         axis=plain(axis["name"]) + (f" ({plain(axis['unit'])})" if axis["unit"] else ""),
         sweep=swept(e)[0],
         points=tuple(swept(e)[1]),
@@ -142,7 +148,7 @@ def _row(label: str, records: Sequence[Record], tail: int, higher: bool) -> Row:
         score=_score(done),
         p5=_mean([stats.fifth_percentile(f["chips"][:tail], higher) for _, f in whole]),
         worst=_mean([stats.worst(f["chips"][:tail], higher) for _, f in whole]),
-        yield_share=_mean([stats.yield_share(f["chips"], r["clean"], stats.YIELD_LOSS, higher) for r, f in whole]),
+        yield_share=_mean([stats.yield_share(f["chips"], r["clean"], yield_loss(r), higher) for r, f in whole]),
         ekl=_mean([f["ekl"] for _, f in top if f["ekl"] is not None]),
         read_power_w=_mean([f["read_power_w"] for _, f in top if "read_power_w" in f]),
         readings=tuple(

@@ -82,13 +82,15 @@ def sweep_table(record: Record) -> Table:
     sweep, _ = swept(record["evaluation"])
     over_time = sweep == "time_s"
     names = ("time" if over_time else "level", "mean", "± 95%", "std", "p5", "worst", "yield", "chips", "EKL")
+    details = list(record.get("clean_details", {}))
     rows = []
     for level in sorted(record["levels"], key=lambda found: found[sweep]):
         m = measured(record, level)
         half = m["ci_high"] - m["mean"]
         values = [m["mean"], half, m["std"], m["p5"], m["worst"]]
         tail = [percent(m["yield"]), str(m["chips"]), number(m["ekl"], 4)]
-        rows.append([point_label(sweep, level[sweep]), *map(number, values), *tail])
+        further = [number(sum(v) / len(v)) for v in (level["details"][name] for name in details)]
+        rows.append([point_label(sweep, level[sweep]), *map(number, values), *tail, *further])
     e, task = record["evaluation"], record["task"]
     t = e["training"]
     device = e["device"] + settings_label(e) + (sweep_label(e) if over_time else "")
@@ -96,7 +98,7 @@ def sweep_table(record: Record) -> Table:
     parts = [t["method"], t["task"], device, e["preset"], f"{task['metric']} in {task['unit']}"]
     clean = "failed" if record["status"] != "done" else f"clean {number(record['clean'])}"
     title = " · ".join(map(plain, [*parts, clean]))
-    (table,) = tabular.tables(names, rows, width=sum(map(len, names)) * 10, title=title)
+    (table,) = tabular.tables([*names, *map(plain, details)], rows, width=sum(map(len, names)) * 10, title=title)
     table.caption, table.caption_justify = Text(f"key {plain(record['key'])}"), "left"
     return table
 

@@ -19,10 +19,17 @@ DEPTHS = (1 / 8, 1 / 4, 1 / 2)  # of the analog layers; on NeFT's VGG8: after th
 HEADS = "feedback_heads"
 
 
-def with_feedback(output: Tensor, feedbacks: list[Tensor], beta: float) -> Tensor:
-    """[o - beta sum_i 10^-i o_i] / (N + 1); all of one shape, (n, classes)."""
+def with_feedback(output: Tensor, feedbacks: list[Tensor], beta: float, logits: bool = True) -> Tensor:
+    """[o - beta sum_i 10^-i o_i] / (N + 1); all of one shape, (n, classes) or (n, c, h, w).
+
+    Where outputs are no logits but estimates of a target, divided by 1 - beta sum_i 10^-i instead: with N + 1 the
+    network would learn N + 1 times the target.
+    """
     total = sum(10.0**-i * feedback for i, feedback in enumerate(feedbacks))
-    return (output - beta * total) / (len(feedbacks) + 1)
+    if logits:
+        return (output - beta * total) / (len(feedbacks) + 1)
+    whole = 1 - beta * sum(10.0**-i for i in range(len(feedbacks)))
+    return (output - beta * total) / max(whole, 0.1)
 
 
 class Head(nn.Module):
@@ -50,8 +57,25 @@ class Head(nn.Module):
         return self.fc2(self.relu(self.fc1(self.pool(x).flatten(1))))
 
 
+class MapHead(nn.Module):
+    """Early features -> a map: average pool, two 1 x 1 convolutions with ReLU between, brought to the map's size."""
+
+    def __init__(self, features: tuple[int, ...], size: int, hidden: int, out: tuple[int, ...]) -> None:
+        """`features`: (c, h, w); `size`: edge of the pooled map; `out`: (c, h, w)."""
+        super().__init__()
+        self.pool = nn.AdaptiveAvgPool2d((min(size, features[1]), min(size, features[2])))
+        self.conv1 = nn.Conv2d(features[0], hidden, 1)
+        self.relu = nn.ReLU()
+        self.conv2 = nn.Conv2d(hidden, out[0], 1)
+        self.stretch = nn.Upsample(out[1:], mode="bilinear")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, *features) -> (n, *out)."""
+        return self.stretch(self.conv2(self.relu(self.conv1(self.pool(x)))))
+
+
 class Heads:
-    """Heads attached to a network after the modules `stages`: in training it gives (1 + heads, n, classes).
+    """Heads attached to a network after the modules `stages`; while they are, it gives (1 + heads, n, *output).
 
     The network carries them, so that chips, optimizer and checkpoints have them too, until `drop`.
     """
@@ -63,14 +87,17 @@ class Heads:
         self._check(stages)
         self._seen: dict[str, Tensor] = {}
         self._hooks = [network.get_submodule(name).register_forward_hook(self._keep(name)) for name in stages]
-        classes = _run(network, example).shape
-        if len(classes) != 2:
-            raise MethodError(f"heads need a network that gives (n, classes), not {tuple(classes)}")
+        out = tuple(_run(network, example).shape[1:])
         shapes = [tuple(self._seen[name].shape[1:]) for name in stages]
         sizes = ([6] * len(stages) + [4, 3])[-len(stages) :]  # NeFT: 6, 4, 3 on VGG8, 6, 6, 4, 3 on ResNet18
 
+        if len(out) not in (1, 3) or (len(out) == 3 and any(len(features) != 3 for features in shapes)):
+            raise MethodError(f"heads need a network that gives (n, classes), or maps from maps, not (n, *{out})")
+
         def build() -> nn.Module:
-            return nn.ModuleList(Head(f, k, hidden, classes[1]) for f, k in zip(shapes, sizes, strict=True))
+            if len(out) == 1:
+                return nn.ModuleList(Head(f, k, hidden, out[0]) for f, k in zip(shapes, sizes, strict=True))
+            return nn.ModuleList(MapHead(f, 8 * k, hidden, out) for f, k in zip(shapes, sizes, strict=True))
 
         heads: Any = context.fresh(build)
         carry(network, self.analog, HEADS, heads)

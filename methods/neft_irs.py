@@ -47,7 +47,7 @@ class NeftIrs(Method):
 
         def loss(inputs: Tensor, targets: Tensor) -> Tensor:
             output, *snapshots = context.forward(network, inputs, context.chip(network, noisy))
-            return task.loss(with_feedback(output, snapshots, settings.beta), targets)
+            return task.loss(with_feedback(output, snapshots, settings.beta, task.logits), targets)
 
         finetune(context, network, loss)
         heads.drop()

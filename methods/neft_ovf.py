@@ -50,7 +50,7 @@ class NeftOvf(Method):
                 context.forward(network, inputs, context.chip(network, names, level=level), update_statistics=False)
                 for level in levels
             ]
-            return task.loss(with_feedback(output, feedbacks, settings.beta), targets)
+            return task.loss(with_feedback(output, feedbacks, settings.beta, task.logits), targets)
 
         finetune(context, network, loss)
         return Deployable(network, names)

@@ -1,9 +1,10 @@
 """The task interface: data, networks, loss and metric."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +16,12 @@ class TaskError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """What a record counts."""
+    """What a record counts. `yield_loss`: a chip yields that is at most so much worse than the digital network."""
 
     name: str
     unit: str
     higher_is_better: bool = True
+    yield_loss: float = 5.0
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,10 @@ class Splits:
 
 
 class Task(ABC):
-    """Something a network must do, with everything that is fixed about it."""
+    """Something a network must do, with everything that is fixed about it.
+
+    A name with a colon, `task:variant`, is of other settings, or of data that not everybody has: 'all' leaves it out.
+    """
 
     name: ClassVar[str] = ""
     version: ClassVar[str] = "1"
@@ -60,6 +65,11 @@ class Task(ABC):
     source: ClassVar[str] = ""
     metric: ClassVar[Metric]
     networks: ClassVar[tuple[str, ...]] = ()
+    # What presets say otherwise for this task: by preset, fields of the preset, of its budget and of its chips.
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    batch: ClassVar[int] = 2000  # at most so many samples in a forward pass without gradient
+    # Are outputs logits, whose scale is free? If not they are estimates of the target, which no method may scale.
+    logits: ClassVar[bool] = True
 
     @abstractmethod
     def splits(self, cache: Path, data_dir: Path | None = None) -> Splits:
@@ -73,13 +83,15 @@ class Task(ABC):
     def prepare(self, inputs: Tensor) -> Tensor:
         """Stored inputs (n, ...) -> what the network takes, float32 and normalised."""
 
-    def augment(self, inputs: Tensor, turns: Tensor, generator: torch.Generator) -> Tensor:
-        """Random augmentation of stored inputs (n, ...), before `prepare`. Default: none.
+    def augment(
+        self, inputs: Tensor, targets: Tensor, turns: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Random augmentation of stored inputs (n, ...) and their targets, before `prepare`. Default: none.
 
         `turns`: (n,) 0 or 1, a sample's first at random, the other one in its next epoch, and so on:
         for choices of two that are better taken in turns than drawn.
         """
-        return inputs
+        return inputs, targets
 
     @abstractmethod
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
@@ -87,14 +99,28 @@ class Task(ABC):
 
     @abstractmethod
     def distill(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        """Distance of the student's output to a teacher's at a temperature, T^2 included."""
+        """Distance of the student's output to a teacher's at a temperature, T^2 included; mean over the batch.
+
+        Where outputs are no logits there is nothing for a temperature to soften.
+        """
 
     @abstractmethod
     def correct(self, output: Tensor, target: Tensor) -> Tensor:
-        """Per-sample contribution to the metric, float (n,); its mean over a split is the metric."""
+        """Per-sample contribution to the metric, float (n,); `overall` of a split's is the metric."""
+
+    def overall(self, contributions: Tensor) -> float:
+        """The metric from the contributions of many samples, float64 (n,). Default: their mean."""
+        return contributions.mean().item()
+
+    def details(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Further metrics to be kept in records, by name, float (n,) each; NaN where a sample has none.
+
+        Their means over samples are kept; nothing is ranked by them.
+        """
+        return {}
 
     def probabilities(self, output: Tensor) -> Tensor | None:
-        """(n, classes) predictive distribution for EKL, or None where there is none."""
+        """(n, classes, ...) predictive distributions for EKL, or None where there are none."""
         return None
 
     def analog(self, network: nn.Module) -> tuple[str, ...]:

@@ -59,7 +59,9 @@ class ImageClassification(Task, ABC):
         x = inputs.to(torch.float32, copy=True, memory_format=torch.channels_last)
         return x.sub_(constant(self.mean)).div_(constant(self.std))
 
-    def augment(self, inputs: Tensor, turns: Tensor, generator: torch.Generator) -> Tensor:
+    def augment(
+        self, inputs: Tensor, targets: Tensor, turns: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
         """uint8 (n, c, h, w), shifted by up to `shift_px` at random, mirrored in the epochs whose turn is 1.
 
         What moves in is the image's own edge, reflected. Taking mirror images in turns instead of
@@ -75,7 +77,7 @@ class ImageClassification(Task, ABC):
         if self.flip:
             columns = torch.where(turns[:, None] == 1, width - 1 - columns, columns)
         index = (rows[:, :, None] * width + columns[:, None, :]).view(n, 1, height * width)
-        return inputs.flatten(2).gather(2, index.expand(n, channels, height * width)).view_as(inputs)
+        return inputs.flatten(2).gather(2, index.expand(n, channels, height * width)).view_as(inputs), targets
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Cross-entropy in nats, mean over the batch. `output`: (n, classes) logits; `target`: (n,).

@@ -16,11 +16,17 @@ MODELS = Path(__file__).parent / "_models"
 Build = Callable[[], nn.Module]
 
 
-def find_network(name: str, in_shape: tuple[int, int, int], classes: int, width: float = 1.0) -> nn.Module:
-    """A freshly initialised network, (n, *in_shape) -> (n, classes).
+def find_network(
+    name: str,
+    in_shape: tuple[int, int, int],
+    classes: int,
+    width: float = 1.0,
+    out_shape: tuple[int, ...] | None = None,
+) -> nn.Module:
+    """A freshly initialised network, (n, *in_shape) -> (n, *out_shape), by default (n, classes).
 
-    `name`: the stem of a file in tasks/_models/, or `timm:NAME?key=value,key=value` with arguments
-    of the timm model (no commas in a value). `width` multiplies the hidden widths. Raises TaskError,
+    `name`: the stem of a file in tasks/_models/, or `timm:NAME`; either with `?key=value,key=value`, arguments
+    of the model (no commas in a value). `width` multiplies the hidden widths. Raises TaskError,
     with the nearest name for an unknown one.
     """
     if not width > 0:
@@ -33,7 +39,7 @@ def find_network(name: str, in_shape: tuple[int, int, int], classes: int, width:
     except Exception as error:
         raise TaskError(f"network {name}: can't be built for {size} images ({_short(error)})") from error
     try:
-        _try_out(network, in_shape, classes)
+        _try_out(network, in_shape, out_shape or (classes,))
     except Exception as error:
         raise TaskError(f"network {name}: does not take {size} images ({_short(error)})") from error
     return network
@@ -45,12 +51,12 @@ def own_networks() -> list[str]:
 
 
 def _own(name: str, in_shape: tuple[int, int, int], classes: int, width: float) -> Build:
-    known = own_networks()
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    known, (model, _, arguments) = own_networks(), name.partition("?")
+    if model not in known:
+        near = difflib.get_close_matches(model, known, n=1, cutoff=0.5)
         raise TaskError(f"unknown network {name}{_hint(near)} ({', '.join(known)}, or timm:NAME)")
-    module = importlib.import_module(f"tasks._models.{name}")
-    return lambda: module.build(in_shape, classes, width)
+    module, given = importlib.import_module(f"tasks._models.{model}"), _parse(name, arguments)
+    return lambda: module.build(in_shape, classes, width, **given)
 
 
 def _timm(name: str, in_shape: tuple[int, int, int], classes: int, width: float) -> Build:
@@ -75,7 +81,7 @@ def _parse(name: str, arguments: str) -> dict[str, Any]:
     for part in filter(None, arguments.split(",")):
         key, equals, value = part.partition("=")
         if not (equals and key.isidentifier()):
-            raise TaskError(f"network {name}: {part!r} is no key=value; write timm:NAME?key=value,key=value")
+            raise TaskError(f"network {name}: {part!r} is no key=value; write NAME?key=value,key=value")
         try:
             parsed[key] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
@@ -92,10 +98,10 @@ def _short(error: Exception) -> str:
 
 
 @torch.no_grad()
-def _try_out(network: nn.Module, in_shape: tuple[int, int, int], classes: int) -> None:
+def _try_out(network: nn.Module, in_shape: tuple[int, int, int], out_shape: tuple[int, ...]) -> None:
     """Run one black image: a misfit is told here, not after the data were fetched and a training begun."""
     was_training = network.training
     shape = network.eval()(torch.zeros(1, *in_shape)).shape
     network.train(was_training)
-    if shape != (1, classes):
+    if shape != (1, *out_shape):
         raise ValueError(f"gives outputs of shape {tuple(shape)}")

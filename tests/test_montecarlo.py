@@ -10,7 +10,7 @@ from torch.func import functional_call
 
 from bench import montecarlo, plan, registry
 from bench.montecarlo import Disagreement, best_samples, in_order, sweep_level, validate
-from bench.rig import FLOPS_A_WEIGHT, Rig, chip_generator
+from bench.rig import FLOPS_A_WEIGHT, Measurement, Rig, chip_generator
 from bench.spec import ChipPolicy
 from bench.stats import chips_needed, interval
 from devices._base import Device, WeightPairs, carry_pairs
@@ -183,7 +183,8 @@ class Known:
         return self.worth + chip["luck"]
 
     def measure(self, chip, *, samples=None, probabilities=True, periphery=None):
-        return (self.worth if samples is None else self.worth[samples]).mean().item() + chip["luck"].item(), None
+        mean = (self.worth if samples is None else self.worth[samples]).mean().item()
+        return Measurement(mean + chip["luck"].item(), None, {})
 
 
 @pytest.mark.parametrize("policy", [FIXED, ChipPolicy(minimum=5, maximum=60, half_width=2.0)])

@@ -138,11 +138,13 @@ def slow_augment(task: ImageClassification, inputs: Tensor, turns: Tensor, rando
 def test_augment_equals_a_slow_loop(task: type[ImageClassification]) -> None:
     inputs = torch.randint(256, (64, *task.in_shape), generator=generator(), dtype=torch.uint8)
     turns = torch.arange(64) % 2
-    fast = task().augment(inputs, turns, generator(7))
+    labels = torch.arange(64)
+    fast, same = task().augment(inputs, labels, turns, generator(7))
+    assert same is labels
     assert torch.equal(fast, slow_augment(task(), inputs, turns, generator(7)))
-    assert torch.equal(fast, task().augment(inputs, turns, generator(7)))
-    assert not torch.equal(fast, task().augment(inputs, turns, generator(8)))
-    seen_in_a_mirror = task().augment(inputs.flip(3), 1 - turns, generator(7))
+    assert torch.equal(fast, task().augment(inputs, labels, turns, generator(7))[0])
+    assert not torch.equal(fast, task().augment(inputs, labels, turns, generator(8))[0])
+    seen_in_a_mirror = task().augment(inputs.flip(3), labels, 1 - turns, generator(7))[0]
     assert torch.equal(seen_in_a_mirror, fast) == task.flip
     assert fast.dtype == torch.uint8
 
@@ -152,7 +154,8 @@ def test_augment_draws_every_shift_alike(task: type[ImageClassification]) -> Non
     pixel = torch.zeros(1, 1, 9, 9, dtype=torch.uint8)
     pixel[0, 0, 4, 4] = 1
     n = 20_000
-    out = task().augment(pixel.expand(n, 1, 9, 9), torch.zeros(n, dtype=torch.int64), generator())
+    none = torch.zeros(n, dtype=torch.int64)
+    out, _ = task().augment(pixel.expand(n, 1, 9, 9), none, none, generator())
     at = (out == 1).flatten(1).float().argmax(1)
     seen = Counter(zip((at // 9 - 4).tolist(), (at % 9 - 4).tolist(), strict=True))
     reach = range(-task.shift_px, task.shift_px + 1)
