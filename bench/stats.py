@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
+from bench.crossed import Effects, Prior, prior_of
+
 ALPHA = 0.05
 # A chip yields if its metric is within this of the clean digital network, in the metric's unit.
 YIELD_LOSS = 5.0
@@ -89,16 +91,15 @@ def _half_width(values: Sequence[float], first_stage: int | None, alpha: float =
 
 
 def seeds_interval(per_seed_values: Sequence[Sequence[float]], first_stage: int | None = None) -> Interval:
-    """Mean and 95% interval over chips and seeds: two random effects.
+    """Mean and 95% interval over chips and seeds, two crossed random effects (bench/crossed.py).
 
-    value[seed, chip] = mu + a_seed + b_chip + e. Chips are shared by the seeds (crossed), so b_chip
-    is the same in every seed mean: it belongs to the set of chips that all methods meet. Seed means
-    are then independent and Student-t over them, S - 1 degrees of freedom, covers a_seed and e.
     One seed: the interval over its chips, conditional on the seed.
     """
     if len(per_seed_values) == 1:
         return interval(per_seed_values[0], first_stage)
-    return interval([float(np.mean(values)) for values in per_seed_values])
+    effects = Effects.of(per_seed_values, min(map(len, per_seed_values)) if first_stage is None else first_stage)
+    half = effects.half_width(ALPHA)
+    return Interval(effects.mean, effects.mean - half, effects.mean + half)
 
 
 def chip_scores(levels: Sequence[Sequence[float]], first_stages: Sequence[int]) -> Sample:
@@ -117,34 +118,42 @@ def chip_scores(levels: Sequence[Sequence[float]], first_stages: Sequence[int]) 
 def score_interval(per_seed_levels: Sequence[Sequence[Sequence[float]]], samples: Sequence[Sample]) -> Interval:
     """Score (mean over levels of the level mean, all chips) and its 95% interval.
 
-    per_seed_levels[s][l][c]; `samples[s]` = `chip_scores` of seed s. Several seeds: Student-t over
-    seed scores. One seed: Stein's half-width of its chip scores; conservative, as levels that ran
-    more chips than the common number only narrow the mean.
+    per_seed_levels[s][l][c]; `samples[s]` = `chip_scores` of seed s. Several seeds: both random effects.
+    One seed: Stein's half-width of its chip scores. Conservative, as levels that ran more chips than
+    the common number only narrow the mean.
     """
-    scores = [float(np.mean([np.mean(chips) for chips in levels])) for levels in per_seed_levels]
-    if len(scores) > 1:
-        return interval(scores)
-    half = _half_width(samples[0].values, samples[0].first_stage)
-    return Interval(scores[0], scores[0] - half, scores[0] + half)
+    mean = float(np.mean([np.mean([np.mean(chips) for chips in levels]) for levels in per_seed_levels]))
+    if len(samples) > 1:
+        half = _effects(samples).half_width(ALPHA)
+    else:
+        half = _half_width(samples[0].values, samples[0].first_stage)
+    return Interval(mean, mean - half, mean + half)
 
 
-def paired(a: Mapping[int, Sample], b: Mapping[int, Sample]) -> Difference:
+def _effects(samples: Sequence[Sample]) -> Effects:
+    """Of one sample a seed."""
+    return Effects.of([sample.values for sample in samples], min(sample.first_stage for sample in samples))
+
+
+def paired(a: Mapping[int, Sample], b: Mapping[int, Sample], prior: Prior | None = None) -> Difference:
     """Mean of a - b with its 95% interval, chip by chip; keys are seeds.
 
     For a seed: d_c = a_c - b_c over the chips both have (a common prefix; an exact value is the
     same on every chip), Stein's interval of `interval`, which holds since both chip numbers are
     functions of the joint first-stage covariance. What a chip does to both methods cancels in d_c.
-    Several common seeds: Student-t over the seeds' mean differences. No common seed: nothing is
-    paired, so nothing can be separated (p = 1, infinite interval).
+    Several common seeds: seeds and chips as crossed random effects of d; `prior`: what other comparisons say
+    of the variance between seeds. No common seed: nothing is paired, so nothing can be separated (p = 1,
+    infinite interval).
     """
-    seeds = sorted(set(a) & set(b))
-    if not seeds:
+    samples = _paired_samples(a, b)
+    if not samples:
         return Difference(math.nan, -math.inf, math.inf, 1.0)
-    samples = [_difference(a[seed], b[seed]) for seed in seeds]
-    if len(samples) == 1:
-        return _test(samples[0])
-    means = [float(np.mean(sample.values)) for sample in samples]
-    return _test(Sample(means, len(means)))
+    return _test(samples[0]) if len(samples) == 1 else _test_crossed(_effects(samples), prior)
+
+
+def _paired_samples(a: Mapping[int, Sample], b: Mapping[int, Sample]) -> list[Sample]:
+    """a - b, chip by chip, of each seed that both have."""
+    return [_difference(a[seed], b[seed]) for seed in sorted(set(a) & set(b))]
 
 
 def _difference(a: Sample, b: Sample) -> Sample:
@@ -164,13 +173,25 @@ def _test(d: Sample) -> Difference:
     mean, low, high = interval(d.values, d.first_stage)
     half = high - mean
     if half < 1e-9:
-        # Differences that rounding alone made are none.
-        p = 1.0 if abs(mean) < 1e-9 else 2.0 ** (1 - len(d.values))
-        half = 0.0 if p < ALPHA or abs(mean) < 1e-9 else math.inf
-        return Difference(mean, mean - half, mean + half, p)
+        return _sign_test(mean, len(d.values))
     dof = max(2, min(d.first_stage, len(d.values))) - 1
     t = abs(mean) / half * t_quantile(dof)
     return Difference(mean, low, high, 2 * float(stdtr(dof, -t)))
+
+
+def _test_crossed(d: Effects, prior: Prior | None) -> Difference:
+    """The same over seeds and chips; of differences that are all equal, the seeds' signs are tested."""
+    if max(d.of_seeds, d.of_chips) < 1e-18:
+        return _sign_test(d.mean, d.n_seeds)
+    half = d.half_width(ALPHA, prior)
+    return Difference(d.mean, d.mean - half, d.mean + half, d.p_value(prior))
+
+
+def _sign_test(mean: float, n: int) -> Difference:
+    """What n equal differences say; those that rounding alone made are none."""
+    p = 1.0 if abs(mean) < 1e-9 else 2.0 ** (1 - n)
+    half = 0.0 if p < ALPHA or abs(mean) < 1e-9 else math.inf
+    return Difference(mean, mean - half, mean + half, p)
 
 
 def holm(p_values: Sequence[float], alpha: float = ALPHA) -> list[bool]:
@@ -195,10 +216,14 @@ def holm_adjusted(p_values: Sequence[float]) -> list[float]:
 def differences(methods: Sequence[Mapping[int, Sample]]) -> dict[tuple[int, int], Difference]:
     """methods[i] - methods[j] by (i, j), all pairs both ways round; p is Holm's over the pairs.
 
-    methods[i]: seed -> chip scores.
+    methods[i]: seed -> chip scores. Few seeds say little of how much they differ: pairs with several learn it
+    from each other (`prior_of`).
     """
     pairs = list(combinations(range(len(methods)), 2))
-    found = [paired(methods[i], methods[j]) for i, j in pairs]
+    samples = [_paired_samples(methods[i], methods[j]) for i, j in pairs]
+    several = [_effects(each) for each in samples if len(each) > 1]
+    prior = prior_of(several, sum(len(seeds) > 1 for seeds in methods))
+    found = [paired(methods[i], methods[j], prior) for i, j in pairs]
     result = {}
     for (i, j), d, p in zip(pairs, found, holm_adjusted([d.p for d in found]), strict=True):
         result[i, j] = Difference(d.mean, d.low, d.high, p)

@@ -181,7 +181,7 @@ def over_seeds(found: Sequence[tuple[Record, Record]]) -> Interval:
     """Mean and interval of one point, from (record, its entry) of each seed."""
     if len(found) == 1:
         return level_interval(*found[0])
-    return stats.seeds_interval([level["chips"] for _, level in found])
+    return stats.seeds_interval([level["chips"] for _, level in found], min(level["first_stage"] for _, level in found))
 
 
 def _sample(record: Record) -> Sample:

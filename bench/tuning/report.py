@@ -96,7 +96,8 @@ def frames(found: Sequence[Tuned]) -> dict[str, pd.DataFrame]:
         name = {"method": e.training.method} | ({"device": e.device, "task": e.training.task} if several else {})
         before, after, gain = one.validation or (None, None, None)
         usual, chosen = (record_score(record) for record in one.records)
-        paired = stats.paired(*(chip_samples(record) for record in reversed(one.records)))
+        default, tuned = map(chip_samples, one.records)
+        paired = stats.paired(tuned, default)
         counts = {"trials": one.trials or MISSING, "pruned": one.pruned if one.trials else MISSING}
         validation.append(name | counts | {"default": number(before), "tuned": number(after), "gain": _gain(gain)})
         shown = (spread(chosen), _gain(paired)) if one.validation else (MISSING, MISSING)

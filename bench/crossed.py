@@ -1,0 +1,108 @@
+"""Two crossed random effects, training seeds and chips: what a mean over both is worth.
+
+value[seed, chip] = mu + a_seed + b_chip + e, balanced, S seeds and N chips (Searle, Casella, McCulloch 1992, ch. 4).
+docs/statistics.md derives the formulas in a few lines; a simulation in tests/test_crossed.py shows what they cover.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import polygamma, psi, stdtr, stdtrit
+
+
+class Prior(NamedTuple):
+    """What the variances of seed means of many comparisons say of one more: as if `dof` seeds had shown `variance`."""
+
+    dof: float
+    variance: float
+
+
+class Effects(NamedTuple):
+    """Mean of all, and mean squares that estimate N var(a) + var(e), S var(b) + var(e) and var(e).
+
+    `n_seeds` S, `n_chips` N; `first_stage`: chips behind the last two, run before N was chosen.
+    """
+
+    mean: float
+    of_seeds: float
+    of_chips: float
+    of_rest: float
+    n_seeds: int
+    n_chips: int
+    first_stage: int
+
+    @classmethod
+    def of(cls, values: Sequence[Sequence[float]], first_stage: int) -> "Effects":
+        """From values[seed][chip], at least two seeds; chips that not all seeds have count in their seed's mean alone.
+
+        One chip: a value that no chip changes.
+        """
+        means = [float(np.mean(chips)) for chips in values]
+        n_seeds, n_chips = len(values), min(map(len, values))
+        n0 = max(1, min(first_stage, n_chips))
+        first = np.array([list(chips[:n0]) for chips in values])
+        of_chips = of_rest = 0.0
+        if n0 > 1:
+            of_chips = n_seeds * float(first.mean(0).var(ddof=1))
+            rest = first - first.mean(0) - first.mean(1, keepdims=True) + first.mean()
+            of_rest = float((rest**2).sum()) / ((n_seeds - 1) * (n0 - 1))
+        of_seeds = n_chips * float(np.var(means, ddof=1))
+        return cls(float(np.mean(means)), of_seeds, of_chips, of_rest, n_seeds, n_chips, n0)
+
+    def half_width(self, alpha: float, prior: Prior | None = None) -> float:
+        """Of the interval of mu that holds with 1 - alpha: the wider of two.
+
+        Student's t over seed means, which is exact for these chips, and Satterthwaite's t with the variance of both
+        effects, whose degrees of freedom are estimated too and can come out too large where seeds matter most.
+        """
+        return max(-float(stdtrit(dof, alpha / 2)) * variance**0.5 for variance, dof in self._tests(prior))
+
+    def p_value(self, prior: Prior | None = None) -> float:
+        """Two-sided, of mu = 0, dual to the interval: the larger one of both tests."""
+        return max(2 * float(stdtr(dof, -abs(self.mean) / variance**0.5)) for variance, dof in self._tests(prior))
+
+    def _tests(self, prior: Prior | None) -> list[tuple[float, float]]:
+        """(variance of the mean, degrees of freedom) of both tests."""
+        a, dof_a = self.of_seeds, self.n_seeds - 1.0
+        if prior is not None:
+            a = (prior.dof * prior.variance * self.n_chips + dof_a * a) / (prior.dof + dof_a)
+            dof_a += prior.dof
+        size, b, e = self.n_seeds * self.n_chips, self.of_chips, self.of_rest
+        if self.first_stage == 1:
+            return [(a / size, dof_a)]
+        dof_b = self.first_stage - 1
+        both = max(a + b - e, a, b)  # estimates of variance components may be negative, components can't
+        dof = both**2 / max(a**2 / dof_a + b**2 / dof_b + e**2 / ((self.n_seeds - 1) * dof_b), 1e-300)
+        return [(a / size, dof_a), (both / size, max(dof, min(dof_a, dof_b)))]
+
+
+def prior_of(comparisons: Sequence[Effects], methods: int) -> Prior | None:
+    """What the comparisons of `methods` methods say together of the variance of their seed means, each S - 1 dof.
+
+    Variances follow a scaled inverse chi-squared law whose two parameters are found by moments of the logarithm
+    (Smyth 2004, "Linear models and empirical Bayes methods", section 6.2). Comparisons of M methods share
+    networks, so that they are no more than M - 1 independent ones: more dof than that the prior doesn't get.
+    None where there are too few to say anything.
+    """
+    known = [(c.of_seeds / c.n_chips, c.n_seeds - 1) for c in comparisons if c.of_seeds > 0]
+    if methods < 3 or len(known) < 3:
+        return None
+    variance, dof = np.array(known).T
+    logs = np.log(variance) - psi(dof / 2) + np.log(dof / 2)
+    excess = float(logs.var(ddof=1) - polygamma(1, dof / 2).mean())
+    own = 2 * _inverse_trigamma(excess) if excess > 0 else np.inf
+    log_variance = logs.mean() + (psi(own / 2) - np.log(own / 2) if np.isfinite(own) else 0.0)
+    return Prior(float(min(own, methods - 1)), float(np.exp(log_variance)))
+
+
+def _inverse_trigamma(x: float) -> float:
+    """y with trigamma(y) = x > 0, by Newton's method on 1 / trigamma, which is convex (Smyth 2004, appendix)."""
+    y = 0.5 + 1 / x
+    for _ in range(50):
+        trigamma = float(polygamma(1, y))
+        step = trigamma * (1 - trigamma / x) / float(polygamma(2, y))
+        y += step
+        if abs(step) < 1e-10 * y:
+            break
+    return y
