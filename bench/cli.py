@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench import endings, interrupt
+from bench import cli_records, endings, interrupt
 from bench import options as opt
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 device_app = typer.Typer(no_args_is_help=True, help="Fit a device to measured cells, or look at devices.")
 app.add_typer(device_app, name="device")
+app.add_typer(cli_records.app)
 
 
 def _do(command: Callable[..., int], given: dict[str, Any]) -> None:

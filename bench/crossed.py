@@ -106,3 +106,19 @@ def _inverse_trigamma(x: float) -> float:
         if abs(step) < 1e-10 * y:
             break
     return y
+
+
+def bootstrap(values: Sequence[Sequence[float]], draws: int = 2000) -> tuple[float, float]:
+    """95% percentile interval of the mean of values[seed][chip]: seeds and chips are drawn anew, each for itself.
+
+    The pigeonhole bootstrap (Owen 2007, "The pigeonhole bootstrap", Ann. Appl. Stat. 1). It assumes no distribution;
+    of few seeds or chips it is too short, by sqrt(1 - 1/n) and more, and so stands beside the other interval only.
+    """
+    n = min(map(len, values))
+    table = np.array([list(chips[:n]) for chips in values])
+    random = np.random.default_rng(0)
+    seeds = random.integers(len(table), size=(draws, len(table)))
+    chips = random.integers(n, size=(draws, n))
+    means = table[seeds[:, :, None], chips[:, None, :]].mean((1, 2))
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)

@@ -20,6 +20,7 @@ from bench.groups import Group, Row
 from bench.labels import point_label
 
 if TYPE_CHECKING:
+    from bench.comparison import Comparison
     from bench.matrix import Matrix
 
 # Ten colours that colour-blind readers can tell apart, and eleven markers: coprime, so 110 pairs.
@@ -142,6 +143,37 @@ def heat_map(matrix: "Matrix") -> Figure:
                     axes.add_patch(Rectangle((x, y), 1, 1, fill=False, edgecolor="w", linewidth=1.6))
         axes.set(xlabel="tested on", ylabel="trained on", title=literal(matrix.title))
         axes.grid(False)
+    return figure
+
+
+def differences(comparisons: Sequence["Comparison"], a: str, b: str) -> Figure:
+    """A - B over the levels, or over time, with 95% intervals; a panel for each place where both were run."""
+    columns = min(3, len(comparisons))
+    rows = -(-len(comparisons) // columns)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(max(3.2 * columns, 4.5), 2.7 * rows + 0.4), layout="constrained")
+        FigureCanvasAgg(figure)
+        panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+        for axes, one in zip(panels, comparisons, strict=False):
+            points, found = list(one.points), [paired.difference for paired in one.points.values()]
+            halves = [d.high - d.mean if math.isfinite(d.high) else 0.0 for d in found]
+            axes.axhline(0, color="0.4", linewidth=0.8)
+            colour = sns.color_palette("colorblind", 1)[0]
+            axes.errorbar(points, [d.mean for d in found], halves, color=colour, marker="o", markersize=4, capsize=2)
+            if one.sweep == "time_s":
+                _log_time(axes, points)
+            axes.set_xticks(points, [point_label(one.sweep, point) for point in points], fontsize=7)
+            axes.set_xlabel(literal(one.axis), fontsize=7)
+            axes.set_ylabel(literal(f"{one.metric} ({one.unit})"), fontsize=7)
+            axes.set_title(literal("\n".join(textwrap.wrap(one.title, 44))), fontsize=7)
+        for axes in panels[len(comparisons) :]:
+            axes.set_axis_off()
+        figure.suptitle(literal(f"{a} - {b}, chip by chip"), fontsize=9, x=0.01, ha="left")
+        chips, seeds = max(one.chips for one in comparisons), {seed for one in comparisons for seed in one.seeds}
+        caption = (
+            f"mean and 95% interval over up to n = {chips} chips, {len(seeds)} seed{'s' if len(seeds) > 1 else ''}"
+        )
+        figure.supxlabel(caption, fontsize=7, color="0.35", x=0.01, ha="left")
     return figure
 
 

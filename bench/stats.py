@@ -145,13 +145,13 @@ def paired(a: Mapping[int, Sample], b: Mapping[int, Sample], prior: Prior | None
     of the variance between seeds. No common seed: nothing is paired, so nothing can be separated (p = 1,
     infinite interval).
     """
-    samples = _paired_samples(a, b)
+    samples = paired_samples(a, b)
     if not samples:
         return Difference(math.nan, -math.inf, math.inf, 1.0)
     return _test(samples[0]) if len(samples) == 1 else _test_crossed(_effects(samples), prior)
 
 
-def _paired_samples(a: Mapping[int, Sample], b: Mapping[int, Sample]) -> list[Sample]:
+def paired_samples(a: Mapping[int, Sample], b: Mapping[int, Sample]) -> list[Sample]:
     """a - b, chip by chip, of each seed that both have."""
     return [_difference(a[seed], b[seed]) for seed in sorted(set(a) & set(b))]
 
@@ -220,7 +220,7 @@ def differences(methods: Sequence[Mapping[int, Sample]]) -> dict[tuple[int, int]
     from each other (`prior_of`).
     """
     pairs = list(combinations(range(len(methods)), 2))
-    samples = [_paired_samples(methods[i], methods[j]) for i, j in pairs]
+    samples = [paired_samples(methods[i], methods[j]) for i, j in pairs]
     several = [_effects(each) for each in samples if len(each) > 1]
     prior = prior_of(several, sum(len(seeds) > 1 for seeds in methods))
     found = [paired(methods[i], methods[j], prior) for i, j in pairs]
