@@ -26,3 +26,55 @@ def compare(
     from bench import record_commands
 
     record_commands.compare(a, b, device, task, results, out)
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Argument(help="Archive to write, .zip.")],
+    keys: Annotated[
+        list[str] | None, typer.Argument(help="Keys of records, or their beginnings; by default all.")
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="Only of these methods, with commas.")] = None,
+    device: Annotated[str | None, typer.Option(help="Only on these test devices.")] = None,
+    task: Annotated[str | None, typer.Option(help="Only on these tasks.")] = None,
+    checkpoints: Annotated[bool, typer.Option("--checkpoints", help="With the trained networks.")] = False,
+    results: opt.Results = Path("results"),
+    debug: opt.Debug = False,
+) -> None:
+    """Put records, and with --checkpoints their networks, into one archive that another machine can import."""
+    from bench import record_commands
+
+    wanted = {"method": method, "device": device, "task": task}
+    record_commands.export(out, keys or [], wanted, checkpoints, results)
+
+
+@app.command(name="import")
+def import_(
+    archive: Annotated[Path, typer.Argument(help="An archive of `bench export`.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace records and networks that are here.")] = False,
+    results: opt.Results = Path("results"),
+    debug: opt.Debug = False,
+) -> None:
+    """Check an archive, add its records and networks to what is here, and remake the leaderboard."""
+    from bench import record_commands
+
+    record_commands.import_(archive, force, results)
+
+
+@app.command()
+def verify(
+    key: Annotated[str, typer.Argument(help="Key of a record, or its beginning.")],
+    retrain: Annotated[
+        bool, typer.Option("--retrain", help="Train again too, teachers included, as if BENCH_HOME were empty.")
+    ] = False,
+    on: opt.On = "auto",
+    threads: opt.Threads = None,
+    data: opt.Data = None,
+    results: opt.Results = Path("results"),
+    debug: opt.Debug = False,
+) -> None:
+    """Make a record once more and say whether it reproduces; 1 if it doesn't. The record stays as it is."""
+    from bench import record_commands
+
+    if record_commands.verify(key, retrain, on, threads, data, results):
+        raise typer.Exit(1)

@@ -38,9 +38,9 @@ def run(
     **given: Any,
 ) -> int:
     """Run the cells of a request; 0 if all are done, 2 if one of several failed. A single one's error is raised."""
-    from bench import matched, request
+    from bench import fast, matched, request
 
-    processor = _processor(on, threads)
+    processor = fast.processor(on, threads)
     asked = request.read(processor, settings, **given)
     if tuned:
         from bench.tuning import saved
@@ -66,19 +66,6 @@ def run(
     terminal.render([r for r in records if group_key(r) in shown], console, results)
     console.print(f"records, leaderboard and plots: {results}", highlight=False, soft_wrap=True)
     return 2 if errors else 0
-
-
-def _processor(on: str, threads: int | None) -> "torch.device":
-    """What to compute on, with so many threads of the CPU."""
-    import torch
-
-    from bench import fast
-
-    if threads is not None:
-        if threads < 1:
-            raise BenchError(f"threads {threads}: must be at least 1")
-        torch.set_num_threads(threads)
-    return fast.processor(on)
 
 
 def _runner(data: Path | None, results: Path, processor: "torch.device") -> "Runner":
@@ -128,9 +115,9 @@ def matrix(
     **given: Any,
 ) -> int:
     """Train on each device, test on all; 0 if all cells are done, 2 if one failed."""
-    from bench import matrix, request
+    from bench import fast, matrix, request
 
-    processor = _processor(on, threads)
+    processor = fast.processor(on, threads)
     for kind in ("method", "task"):
         request.one_name(given[kind], f"{kind}s", kind)
     asked = request.read(processor, settings, **given)
@@ -169,7 +156,9 @@ def tune(
     """Tune the cells of a request one after the other; 0 if all are done, 2 if one of several failed."""
     if timeout is not None and not timeout > 0:
         raise BenchError(f"timeout {timeout:g}: must be above 0")
-    processor = _processor(on, threads)
+    from bench import fast
+
+    processor = fast.processor(on, threads)
     from bench import plan, request, tune
     from bench.tuning import report
     from bench.tuning import workers as crew

@@ -1,7 +1,6 @@
 """Two methods, two records or two commits, level by level: paired differences, chip by chip and seed by seed."""
 
 import io
-import json
 import subprocess
 import tarfile
 from collections import defaultdict
@@ -15,9 +14,8 @@ from bench.crossed import bootstrap
 from bench.errors import BenchError
 from bench.labels import Record, plain, swept, variant_key
 from bench.registry import suggestion
-from bench.shape import check_record
 from bench.stats import Difference, Sample
-from bench.store import Records
+from bench.store import Records, parse_record
 from bench.summary import group_key, summary
 
 NOW = "now"  # the results folder as it is, beside a commit
@@ -119,15 +117,16 @@ def _of_commit(text: str, results: Path) -> dict[str, Record] | None:
     packed = git("archive", "--format=tar", commit.decode().strip(), "records")
     if packed is None:
         raise BenchError(f"commit {text} has no records in {results}")
-    found = {}
+    found: dict[str, Record] = {}
     with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
         for member in tar:
             file = tar.extractfile(member) if member.name.endswith(".json") else None
             if file is None:
                 continue
             try:
-                record = json.load(file)
-                check_record(record)
+                record = parse_record(file.read(), plain(member.name))
+            except BenchError:
+                raise
             except (ValueError, RecursionError) as error:
                 raise BenchError(f"commit {text}: {plain(member.name)} is no record ({plain(error)})") from None
             if record["status"] == "done":

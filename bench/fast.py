@@ -17,8 +17,15 @@ SMALL_MAP = 16
 POOLS = (torch.max_pool2d, torch.nn.functional.max_pool2d)  # one calls the other, but only one meets the mode
 
 
-def processor(name: str = "auto") -> torch.device:
-    """The torch device to compute on. 'auto': a GPU if there is one. BenchError if unusable."""
+def processor(name: str = "auto", threads: int | None = None) -> torch.device:
+    """The torch device to compute on, with so many threads of the CPU. 'auto': a GPU if there is one.
+
+    BenchError if unusable.
+    """
+    if threads is not None:
+        if threads < 1:
+            raise BenchError(f"threads {threads}: must be at least 1")
+        torch.set_num_threads(threads)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     # torch knows other names, but nothing here was tried on them.

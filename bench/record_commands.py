@@ -1,14 +1,19 @@
 """What the commands do that compare records and carry them from place to place."""
 
+import logging
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from bench import interrupt, tabular
 from bench.errors import BenchError
-from bench.labels import difference, number, p_value, point_label
-from bench.store import check_writable
+from bench.labels import difference, number, p_value, point_label, spread, swept
+from bench.store import Checkpoints, Records, check_writable, home
+
+log = logging.getLogger("bench")
 
 
 def compare(a: str, b: str, device: str | None, task: str | None, results: Path, out: Path | None) -> None:
@@ -50,3 +55,97 @@ def compare(a: str, b: str, device: str | None, task: str | None, results: Path,
 
     written = plots.save(plots.differences(found, a, b), stem)
     console.print("written: " + ", ".join(map(str, written)), highlight=False, soft_wrap=True, markup=False)
+
+
+def export(out: Path, keys: Sequence[str], wanted: Mapping[str, str | None], networks: bool, results: Path) -> None:
+    """Write the archive of the records that are asked for; say whose networks are not here."""
+    from bench import sharing
+
+    if out.suffix != ".zip":
+        raise BenchError(f"{out}: must end in .zip")
+    store = Records(results)
+    if keys:
+        chosen = [store.load(key) for key in keys]
+        if None in chosen:
+            raise BenchError(
+                f"no record {keys[chosen.index(None)]} in {results}/records; `bench report` lists the keys"
+            )
+        records = [record for record in chosen if record is not None]
+        warnings: list[str] = []
+    else:
+        records, warnings = store.load_all()
+    names = {option: set(text.split(",")) for option, text in wanted.items() if text is not None}
+    records = [r for r in records if all(_named(r)[option] in chosen for option, chosen in names.items())]
+    if not records:
+        raise BenchError(f"no records of that kind in {results}: nothing was written")
+    interrupt.work_begins()
+    lacking = sharing.export(records, results, Checkpoints(home() / "checkpoints") if networks else None, out)
+    for warning in warnings:
+        log.warning("left out: %s", warning)
+    if lacking:
+        log.warning("%d of the networks are not in %s and were left out: %s", len(lacking), home(), ", ".join(lacking))
+    size = out.stat().st_size / 2**10
+    Console().print(f"{out}: {len(records)} records, {size:,.0f} KiB", highlight=False, markup=False, soft_wrap=True)
+
+
+def _named(record: Mapping[str, Any]) -> dict[str, str]:
+    training = record["evaluation"]["training"]
+    return {"method": training["method"], "device": record["evaluation"]["device"], "task": training["task"]}
+
+
+def import_(archive: Path, force: bool, results: Path) -> None:
+    """Add what the archive holds, remake the tables, and say what was kept."""
+    from bench import leaderboard, sharing
+
+    interrupt.work_begins()
+    check_writable(results)
+    check_writable(home())
+    done = sharing.merge(archive, results, Checkpoints(home() / "checkpoints"), force=force)
+    console = Console()
+    told = f"{done.added} records added, {done.same} were here already, {done.networks} networks added"
+    console.print(told, highlight=False)
+    if done.kept:
+        log.warning(
+            "%d records are here with other numbers and were kept as they are (--force takes theirs): %s",
+            len(done.kept),
+            ", ".join(done.kept),
+        )
+    _, warnings, written = leaderboard.remake(results)
+    for warning in warnings:
+        log.warning("%s", warning)
+    console.print(f"leaderboard and plots: {results}, {len(written)} files", highlight=False, soft_wrap=True)
+
+
+def verify(key: str, retrain: bool, on: str, threads: int | None, data: Path | None, results: Path) -> int:
+    """Say whether a record reproduces: 0, or 1 if it doesn't."""
+    from bench import fast, verify
+    from bench.progress import Monitor
+
+    if (record := Records(results).load(key)) is None:
+        raise BenchError(f"no record {key} in {results}/records; `bench report` lists the keys")
+    if record["status"] != "done":
+        raise BenchError(f"record {record['key']} is of a run that failed: {record['error']}")
+    verify.cell_of(record)  # what can't be made again is told before any work
+    processor = fast.processor(on, threads)
+    interrupt.work_begins()
+    new = verify.again(record, home=home(), data=data, processor=processor, monitor=Monitor(), retrain=retrain)
+    found = verify.verdict(record, new)
+    sweep, _ = swept(record["evaluation"])
+    rows = [
+        [point_label(sweep, p.label), spread(p.record), number(p.again), f"{p.equal} of {p.chips}"]
+        for p in found.points
+    ] + [
+        ["score", spread(found.score.record), number(found.score.again), f"{found.score.equal} of {found.score.chips}"]
+    ]
+    console = Console()
+    names = ["time" if sweep == "time_s" else "level", "record", "again", "equal chips"]
+    tabular.print_table(console, names, rows, title=record["command"])
+    how = "trained and swept again" if retrain else "swept again"
+    if found.same:
+        told = "the same numbers, chip by chip"
+    elif found.reproduces:
+        told = "reproduces: the new score lies within the record's interval"
+    else:
+        told = "does NOT reproduce: the new score lies outside the record's interval"
+    console.print(f"{record['key']}, {how}: {told}", highlight=False, markup=False, soft_wrap=True)
+    return 0 if found.same or found.reproduces else 1

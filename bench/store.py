@@ -235,13 +235,7 @@ class Records:
 def read_record(path: Path) -> dict[str, Any]:
     """Parse and check one record file. BenchError names the file and what to do."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        json.dumps(record, allow_nan=False, ensure_ascii=False).encode()  # no NaN, no half characters
-        schema = record.get("schema") if isinstance(record, dict) else None
-        if isinstance(schema, int) and schema > RECORD_SCHEMA:
-            raise BenchError(f"record {path} has schema {schema}, newer than {RECORD_SCHEMA}: update cim-bench")
-        check_record(record)
-        return record
+        return parse_record(path.read_bytes(), str(path))
     except BenchError:
         raise
     except OSError as error:
@@ -249,3 +243,14 @@ def read_record(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         reason = str(error).partition("\n")[0]
         raise BenchError(f"record {path} is broken ({reason}); delete it and run the cell again") from None
+
+
+def parse_record(data: bytes, name: str) -> dict[str, Any]:
+    """A record from its file's bytes. ValueError or RecursionError if broken, BenchError if of a newer schema."""
+    record = json.loads(data.decode("utf-8"))
+    json.dumps(record, allow_nan=False, ensure_ascii=False).encode()  # no NaN, no half characters
+    schema = record.get("schema") if isinstance(record, dict) else None
+    if isinstance(schema, int) and schema > RECORD_SCHEMA:
+        raise BenchError(f"record {name} has schema {schema}, newer than {RECORD_SCHEMA}: update cim-bench")
+    check_record(record)
+    return record

@@ -1,0 +1,215 @@
+"""Records, and the networks behind them, from one machine to another: one zip file with checksums.
+
+An archive holds records/NAME.json, checkpoints/KEY.safetensors and manifest.json: versions, and SHA-256 of the others.
+Checksums tell damage, not who made it: whoever changes a record can change the manifest. So nothing in an archive is
+trusted: names must be ours, records must be of their keys, no file is written before all are checked.
+"""
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench import __version__
+from bench.errors import BenchError
+from bench.files import write_bytes, write_with
+from bench.labels import plain
+from bench.store import Checkpoints, Records, parse_record
+
+ARCHIVE = 1  # version of the form
+MANIFEST = "manifest.json"
+RECORD_NAME = re.compile(r"records/[A-Za-z0-9_-][A-Za-z0-9_.-]*-[0-9a-f]{16}\.json")
+CHECKPOINT_NAME = re.compile(r"checkpoints/[0-9a-f]{16}\.safetensors")
+MOST_FILES, MOST_RECORD, MOST_CHECKPOINT = 200_000, 16 << 20, 16 << 30  # bytes
+CHUNK = 1 << 20
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the same records give the same bytes
+
+
+@dataclass
+class Merged:
+    """What an import did. `kept`: keys of records that were here with other numbers, and stayed as they were."""
+
+    added: int = 0
+    same: int = 0
+    kept: list[str] = field(default_factory=list)
+    networks: int = 0
+
+
+def export(
+    records: Sequence[Mapping[str, Any]], results: Path, checkpoints: Checkpoints | None, out: Path
+) -> list[str]:
+    """Write an archive of records, with their networks if `checkpoints` are given; the training keys that lack one."""
+    store = Records(results)
+    files = {f"records/{store.path(r).name}": store.find(r["key"]) for r in records}
+    lacking = []
+    if checkpoints is not None:
+        for key in sorted({r["training_key"] for r in records}):
+            path = checkpoints.path(key)
+            if path.exists():
+                files[f"checkpoints/{key}.safetensors"] = path
+            else:
+                lacking.append(key)
+
+    def fill(temporary: Path) -> None:
+        sums = {}
+        with zipfile.ZipFile(temporary, "w") as archive:
+            for name, path in sorted(files.items()):
+                assert path is not None
+                sums[name] = _add(archive, name, path)
+            about = {"archive": ARCHIVE, "bench": __version__, "files": sums}
+            archive.writestr(_entry(MANIFEST), json.dumps(about, indent=1))
+
+    write_with(out, fill)
+    return lacking
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(name, EPOCH)
+    entry.external_attr = 0o644 << 16
+    # Trained weights are noise to a packer.
+    entry.compress_type = zipfile.ZIP_STORED if name.endswith(".safetensors") else zipfile.ZIP_DEFLATED
+    return entry
+
+
+def _add(archive: zipfile.ZipFile, name: str, path: Path) -> str:
+    """Put a file into the archive; its SHA-256."""
+    digest = hashlib.sha256()
+    with path.open("rb") as source, archive.open(_entry(name), "w", force_zip64=True) as target:
+        while chunk := source.read(CHUNK):
+            digest.update(chunk)
+            target.write(chunk)
+    return digest.hexdigest()
+
+
+def merge(archive: Path, results: Path, checkpoints: Checkpoints, *, force: bool = False) -> Merged:
+    """Add what an archive holds to a results folder and a checkpoint store. BenchError if anything in it is wrong.
+
+    A record that is here already stays, unless it is of a failed run and theirs is not, or with `force`.
+    """
+    try:
+        with zipfile.ZipFile(archive) as opened, _folder(checkpoints.folder) as temporary:
+            sums = _manifest(opened, archive)
+            records = {n: _record(opened, n, sums, archive) for n in sums if RECORD_NAME.fullmatch(n)}
+            networks = [
+                _network(opened, name, sums, archive, temporary) for name in sums if CHECKPOINT_NAME.fullmatch(name)
+            ]
+            return _put(records, networks, Records(results), checkpoints, force)
+    except FileNotFoundError:
+        raise BenchError(f"{archive}: no such file; `bench export` makes one") from None
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+        raise BenchError(f"{archive} is no whole archive of `bench export` ({plain(error)})") from None
+
+
+@contextmanager
+def _folder(beside: Path) -> Iterator[Path]:
+    beside.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=beside, prefix=".import-") as name:
+        yield Path(name)
+
+
+def _manifest(opened: zipfile.ZipFile, archive: Path) -> dict[str, str]:
+    """SHA-256 by name of everything else that is in the archive."""
+    names = opened.namelist()
+    if len(names) > MOST_FILES or len(set(names)) != len(names) or MANIFEST not in names:
+        raise BenchError(f"{archive} is no archive of `bench export`: it lacks {MANIFEST} or has a name twice")
+    try:
+        about = json.loads(_read(opened, MANIFEST, MOST_RECORD * 4, archive))
+        version, sums = about["archive"], about["files"]
+        right = isinstance(version, int) and isinstance(sums, dict) and all(isinstance(s, str) for s in sums.values())
+    except (ValueError, KeyError, TypeError, RecursionError):
+        right = False
+    if not right:
+        raise BenchError(f"{archive}: its {MANIFEST} is not one of `bench export`")
+    if version > ARCHIVE:
+        raise BenchError(f"{archive} is an archive of form {version}, newer than {ARCHIVE}: update cim-bench")
+    if odd := sorted(set(names) - {MANIFEST} ^ sums.keys()):
+        raise BenchError(f"{archive}: {plain(odd[0])} is in the archive or in its manifest, but not in both")
+    for name in sums:
+        if not (RECORD_NAME.fullmatch(name) or CHECKPOINT_NAME.fullmatch(name)):
+            raise BenchError(f"{archive}: {plain(name)} is no name that `bench export` gives; nothing was imported")
+    return sums
+
+
+def _read(opened: zipfile.ZipFile, name: str, most: int, archive: Path) -> bytes:
+    with opened.open(name) as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise BenchError(f"{archive}: {plain(name)} is larger than {most >> 20} MiB")
+    return data
+
+
+def _tampered(archive: Path, name: str) -> BenchError:
+    return BenchError(f"{archive}: {name} is not what its checksum says; nothing was imported")
+
+
+def _record(opened: zipfile.ZipFile, name: str, sums: Mapping[str, str], archive: Path) -> tuple[dict[str, Any], bytes]:
+    """A record and its bytes, if it is what its key, its name and the manifest say."""
+    from bench.spec import key_of
+
+    data = _read(opened, name, MOST_RECORD, archive)
+    if hashlib.sha256(data).hexdigest() != sums[name]:
+        raise _tampered(archive, name)
+    try:
+        record = parse_record(data, name)
+        keys = key_of(record["evaluation"]), key_of(record["evaluation"]["training"])
+        if keys != (record["key"], record["training_key"]) or Records(Path()).path(record).name != Path(name).name:
+            raise ValueError("it is not the record that its key and its name say")
+    except (ValueError, RecursionError) as error:
+        reason = plain(str(error).partition("\n")[0])
+        raise BenchError(f"{archive}: {name} can't be used ({reason}); nothing was imported") from None
+    return record, data
+
+
+def _network(opened: zipfile.ZipFile, name: str, sums: Mapping[str, str], archive: Path, temporary: Path) -> Path:
+    """A checkpoint, unpacked and read once, under its final name in a temporary folder."""
+    path = temporary / Path(name).name
+    digest, size = hashlib.sha256(), 0
+    with opened.open(name) as source, path.open("wb") as target:
+        while chunk := source.read(CHUNK):
+            size += len(chunk)
+            if size > MOST_CHECKPOINT:
+                raise BenchError(f"{archive}: {name} is larger than {MOST_CHECKPOINT >> 30} GiB")
+            digest.update(chunk)
+            target.write(chunk)
+        target.flush()
+        os.fsync(target.fileno())
+    if digest.hexdigest() != sums[name]:
+        raise _tampered(archive, name)
+    try:
+        Checkpoints(temporary).load(path.stem)
+    except BenchError as error:
+        reason = str(error).replace(str(path), name).removeprefix("checkpoint ").partition(";")[0]
+        raise BenchError(f"{archive}: {reason}; nothing was imported") from None
+    return path
+
+
+def _put(
+    records: Mapping[str, tuple[dict[str, Any], bytes]],
+    networks: Sequence[Path],
+    store: Records,
+    checkpoints: Checkpoints,
+    force: bool,
+) -> Merged:
+    done = Merged()
+    for path in networks:  # first, so that no record is there whose network is still to come
+        target = checkpoints.path(path.stem)
+        if force or not target.exists():
+            os.replace(path, target)
+            done.networks += 1
+    for record, data in records.values():
+        mine = store.load(record["key"])
+        if mine is not None and mine == record:
+            done.same += 1
+        elif mine is None or force or (mine["status"] != "done" and record["status"] == "done"):
+            write_bytes(store.path(record), data)
+            done.added += 1
+        else:
+            done.kept.append(record["key"])
+    return done
