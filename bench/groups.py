@@ -67,6 +67,7 @@ class Group:
     `sweep`: level, or time_s; the score averages its `points`; runs of an untouched preset have the device's own.
     `elsewhere`: were all trained on other devices than the test device? `device`: with `settings` and what the
     heading says of time. `random`: can chips differ at any point? `tail_chips`: number of chips behind p5 and worst.
+    `tied`: best and worst row, by position, of each run of scores no two of which can be separated.
     """
 
     preset: str
@@ -86,6 +87,7 @@ class Group:
     random: bool
     tail_chips: int
     rows: tuple[Row, ...]
+    tied: tuple[tuple[int, int], ...] = ()
 
     @property
     def title(self) -> str:
@@ -130,6 +132,16 @@ class Group:
         return f"{self.slug}-power"
 
     @property
+    def has_ties(self) -> bool:
+        """Are there enough ranked rows to draw which of them can be told apart?"""
+        return sum(row.rank is not None and row.score is not None for row in self.rows) > 2
+
+    @property
+    def ties_slug(self) -> str:
+        """File name, without suffix, of the plot of what can be told apart."""
+        return f"{self.slug}-ties"
+
+    @property
     def _touched(self) -> bool:
         """Does the preset carry a star? Then groups may differ in nothing but their points."""
         return self.preset.endswith("*")
@@ -144,7 +156,8 @@ def side_by_side(groups: Sequence[Group]) -> list[Group]:
     for group in groups:
         if group.over_time and group.has_curve:
             base = group.device.replace(group.settings, "", 1)
-            families[replace(group, device=base, settings="", random=False, tail_chips=0, rows=())].append(group)
+            alike = replace(group, device=base, settings="", random=False, tail_chips=0, rows=(), tied=())
+            families[alike].append(group)
     return [
         replace(
             base,

@@ -30,7 +30,7 @@ def remake(results_dir: Path) -> tuple[list[dict[str, Any]], list[str], list[Pat
 
 def write(results_dir: Path, records: Sequence[Record]) -> list[Path]:
     """Write LEADERBOARD.md, PUBLISHED.md, leaderboard.csv and the plots; return their paths. OSError if it can't."""
-    from bench.plots import error_over_power, metric_over_sweep, save  # slow to import
+    from bench.plots import error_over_power, metric_over_sweep, save, ties  # slow to import
 
     board, csv, papers = (results_dir / name for name in ("LEADERBOARD.md", "leaderboard.csv", "PUBLISHED.md"))
     table, groups = frame.table(records), summary(records)
@@ -43,4 +43,6 @@ def write(results_dir: Path, records: Sequence[Record]) -> list[Path]:
             written += save(metric_over_sweep(group), results_dir / "plots" / group.slug)
         if group.has_power:
             written += save(error_over_power(group), results_dir / "plots" / group.power_slug)
+        if group.has_ties:
+            written += save(ties(group), results_dir / "plots" / group.ties_slug)
     return written

@@ -32,6 +32,7 @@ def _pictures(group: Group) -> list[str]:
     """The group's plots, where it has them."""
     what = "time" if group.over_time else "level"
     lines = ["", f"![{escape(group.metric)} versus {what}](plots/{group.slug}.png)"] if group.has_curve else []
+    lines += ["", f"![which scores can be told apart](plots/{group.ties_slug}.png)"] if group.has_ties else []
     return lines + (["", f"![error versus power](plots/{group.power_slug}.png)"] if group.has_power else [])
 
 

@@ -146,6 +146,38 @@ def heat_map(matrix: "Matrix") -> Figure:
     return figure
 
 
+def ties(group: Group) -> Figure:
+    """Scores with their intervals, best first, and a bar beside each run of scores that can't be told apart.
+
+    After the critical-difference diagram (Demsar 2006); told apart by paired differences and Holm's correction, so
+    that intervals may overlap where a pair is apart, and the other way round.
+    """
+    rows = [row for row in group.rows if row.rank is not None and row.score is not None]
+    rows.sort(key=lambda row: row.score.mean if row.score else 0.0, reverse=group.higher_is_better)
+    place = {id(row): i for i, row in enumerate(rows)}
+    palette = _palette(rows)
+    with mpl.rc_context(STYLE):
+        figure, axes = canvas(6.0, 1.1 + 0.24 * len(rows))
+        for i, row in enumerate(rows):
+            assert row.score is not None
+            half = row.score.high - row.score.mean
+            half = half if math.isfinite(half) else 0.0
+            axes.errorbar(row.score.mean, i, xerr=half, color=palette[row.label], marker="o", markersize=5, capsize=2)
+        left, right = axes.get_xlim()
+        step = 0.03 * (right - left)
+        for n, (first, last) in enumerate(group.tied):
+            ends = [place[id(group.rows[i])] for i in (first, last)]
+            axes.plot([right + step * (n + 1)] * 2, [ends[0] - 0.25, ends[1] + 0.25], color="0.25", linewidth=2.5)
+        axes.set_yticks(range(len(rows)), [literal(row.label) for row in rows])
+        axes.invert_yaxis()
+        axes.set_xlabel(literal(f"score: {group.metric} ({group.unit}), mean over {group.axis}"))
+        axes.set_title(_title(group))
+        note = "a bar joins scores no two of which are apart (paired differences, Holm's correction)"
+        caption = f"{_caption(group, rows)}\n{note}"
+        figure.supxlabel(literal(caption), fontsize=7, color="0.35", x=0.01, ha="left")
+    return figure
+
+
 def differences(comparisons: Sequence["Comparison"], a: str, b: str) -> Figure:
     """A - B over the levels, or over time, with 95% intervals; a panel for each place where both were run."""
     columns = min(3, len(comparisons))

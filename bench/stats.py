@@ -5,7 +5,7 @@ All values are in the metric's unit. 95% throughout.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -241,6 +241,21 @@ def ranks(methods: Sequence[Mapping[int, Sample]], higher_is_better: bool = True
     for (i, _), difference in differences(methods).items():
         result[i] += difference.p <= ALPHA and (difference.mean < 0) == higher_is_better
     return result
+
+
+def tied_runs(n: int, apart: Callable[[int, int], bool]) -> list[tuple[int, int]]:
+    """(first, last) of the longest runs of neighbours among n methods in order of score, no two of which are apart.
+
+    The bars of a critical-difference diagram (Demsar 2006, J. Mach. Learn. Res. 7). Single methods are no run.
+    """
+    runs: list[tuple[int, int]] = []
+    for first in range(n):
+        last = first
+        while last + 1 < n and not any(apart(i, last + 1) for i in range(first, last + 1)):
+            last += 1
+        if last > first and not (runs and runs[-1][1] >= last):
+            runs.append((first, last))
+    return runs
 
 
 def yield_share(

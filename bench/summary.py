@@ -86,7 +86,7 @@ def _group(records: Sequence[Record]) -> Group:
     members = [one_a_seed(rows) for rows in variants.values()]
     names = labels([rows[0] for rows in members])
     rows = [_row(label, m, tail, task["higher_is_better"]) for label, m in zip(names, members, strict=True)]
-    rows = _ranked(rows, [_samples(m) for m in members], task["higher_is_better"])
+    rows, tied = _ranked(rows, [_samples(m) for m in members], task["higher_is_better"])
 
     return Group(
         preset=plain(e["preset"]),
@@ -106,6 +106,7 @@ def _group(records: Sequence[Record]) -> Group:
         random=any(len(level["chips"]) > 1 for r in done for level in r["levels"]),
         tail_chips=tail,
         rows=tuple(rows),
+        tied=tied,
     )
 
 
@@ -214,8 +215,10 @@ def record_score(record: Record) -> Interval:
     return _score([record])
 
 
-def _ranked(rows: Sequence[Row], samples: Sequence[Mapping[int, Sample]], higher: bool) -> list[Row]:
-    """Rows with ranks, best first, then those that can't be ranked, then the failed."""
+def _ranked(
+    rows: Sequence[Row], samples: Sequence[Mapping[int, Sample]], higher: bool
+) -> tuple[list[Row], tuple[tuple[int, int], ...]]:
+    """Rows with ranks, best first, then those that can't be ranked, then the failed; and runs of rows that are tied."""
     able = [i for i, sample in enumerate(samples) if sample]
     ranks = dict(zip(able, stats.ranks([samples[i] for i in able], higher), strict=True))
     shared = Counter(ranks.values())
@@ -233,4 +236,8 @@ def _ranked(rows: Sequence[Row], samples: Sequence[Mapping[int, Sample]], higher
         return row.rank is None, row.rank or 0, not row.seeds, row.score is None, score, row.label
 
     order_ = sorted(range(len(result)), key=lambda i: place(result[i]))
-    return [replace(result[i], to_best=pairs.get((i, order_[0]))) for i in order_]
+    ordered = [replace(result[i], to_best=pairs.get((i, order_[0]))) for i in order_]
+    by_score = sorted(able, key=lambda i: (place(result[i])[4], rows[i].label))
+    runs = stats.tied_runs(len(by_score), lambda i, j: pairs[by_score[i], by_score[j]].p <= stats.ALPHA)
+    position = {i: n for n, i in enumerate(order_)}
+    return ordered, tuple((position[by_score[first]], position[by_score[last]]) for first, last in runs)

@@ -17,7 +17,7 @@ from bench import columns, leaderboard, markdown, published, stats, terminal
 from bench.errors import BenchError
 from bench.frame import table
 from bench.groups import side_by_side
-from bench.plots import error_over_power, metric_over_sweep, power_points, save
+from bench.plots import error_over_power, metric_over_sweep, power_points, save, ties
 from bench.store import Records
 from bench.summary import summary
 
@@ -611,3 +611,17 @@ def test_error_over_power_is_drawn_where_two_records_have_power(tmp_path):
     pictures = {path: path.read_bytes() for path in paths}
     leaderboard.remake(tmp_path)
     assert {path: path.read_bytes() for path in paths} == pictures
+
+
+def test_ties_are_drawn_where_three_rows_are_ranked(tmp_path):
+    records = [record(m, drop) for m, drop in (("a", 5.0), ("b", 5.02), ("c", 9.0))]
+    (group,) = summary(records)
+    order = [row.label for row in group.rows]
+    assert {*order[:2]} == {"a", "b"} and group.tied == ((0, 1),)
+    leaderboard.write(tmp_path, records)
+    assert (tmp_path / "plots" / f"{group.ties_slug}.png").exists()
+    assert f"(plots/{group.ties_slug}.png)" in (tmp_path / "LEADERBOARD.md").read_text()
+    (axes,) = ties(group).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == order
+    (alone,) = summary(records[:2])
+    assert not alone.has_ties

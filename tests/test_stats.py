@@ -268,3 +268,12 @@ def test_tail_statistics_flip_with_the_metric():
     assert stats.fifth_percentile(values, higher_is_better=False) == 95
     assert stats.worst(values) == 0
     assert stats.worst(values, higher_is_better=False) == 100
+
+
+def test_runs_of_methods_that_are_not_apart_are_the_longest_ones():
+    far = {(0, 2), (0, 3), (1, 3)}
+    assert stats.tied_runs(4, lambda i, j: (i, j) in far) == [(0, 1), (1, 2), (2, 3)]
+    assert stats.tied_runs(4, lambda i, j: False) == [(0, 3)]
+    assert stats.tied_runs(3, lambda i, j: True) == []
+    # 0 and 2 are apart, so no run holds both, though 2 and 3 are not apart from 1.
+    assert stats.tied_runs(4, lambda i, j: (i, j) == (0, 2)) == [(0, 1), (1, 3)]
