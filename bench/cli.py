@@ -64,6 +64,7 @@ def run(
     data: opt.Data = None,
     results: opt.Results = Path("results"),
     force: opt.Force = False,
+    dry_run: opt.DryRun = False,
     tuned: opt.Tuned = False,
     debug: opt.Debug = False,
 ) -> None:
@@ -71,6 +72,22 @@ def run(
     from bench import commands
 
     _do(commands.run, locals())
+
+
+@app.command()
+def demo(
+    results: Annotated[Path, typer.Option("--results", help="Folder of the demo's records and tables.")] = Path(
+        "bench-demo"
+    ),
+    on: opt.On = "auto",
+    threads: opt.Threads = None,
+    data: opt.Data = None,
+    debug: opt.Debug = False,
+) -> None:
+    """A first look in about two minutes: three methods on Fashion-MNIST and measured RRAM cells, then the report."""
+    from bench import commands
+
+    _do(commands.demo, locals())
 
 
 @app.command()
@@ -187,25 +204,6 @@ def show(
     from bench import commands
 
     commands.show(key, results, json)
-
-
-@app.command()
-def validate(
-    key: Annotated[str, typer.Argument(help="Key of a training or of a record, or its beginning; `bench show KEY`.")],
-    device: Annotated[str, typer.Option(help="Device to validate on.")],
-    levels: Annotated[str | None, typer.Option(help="Levels, with commas.")] = None,
-    time: Annotated[float | None, typer.Option("--time", help="Seconds since programming.")] = None,
-    chips: Annotated[int, typer.Option(help="Validation chips a level.", min=1)] = 3,
-    set_: opt.DeviceSettings = None,
-    on: opt.On = "auto",
-    data: opt.Data = None,
-    results: opt.Results = Path("results"),
-    debug: opt.Debug = False,
-) -> None:
-    """Sweep a trained network over the validation split: what recipes and settings may be chosen by."""
-    from bench import commands
-
-    commands.validate(key, device, set_ or [], levels, time, chips, on, data, results)
 
 
 @app.command()

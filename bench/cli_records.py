@@ -1,4 +1,4 @@
-"""Commands that compare records and carry them from place to place; part of `bench`, as bench/cli.py has it."""
+"""Commands that begin with a record: compare, export, import, verify, validate; part of `bench` (bench/cli.py)."""
 
 from pathlib import Path
 from typing import Annotated
@@ -78,3 +78,22 @@ def verify(
 
     if record_commands.verify(key, retrain, on, threads, data, results):
         raise typer.Exit(1)
+
+
+@app.command()
+def validate(
+    key: Annotated[str, typer.Argument(help="Key of a training or of a record, or its beginning; `bench show KEY`.")],
+    device: Annotated[str, typer.Option(help="Device to validate on.")],
+    levels: Annotated[str | None, typer.Option(help="Levels, with commas.")] = None,
+    time: Annotated[float | None, typer.Option("--time", help="Seconds since programming.")] = None,
+    chips: Annotated[int, typer.Option(help="Validation chips a level.", min=1)] = 3,
+    set_: opt.DeviceSettings = None,
+    on: opt.On = "auto",
+    data: opt.Data = None,
+    results: opt.Results = Path("results"),
+    debug: opt.Debug = False,
+) -> None:
+    """Sweep a trained network over the validation split: what recipes and settings may be chosen by."""
+    from bench import record_commands
+
+    record_commands.validate(key, device, set_ or [], levels, time, chips, on, data, results)

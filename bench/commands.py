@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 
-from bench import interrupt, leaderboard, terminal
+from bench import interrupt, leaderboard, tabular, terminal
 from bench.errors import BenchError
 from bench.progress import Monitor
 from bench.store import Records, check_writable, home, read_record
@@ -31,6 +31,7 @@ def run(
     data: Path | None,
     results: Path,
     force: bool,
+    dry_run: bool,
     on: str,
     threads: int | None,
     settings: list[str],
@@ -49,6 +50,9 @@ def run(
     else:
         cells = [(cell, request.command(cell, asked, settings)) for cell in matched.cells(asked)]
     console, runner = Console(), _runner(data, results, processor)
+    if dry_run:
+        _foresee([cell for cell, _ in cells], runner, console)
+        return 0
     errors: list[Exception] = []
     for cell, command in cells:
         done = _record(runner, cell, command, force, several=len(cells) > 1)
@@ -68,6 +72,38 @@ def run(
     return 2 if errors else 0
 
 
+DEMO: dict[str, Any] = {
+    "method": "nominal,noise_injection,mtrd",
+    "device": "rram1t1r",
+    "task": "fashion_mnist",
+    "seed": "0",
+    "preset": "quick",
+    "precision": "auto",
+    "train_samples": 20_000,
+    "chips": 10,
+}
+
+
+def demo(*, results: Path, on: str, threads: int | None, data: Path | None) -> int:
+    """Run three methods on a part of Fashion-MNIST, say what came out, and where to look and go on."""
+    console = Console()
+    begun = "a network without protection, one trained with noise, one distilled from teachers at every level"
+    console.print(f"{begun}; all tested on the same 10 chips a level", highlight=False)
+    code = run(
+        data=data, results=results, force=False, dry_run=False, on=on, threads=threads, settings=[], tuned=False, **DEMO
+    )
+    if code == 0:
+        console.print(f"Look at {results / 'LEADERBOARD.md'}. Then, for example:", highlight=False, soft_wrap=True)
+        for line in (
+            f"bench report --advise --results {results}",
+            f"bench compare mtrd nominal --results {results}",
+            "bench device show rram1t1r",
+            "bench run --method all --device rram1t1r --task fashion_mnist --dry-run",
+        ):
+            console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+    return code
+
+
 def _runner(data: Path | None, results: Path, processor: "torch.device") -> "Runner":
     """Work begins: a runner whose folders can be written to."""
     from bench.runner import Runner
@@ -76,6 +112,22 @@ def _runner(data: Path | None, results: Path, processor: "torch.device") -> "Run
     check_writable(results)
     check_writable(home())
     return Runner(home=home(), results=results, data_dir=data, processor=processor, monitor=Monitor())
+
+
+def _foresee(cells: "list[Cell]", runner: "Runner", console: Console) -> None:
+    """What a run would do, and about how long that takes."""
+    from bench.estimate import estimate
+
+    def hours(seconds: float) -> str:
+        return "—" if seconds == 0 else f"{seconds / 3600:.2f}"
+
+    found = estimate(cells, runner)
+    rows = [[e.title, e.state, hours(e.training_s), hours(e.sweep_s), e.key] for e in found]
+    names = ["cell", "state", "hours to train", "hours to sweep", "key"]
+    tabular.print_table(console, names, rows, keys=("cell",), words=("cell", "state", "key"))
+    left, done = sum(e.training_s + e.sweep_s for e in found), sum(e.state == "done" for e in found)
+    told = f"{len(found)} cells, {done} done; about {left / 3600:.2f} hours left on this machine"
+    console.print(f"{told} (timed just now, at the fewest chips; teachers are counted once)", highlight=False)
 
 
 def _record(runner: "Runner", cell: "Cell", command: str, force: bool, several: bool) -> dict[str, Any] | Exception:
@@ -221,47 +273,6 @@ def show(key: str, results: Path, as_json: bool) -> None:
         print(json.dumps(record, indent=1))
     else:
         terminal.record(record, Console(), results)
-
-
-def validate(
-    key: str,
-    device: str,
-    settings: list[str],
-    levels: str | None,
-    time_s: float | None,
-    chips: int,
-    on: str,
-    data: Path | None,
-    results: Path,
-) -> None:
-    """Sweep a network of the checkpoint store over the validation split, on chips that no test chip equals.
-
-    `key`: of its training, or of a record in `results`.
-    """
-    from rich.table import Table
-
-    from bench import fast, request
-    from bench.labels import title
-    from bench.runner import Runner
-    from bench.spec import Training
-
-    test_device = request.device(device, settings)
-    processor, monitor = fast.processor(on), Monitor()
-    runner = Runner(home=home(), results=results, data_dir=data, processor=processor, monitor=monitor)
-    training = Training.from_dict(runner.checkpoints.find(key, runner.records)["training"])
-    interrupt.work_begins()
-    means = runner.validate(
-        training,
-        test_device,
-        None if levels is None else request.parse_numbers(levels, "levels"),
-        time_s,
-        chips,
-    )
-    table = Table(title=f"{title(training)}: validation on {device}, {chips} chips a level", title_justify="left")
-    for level in means:
-        table.add_column(f"{level:g}", justify="right")
-    table.add_row(*(f"{mean:.2f}" for mean in means.values()))
-    Console().print(table)
 
 
 def speed(

@@ -85,6 +85,9 @@ HalfWidth = Annotated[
 SamplesPerChip = Annotated[
     str | None, typer.Option(help="Random test samples for each chip instead of all; auto: the fastest.")
 ]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Only list the cells, what is done, and about how many hours are left.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Sweep again even if the record is there.")]
 
 # Where, and with what

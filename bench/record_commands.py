@@ -1,4 +1,4 @@
-"""What the commands do that compare records and carry them from place to place."""
+"""What the commands do that begin with a record: compare, carry from place to place, make again, validate."""
 
 import logging
 import re
@@ -149,3 +149,45 @@ def verify(key: str, retrain: bool, on: str, threads: int | None, data: Path | N
         told = "does NOT reproduce: the new score lies outside the record's interval"
     console.print(f"{record['key']}, {how}: {told}", highlight=False, markup=False, soft_wrap=True)
     return 0 if found.same or found.reproduces else 1
+
+
+def validate(
+    key: str,
+    device: str,
+    settings: list[str],
+    levels: str | None,
+    time_s: float | None,
+    chips: int,
+    on: str,
+    data: Path | None,
+    results: Path,
+) -> None:
+    """Sweep a network of the checkpoint store over the validation split, on chips that no test chip equals.
+
+    `key`: of its training, or of a record in `results`.
+    """
+    from rich.table import Table
+
+    from bench import fast, request
+    from bench.labels import title
+    from bench.progress import Monitor
+    from bench.runner import Runner
+    from bench.spec import Training
+
+    test_device = request.device(device, settings)
+    processor, monitor = fast.processor(on), Monitor()
+    runner = Runner(home=home(), results=results, data_dir=data, processor=processor, monitor=monitor)
+    training = Training.from_dict(runner.checkpoints.find(key, runner.records)["training"])
+    interrupt.work_begins()
+    means = runner.validate(
+        training,
+        test_device,
+        None if levels is None else request.parse_numbers(levels, "levels"),
+        time_s,
+        chips,
+    )
+    table = Table(title=f"{title(training)}: validation on {device}, {chips} chips a level", title_justify="left")
+    for level in means:
+        table.add_column(f"{level:g}", justify="right")
+    table.add_row(*(f"{mean:.2f}" for mean in means.values()))
+    Console().print(table)

@@ -1,0 +1,58 @@
+"""`bench run --dry-run` and `bench demo`: what is still to be done, and a first look."""
+
+import re
+
+import pytest
+
+from bench import commands
+from bench.estimate import estimate
+
+TINY = ("--train-samples", 200, "--test-samples", 200, "--chips", 3, "--threads", 1)
+GRID = (
+    "--method",
+    "nominal,noise_injection",
+    "--device",
+    "rram",
+    "--task",
+    "fashion_mnist",
+    "--preset",
+    "smoke",
+    *TINY,
+)
+
+
+def states(out: str) -> list[str]:
+    return re.findall(r"^(?:nominal|noise_injection) .*?  (to do|begun|done|failed) ", out, re.MULTILINE)
+
+
+def test_a_dry_run_lists_cells_and_hours_and_does_nothing(home, tmp_path, cli):
+    results = tmp_path / "results"
+    ended = cli("run", *GRID, "--dry-run", "--results", results)
+    assert ended.code == 0, ended.err
+    assert states(ended.out) == ["to do", "to do"]
+    assert re.search(r"2 cells, 0 done; about \d+\.\d\d hours left", ended.out)
+    assert not (results / "records").exists() and not list(home.glob("checkpoints/*.safetensors"))
+    assert cli("run", *GRID[:1], "nominal", *GRID[2:], "--results", results).code == 0
+    assert states(cli("run", *GRID, "--dry-run", "--results", results).out) == ["done", "to do"]
+
+
+def test_trainings_are_counted_once_and_in_proportion(home, tmp_path, cpu_runner, one_cell):
+    asked = {"train_samples": 200, "test_samples": 200, "chips": 3}
+    cells = [one_cell(name, "rram", "fashion_mnist", **asked) for name in ("noise_injection", "mixed_noise", "mtrd")]
+    runner = cpu_runner(home, tmp_path / "results")
+    noise, mixed, mtrd = estimate(cells, runner)
+    # Smoke: one epoch from scratch, one with noise. The second cell finds the nominal network already counted.
+    pass_s = mixed.training_s
+    assert noise.training_s == pytest.approx(2 * pass_s)
+    # Four teachers more (level .3 is there), each an epoch; two passes and six teachers' forward ones for the student.
+    assert mtrd.training_s == pytest.approx((4 + 2 + 6 / 3) * pass_s)
+    assert noise.sweep_s == mixed.sweep_s == mtrd.sweep_s > 0
+
+
+def test_demo_runs_three_methods_and_says_where_to_look(home, tmp_path, cli, monkeypatch):
+    small = {"preset": "smoke", "train_samples": 200, "test_samples": 200, "chips": 3}
+    monkeypatch.setattr(commands, "DEMO", commands.DEMO | small)
+    ended = cli("demo", "--results", tmp_path / "demo", "--threads", 1)
+    assert ended.code == 0, ended.err
+    assert len(list((tmp_path / "demo" / "records").glob("*.json"))) == 3
+    assert "bench compare mtrd nominal" in ended.out and (tmp_path / "demo" / "LEADERBOARD.md").exists()
