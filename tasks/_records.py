@@ -54,7 +54,9 @@ def _wrong(beats: np.ndarray, labels: np.ndarray, records: np.ndarray, points: i
             return f"{name} are {array.dtype} {array.shape}; must be one integer a beat, ({len(beats)},)"
     if not np.isfinite(beats).all():
         return f"beat {int(np.argmin(np.isfinite(beats).all(1)))} holds a value that is not finite; leave it out"
-    if len(labels) and (labels.min() < 0 or labels.max() >= classes):
+    if not len(beats):
+        return "holds no beats"
+    if labels.min() < 0 or labels.max() >= classes:
         return f"labels go from {labels.min()} to {labels.max()}; must be 0 to {classes - 1}"
     return ""
 

@@ -87,7 +87,7 @@ def read(root: Path) -> Tensors:
         path = next((path for path in places if path.is_file()), None)
         if path is None:
             raise FileNotFoundError(name)
-        table = torch.from_numpy(np.loadtxt(path, ndmin=2))
+        table = torch.from_numpy(np.array(path.read_text().split(), dtype=np.float64).reshape(-1, 141))
         found[f"{part}_x"] = table[:, 1:].float().unsqueeze(1).contiguous()
         found[f"{part}_y"] = (table[:, 0] - 1).to(torch.uint8)
     return found
