@@ -12,14 +12,16 @@ from tasks._base import Task
 class Classification(Task, ABC):
     """One label a sample; networks give logits (n, classes)."""
 
+    weights: ClassVar[tuple[float, ...]] = ()  # of the classes in the loss; () if they weigh alike
     smoothing: ClassVar[float] = 0.0  # of the labels in the loss (Szegedy et al. 2016)
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """Cross-entropy in nats, mean over the batch. `output`: (n, classes) logits; `target`: (n,).
+        """Cross-entropy in nats, mean over the batch, weighted. `output`: (n, classes) logits; `target`: (n,).
 
         Against labels that give `smoothing` of their probability to all classes alike.
         """
-        return F.cross_entropy(output, target, label_smoothing=self.smoothing)
+        weights = output.new_tensor(self.weights) if self.weights else None
+        return F.cross_entropy(output, target, weights, label_smoothing=self.smoothing)
 
     def distill(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         """T^2 KL(teacher || student) of the softened distributions, mean over the batch; logits (n, classes)."""

@@ -62,7 +62,7 @@ def sequence_network(
     layers: int = 1,
     frame: int = FRAME,
 ) -> nn.Sequential:
-    """(n, *in_shape) -> (n, classes): frames, `layers` recurrent layers of `hidden`, their last state, one linear layer."""
+    """(n, *in_shape) -> (n, classes): frames, `layers` recurrent layers of `hidden`, the last state, a linear layer."""
     size = scaled(hidden, width)
     frames = Frames(in_shape, frame)
     network = nn.Sequential()

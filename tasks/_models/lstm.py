@@ -1,8 +1,8 @@
 """LSTM: one layer of 64 cells, and a linear layer on its last state.
 
 Source: Hochreiter and Schmidhuber, "Long Short-Term Memory", 1997, with forget gates. A time step takes in four points
-of a signal (`?frame=4`), or a row of an image; `?hidden=64` and `?layers=1` are further arguments. The four gates' matrices
-are one crossbar each for inputs and states, 256 columns, used at every step.
+of a signal (`?frame=4`), or a row of an image; `?hidden=64` and `?layers=1` are further arguments. All four gates share
+one matrix for inputs and one for states, 256 columns each, which are used at every step.
 Deviations: the forget gate's bias starts at 1 (Jozefowicz et al. 2015), the rest from torch's default.
 """
 

@@ -96,8 +96,8 @@ def rnn_by_hand(x: Tensor, w: dict[str, Tensor]) -> Tensor:
 
 
 def srnn_by_hand(x: Tensor, w: dict[str, Tensor]) -> Tensor:
-    """Spikes without gradient; levels .25 apart, leak .9, threshold 1."""
-    sent, u, s, total = torch.zeros(len(x)), torch.zeros(len(x), 64), torch.zeros(len(x), 64), 0
+    """Spikes without gradient; levels .25 apart, leak .9, threshold 1, leak of the outputs .95."""
+    sent, u, s, y = torch.zeros(len(x)), torch.zeros(len(x), 64), torch.zeros(len(x), 64), torch.zeros(len(x), 5)
     for step in x.view(len(x), 35, 4).unbind(1):
         counts = torch.zeros(len(x), 2)
         for point in step.unbind(1):
@@ -107,8 +107,8 @@ def srnn_by_hand(x: Tensor, w: dict[str, Tensor]) -> Tensor:
         current = counts @ w["spiking.input.weight"].T + w["spiking.input.bias"] + s @ w["spiking.recurrent.weight"].T
         u = 0.9 * u + current - s
         s = (u > 1).float()
-        total = total + s @ w["fc.weight"].T + w["fc.bias"]
-    return total / 35
+        y = 0.95 * y + s @ w["fc.weight"].T + w["fc.bias"]
+    return y
 
 
 BY_HAND = {"lstm": lstm_by_hand, "rnn": rnn_by_hand, "srnn": srnn_by_hand}
@@ -243,6 +243,7 @@ def test_networks_of_sequences_take_arguments() -> None:
         ("srnn?frame=200", "needs a frame of 1 to 140 points"),
         ("srnn?delta=0", "delta must be above 0"),
         ("srnn?beta=1.5", "beta must be from 0 to 1"),
+        ("srnn?readout=-1", "readout must be from 0 to 1"),
         ("lstm?cells=3", "unexpected keyword argument 'cells'"),
         ("lenet", "can't be built for 1 x 140 inputs"),
         ("timm:resnet10t", "does not take 1 x 140 inputs"),
