@@ -6,26 +6,15 @@ import torch
 from bench import plan, registry
 from bench.rig import Rig, numbered_chip
 from methods._base import MethodError
-from tasks._base import Split
 
 INTO_NETWORKS = ("bayes_dropout", "double_weights", "hwa", "neft_irs")  # what else reaches into one
 SETTINGS = {"bayes_dropout": {"trials": "1"}, "neft_irs": {"hidden": "8"}, "committee": {"members": "2"}}
 CASES = [("lstm", name) for name in registry.entries("methods")] + [("srnn", name) for name in INTO_NETWORKS]
 
 
-def heartbeats(n: int) -> Split:
-    """Random signals in five classes, which differ in sign and place of a wave."""
-    draw = torch.Generator().manual_seed(2)
-    labels = torch.arange(n) % 5
-    x = 0.3 * torch.randn(n, 1, 140, generator=draw)
-    for i, label in enumerate(labels.tolist()):
-        x[i, 0, 25 * label : 25 * label + 25] += 2 if label % 2 else -2
-    return Split(x, labels)
-
-
 @pytest.mark.parametrize("network, method", CASES)
 def test_trained_reloaded_and_measured_on_a_chip(watch, network, method):
-    split = heartbeats(16)
+    split = plan.task_of("ecg").synthetic(16, torch.Generator().manual_seed(2))
     asked = {"network": network, "batch_size": 8, "precision": "bf16", "settings": SETTINGS.get(method, {})}
     context = watch(method, "rram1t1r", task="ecg", split=split, samples=16, **asked)
     if method == "bn_recalibrate":

@@ -37,7 +37,7 @@ def beats(n: int = 6) -> Tensor:
 
 def network_of(name: str) -> nn.Module:
     torch.manual_seed(0)
-    return find_network(name, BEAT, 5)
+    return TASK.network(name)
 
 
 # --- what sits on the crossbar
@@ -245,13 +245,13 @@ def test_networks_of_sequences_take_arguments() -> None:
         ("srnn?beta=1.5", "beta must be from 0 to 1"),
         ("srnn?readout=-1", "readout must be from 0 to 1"),
         ("lstm?cells=3", "unexpected keyword argument 'cells'"),
-        ("lenet", "can't be built for 1 x 140 inputs"),
-        ("timm:resnet10t", "does not take 1 x 140 inputs"),
+        ("lenet", "can't be built for beats of 140 points"),
+        ("timm:resnet10t", "does not take beats of 140 points"),
     ],
 )
 def test_what_does_not_fit_is_told_in_one_line(name: str, said: str) -> None:
     with pytest.raises(TaskError, match=said) as caught:
-        find_network(name, BEAT, 5)
+        TASK.network(name)
     assert "\n" not in str(caught.value) and str(caught.value).startswith(f"network {name}")
 
 
