@@ -4,6 +4,7 @@ import copy
 import functools
 import logging
 import math
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
@@ -42,7 +43,7 @@ def chip_generator(purpose: str, index: int) -> torch.Generator:
 
 
 class Measurement(NamedTuple):
-    """The metric of a chip, its probabilities (n, classes, ...) on the CPU or None, means of the task's details."""
+    """The metric of a chip, its probabilities (n, classes, ...) on the CPU or None, what the task has in details."""
 
     metric: float
     probabilities: Tensor | None
@@ -214,6 +215,8 @@ class Rig:
         names = details[0] if samples is None else ()
         means = {name: torch.cat([d[name] for d in details]).double().nanmean().item() for name in names}
         known_means = {name: mean for name, mean in means.items() if not math.isnan(mean)}  # some sample has it
+        if samples is None:
+            known_means |= self.task.derived(correct)
         return Measurement(self.task.overall(correct), torch.cat(known) if known else None, known_means)
 
     def program_cost(self) -> float:
@@ -274,6 +277,12 @@ def _cast(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 def flops(network: nn.Module, inputs: Tensor) -> int:
     """Floating-point operations of a forward pass, by torch's own counter. `network`: in evaluation mode."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    fused = {torch.ops.aten.mkldnn_rnn_layer: _fused_flops}
+    with FlopCounterMode(display=False, custom_mapping=fused) as counter, torch.no_grad():
         network(inputs)
     return counter.get_total_flops()
+
+
+def _fused_flops(x: Sequence[int], w_ih: Sequence[int], w_hh: Sequence[int], *rest: Any, **named: Any) -> int:
+    """Of oneDNN's LSTM layer, which torch's counter doesn't know, from shapes; x: (time, n, in)."""
+    return 2 * x[0] * x[1] * (math.prod(w_ih) + math.prod(w_hh))

@@ -82,15 +82,13 @@ def sweep_table(record: Record) -> Table:
     sweep, _ = swept(record["evaluation"])
     over_time = sweep == "time_s"
     names = ("time" if over_time else "level", "mean", "± 95%", "std", "p5", "worst", "yield", "chips", "EKL")
-    details = list(record.get("clean_details", {}))
     rows = []
     for level in sorted(record["levels"], key=lambda found: found[sweep]):
         m = measured(record, level)
         half = m["ci_high"] - m["mean"]
         values = [m["mean"], half, m["std"], m["p5"], m["worst"]]
         tail = [percent(m["yield"]), str(m["chips"]), number(m["ekl"], 4)]
-        further = [number(sum(v) / len(v)) for v in (level["details"][name] for name in details)]
-        rows.append([point_label(sweep, level[sweep]), *map(number, values), *tail, *further])
+        rows.append([point_label(sweep, level[sweep]), *map(number, values), *tail])
     e, task = record["evaluation"], record["task"]
     t = e["training"]
     device = e["device"] + settings_label(e) + (sweep_label(e) if over_time else "")
@@ -98,19 +96,35 @@ def sweep_table(record: Record) -> Table:
     parts = [t["method"], t["task"], device, e["preset"], f"{task['metric']} in {task['unit']}"]
     clean = "failed" if record["status"] != "done" else f"clean {number(record['clean'])}"
     title = " · ".join(map(plain, [*parts, clean]))
-    (table,) = tabular.tables([*names, *map(plain, details)], rows, width=sum(map(len, names)) * 10, title=title)
+    (table,) = tabular.tables(names, rows, width=sum(map(len, names)) * 10, title=title)
     table.caption, table.caption_justify = Text(f"key {plain(record['key'])}"), "left"
     return table
 
 
 def record(made: Record, console: Console, results: Path) -> None:
-    """Print one record of `results`: its sweep, and lines on what was trained and tested, what it cost, where it is."""
+    """Print one record of `results`: its sweep, its further metrics, and lines on what was trained and tested, what it
+    cost, where it is.
+    """
     console.print(sweep_table(made))
+    _details(made, console)
     for name, text in _about(made):
         console.print(Text(f"{name:<10} {plain(text)}"))
     command = here(plain(made["command"]), results)
     console.print(Text(f"{'command':<10} {command}"), soft_wrap=True)
     console.print(Text("--json has everything"), style="dim")
+
+
+def _details(made: Record, console: Console) -> None:
+    """Print the means over chips of a record's further metrics, if it has any."""
+    if not (clean := made.get("clean_details", {})):
+        return
+    sweep, _ = swept(made["evaluation"])
+    rows = [["clean", *(number(value) for value in clean.values())]]
+    for level in sorted(made["levels"], key=lambda found: found[sweep]):
+        means = (sum(level["details"][name]) / len(level["details"][name]) for name in clean)
+        rows.append([point_label(sweep, level[sweep]), *map(number, means)])
+    first = "time" if sweep == "time_s" else "level"
+    tabular.print_table(console, [first, *map(plain, clean)], rows, keys=(first,), title="further metrics, mean")
 
 
 def _about(made: Record) -> list[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """Getting a data set: a directory the user names, the cache, then the sources in turn.
 
-A data set is four uint8 tensors, train_x, train_y, test_x and test_y, in the publisher's order.
+A data set is four tensors, train_x, train_y, test_x and test_y, in the publisher's order: uint8, or
+float32 samples where the set says so.
 Their SHA-256 is stated by the task and checked whatever the source, so that all sources give the
 same bits. The cache is one safetensors file, written to a temporary name and renamed when whole.
 """
@@ -48,10 +49,11 @@ class Dataset:
     expected: str
     read: Callable[[Path], Tensors]
     sources: tuple[Source, ...]
+    x_dtype: torch.dtype = torch.uint8
 
 
 def load(dataset: Dataset, cache: Path, data_dir: Path | None = None) -> Tensors:
-    """The four tensors: `_x` uint8 (n, channels, height, width), `_y` uint8 (n,).
+    """The four tensors: `_x` (n, channels, height, width) or (n, channels, time), `_y` uint8 (n,).
 
     A `data_dir` that does not hold the set is an error: falling back would use other files than
     the user meant. Raises TaskError, one line, if the set cannot be had.
@@ -92,9 +94,10 @@ def checksum(tensors: Tensors) -> str:
 
 
 def _checked(dataset: Dataset, tensors: Tensors) -> Tensors:
-    wrong = [key for key in KEYS if key not in tensors or tensors[key].dtype != torch.uint8]
-    if wrong:
-        raise ValueError(f"no uint8 tensor {wrong[0]}")
+    for key in KEYS:
+        dtype = dataset.x_dtype if key.endswith("_x") else torch.uint8
+        if key not in tensors or tensors[key].dtype != dtype:
+            raise ValueError(f"no {str(dtype).removeprefix('torch.')} tensor {key}")
     if (found := checksum(tensors)) != dataset.sha256:
         raise ValueError(f"wrong checksum {found[:12]}..., expected {dataset.sha256[:12]}...")
     return tensors

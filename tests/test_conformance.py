@@ -12,18 +12,23 @@ import pytest
 import torch
 
 from bench import plan, registry
+from bench.request import names
 from devices._base import Device
 
 KINDS = ("methods", "devices", "tasks")
 Triple = tuple[str, str, str]
 # Methods that train nothing themselves -> trainings that they rest on: five nominal ones; a noisy one and its start
 FROM_OTHERS = {"committee": 5, "bn_recalibrate": 2}
-# Methods that refuse a network without BatchNorm
+# Methods that refuse a network without BatchNorm, which no network of a task in SMALL has
 NEED_NORMS = ("bn_recalibrate",)
+# What a cell is cut down to, in networks that train something in few steps
+LABELS = {"network": "lenet", "train_samples": 256, "test_samples": 100}
+SMALL = {"ecg": {"network": "rnn", "width": 0.25, "train_samples": 256, "test_samples": 100}}
 
 
 def every() -> list[Triple]:
-    return list(itertools.product(*(registry.entries(kind) for kind in KINDS)))
+    plain = itertools.product(*(names("all", kind) for kind in KINDS))
+    return [(method, device, task) for method, device, task in plain if not (method in NEED_NORMS and task in SMALL)]
 
 
 def pairs(triple: Triple) -> set[tuple[int, str, int, str]]:
@@ -51,11 +56,12 @@ def test_covering_array_covers():
 def run_cells(home, tmp_path, cpu_runner, one_cell):
     """Records of triples."""
     runner = cpu_runner(home, tmp_path / "results")
-    small = {"train_samples": 256, "test_samples": 100, "chips": 2}
 
     def run_one(method: str, device: str, task: str) -> dict:
-        network = {"network": "vgg8_mtrd", "width": 0.0625} if method in NEED_NORMS else {"network": "lenet"}
-        return runner.run(one_cell(method, device, task, **small, **network), "conformance")
+        small = SMALL.get(task, LABELS)
+        if method in NEED_NORMS:
+            small = small | {"network": "vgg8_mtrd", "width": 0.0625}
+        return runner.run(one_cell(method, device, task, chips=2, epochs=1, finetune_epochs=1, **small), "conformance")
 
     def run(triples: Iterable[Triple]) -> list[dict]:
         return [run_one(*triple) for triple in triples]
@@ -74,8 +80,9 @@ def check(record: dict) -> None:
     cost, others = record["cost"], FROM_OTHERS.get(record["evaluation"]["training"]["method"])
     assert (cost["epochs"], cost["samples"]) == ((0, 0) if others else (1, 256))
     assert not others or (cost["teacher_epochs"], cost["teacher_samples"]) == (others, others * 256)
-    # Mean drift stays at level 0: small weights fall a little further than one factor a layer can mend
-    slack = 1.0 if keeps_weights(device) else 5.0
+    # Mean drift stays at level 0: small weights fall a little further than one factor a layer can mend. One sample of a
+    # rare class is much of a macro-F1
+    slack = (1.0 if keeps_weights(device) else 5.0) * (4 if record["evaluation"]["training"]["task"] in SMALL else 1)
     assert record["levels"][0]["chips"][0] == pytest.approx(record["clean"], abs=slack)
 
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 ROOMS = {
     "devices": ("torch", "devices._"),
     "tasks": ("torch", "torchvision", "timm", "PIL", "filelock", "safetensors", "numpy", "tasks._"),
-    "tasks/_models": ("torch", "torchvision", "timm", "tasks._base", "tasks._models._"),
+    "tasks/_models": ("torch", "torchvision", "timm", "snntorch", "tasks._base", "tasks._models._"),
     "methods": ("torch", "devices._base", "tasks._base", "methods._"),
 }
 # The bench may import any package, but members of the other rooms only through the registry.

@@ -1,4 +1,4 @@
-"""A real TrainingContext on a few random pictures, which writes down what a method does with it."""
+"""A real TrainingContext on a few random pictures, or what a test has, which writes down what a method does with it."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -34,16 +34,13 @@ class Pass:
 class Watched(TrainingContext):
     """Keeps chips' levels and forward passes, in order; other runs' networks are untrained ones."""
 
-    def __init__(self, training: Training, tmp_path: Any, samples: int, shape: tuple[int, ...]) -> None:
+    def __init__(self, training: Training, tmp_path: Any, split: Split) -> None:
         self.levels: list[float] = []
         self.programmed: list[dict[str, Tensor]] = []
         self.chips: list[dict[str, Tensor]] = []
         self.passes: list[Pass] = []
         self.asked: list[Training] = []
         self.others: list[nn.Module] = []
-        draw = torch.Generator().manual_seed(1)
-        images = torch.randint(0, 256, (samples, *shape), dtype=torch.uint8, generator=draw)
-        split = Split(images, torch.randint(0, 10, (samples,), generator=draw))
         super().__init__(
             training,
             task=plan.task_of(training.task),
@@ -79,6 +76,13 @@ class Watched(TrainingContext):
         return plan.method_of(self.training.method, self.training.settings).fit(self)
 
 
+def pictures(n: int, shape: tuple[int, ...]) -> Split:
+    """Random pixels, labels 0 to 9."""
+    draw = torch.Generator().manual_seed(1)
+    images = torch.randint(0, 256, (n, *shape), dtype=torch.uint8, generator=draw)
+    return Split(images, torch.randint(0, 10, (n,), generator=draw))
+
+
 @pytest.fixture
 def watch(tmp_path, one_cell) -> Callable[..., Watched]:
     """The context of a method's run on a device: a small MLP on MNIST unless told otherwise."""
@@ -91,12 +95,13 @@ def watch(tmp_path, one_cell) -> Callable[..., Watched]:
         task: str = "mnist",
         shape: tuple[int, ...] = (1, 28, 28),
         seed: int = 0,
+        split: Split | None = None,
         **asked: Any,
     ) -> Watched:
         small = {"network": "mlp", "width": 0.25, "train_samples": samples, "batch_size": 16}
         cell = one_cell(method, device, task, **small | asked)
         training = dataclasses.replace(cell.evaluation.training, seed=seed)
-        return Watched(training, tmp_path, samples, shape)
+        return Watched(training, tmp_path, split or pictures(samples, shape))
 
     return make
 

@@ -1,13 +1,16 @@
 """A task that has nothing of classification: measured, ranked and kept like any other."""
 
 import dataclasses
+import io
 import math
+from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 from torch import nn
 
-from bench import plan, presets, request
+from bench import plan, presets, request, terminal
 from bench.errors import BenchError
 from bench.montecarlo import sweep_level
 from bench.rig import Rig
@@ -50,6 +53,9 @@ class Guess(Task):
         off = (output - target).abs().mean(1)
         return {"off": torch.where(target[:, 0] > 0, off, math.nan)}
 
+    def derived(self, contributions):
+        return {"largest": contributions.max().item()}
+
 
 @pytest.fixture
 def rig() -> Rig:
@@ -66,9 +72,11 @@ def test_a_metric_of_the_whole_is_made_of_the_samples(rig):
     assert found.metric == pytest.approx(expected, rel=1e-5) and found.probabilities is None
     theirs = rig.targets[:, 0] > 0
     assert found.details["off"] == pytest.approx((output - rig.targets).abs()[theirs].mean().item(), rel=1e-5)
+    assert found.details["largest"] == pytest.approx((output - rig.targets).square().mean(1).max().item(), rel=1e-5)
     some = torch.tensor([3, 30])
     part = (output - rig.targets)[some].square().mean().exp().item()
     assert rig.measure(samples=some).metric == pytest.approx(part, rel=1e-5)
+    assert rig.measure(samples=some).details == {}
 
 
 def test_a_sweep_keeps_details_of_every_chip_and_no_ekl(rig):
@@ -92,6 +100,25 @@ def test_details_that_no_table_can_show_are_refused(record, details):
     with pytest.raises(ValueError):
         wrong = [right[0] | {"details": details}, *right[1:]]
         check_record({**record, "clean_details": {"off": 1.0}, "levels": wrong})
+
+
+def test_further_metrics_are_shown_whole_where_the_terminal_is_narrow(record):
+    """Clean, and the mean over chips of each level, all names and numbers of them."""
+    clean = {f"recall of class {i}": 90.0 + i / 100 for i in range(9)}
+    levels = [{**level, "details": {n: [v - 4, v - 2] for n, v in clean.items()}} for level in record["levels"]]
+    out = io.StringIO()
+    terminal.record({**record, "clean_details": clean, "levels": levels}, Console(file=out, width=72), Path("results"))
+    text = out.getvalue()
+    for name, value in clean.items():
+        assert name in text and f"{value:.2f}" in text
+        assert text.count(f"{value - 3:.2f}") == len(levels)
+    assert "further metrics" not in printed(record)
+
+
+def printed(record) -> str:
+    out = io.StringIO()
+    terminal.record(record, Console(file=out, width=72), Path("results"))
+    return out.getvalue()
 
 
 def test_what_a_task_has_otherwise_than_a_preset():

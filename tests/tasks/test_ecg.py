@@ -1,0 +1,231 @@
+"""Heartbeats: metrics of a confusion matrix against hand counts, splits by record, and files that can't be used."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tasks import _confusion as confusion
+from tasks import ecg
+from tasks._base import TaskError
+from tasks._data import checksum, load
+from tasks.ecg import TEST, VALIDATION, Ecg, EcgMitbih
+
+# --- metrics
+
+TRUE = [0, 0, 0, 0, 1, 1, 2]
+TAKEN = [0, 0, 0, 1, 1, 3, 0]  # class 3 has no samples, class 2 is never found
+
+
+def logits_of(classes: list[int], n: int) -> torch.Tensor:
+    return torch.nn.functional.one_hot(torch.tensor(classes), n).float()
+
+
+def test_macro_f1_and_balanced_accuracy_by_hand() -> None:
+    task = Ecg()
+    parts = task.correct(logits_of(TAKEN, 5), torch.tensor(TRUE)).double()
+    assert parts.shape == (7,)
+    f1 = (2 * 3 / (2 * 3 + 1 + 1), 2 * 1 / (2 * 1 + 1 + 1), 0)  # of the classes 0, 1 and 2
+    recall = (3 / 4, 1 / 2, 0)
+    assert task.overall(parts) == pytest.approx(100 * sum(f1) / 3)
+    of_four = EcgMitbih().correct(logits_of(TAKEN, 4), torch.tensor(TRUE)).double()
+    assert EcgMitbih().overall(of_four) == pytest.approx(100 * sum(recall) / 3)
+    expected = {
+        "accuracy": 100 * 4 / 7,
+        "balanced accuracy": 100 * sum(recall) / 3,
+        "macro-F1": 100 * sum(f1) / 3,
+        "recall normal": 75,
+        "recall R-on-T": 50,
+        "recall PVC": 0,
+    }
+    assert task.derived(parts) == pytest.approx(expected)
+
+
+def test_metrics_are_of_the_whole_and_not_of_parts() -> None:
+    """A split measured in batches gives the same as at once; the mean of two halves' metrics would not."""
+    generator = torch.Generator().manual_seed(0)
+    target = torch.randint(5, (400,), generator=generator)
+    output = logits_of(target.tolist(), 5) + torch.randn(400, 5, generator=generator)
+    task = Ecg()
+    parts = torch.cat([task.correct(o, t) for o, t in zip(output.split(64), target.split(64), strict=True)]).double()
+    matrix = torch.zeros(5, 5)
+    for true, taken in zip(target.tolist(), output.argmax(1).tolist(), strict=True):
+        matrix[true, taken] += 1
+    assert torch.equal(confusion.confusion(parts, 5), matrix.double())
+    assert task.overall(parts[torch.randperm(400, generator=generator)]) == task.overall(parts)
+    assert task.overall(parts) != pytest.approx((task.overall(parts[:200]) + task.overall(parts[200:])) / 2, abs=1e-6)
+    right = task.correct(logits_of(target.tolist(), 5), target).double()
+    assert task.overall(right) == 100 and set(task.derived(right).values()) == {100.0}
+
+
+# --- ECG5000
+
+
+def test_ecg5000_is_split_as_published(cache: Path) -> None:
+    try:
+        raw = load(Ecg.data, cache)
+    except TaskError as error:
+        if "wrong checksum" in str(error):
+            raise
+        pytest.skip(str(error))
+    assert checksum(raw) == Ecg.data.sha256
+    assert raw["train_x"].shape == (500, 1, 140) and raw["test_x"].shape == (4500, 1, 140)
+    assert raw["train_y"].bincount().tolist() == [292, 177, 10, 19, 2]
+    assert raw["test_y"].bincount().tolist() == [2627, 1590, 86, 175, 22]
+    for part in ("train_x", "test_x"):
+        assert raw[part].mean(2).abs().max() < 1e-4 and (raw[part].std(2) - 1).abs().max() < 1e-4
+    splits = Ecg().splits(cache)
+    assert len(splits.train) + len(splits.val) == 500 and len(splits.test) == 4500
+    assert splits.val.targets.bincount().tolist() == [58, 35, 2, 3]  # both beats of the last class are trained on
+    beats = {beat.numpy().tobytes() for beat in splits.train.inputs}
+    assert not beats & {beat.numpy().tobytes() for part in (splits.val, splits.test) for beat in part.inputs}
+
+
+def write_archive(root: Path, rows: int = 3, suffix: str = ".tsv") -> np.ndarray:
+    """Both files with random beats; returns the table of each."""
+    root.mkdir(parents=True, exist_ok=True)
+    table = np.random.default_rng(0).normal(size=(rows, 141)).round(6)
+    table[:, 0] = np.arange(rows) % 5 + 1
+    for part in ("TRAIN", "TEST"):
+        np.savetxt(root / f"ECG5000_{part}{suffix}", table, fmt="%.6f", delimiter="\t" if suffix == ".tsv" else "  ")
+    return table
+
+
+@pytest.mark.parametrize("folder, suffix", [(".", ".tsv"), ("ECG5000", ".tsv"), ("ECG5000", ".txt")])
+def test_the_archives_files_are_read(folder: str, suffix: str, tmp_path: Path) -> None:
+    table = write_archive(tmp_path / folder, suffix=suffix)
+    found = ecg.read(tmp_path)
+    assert torch.equal(found["test_x"], torch.from_numpy(table[:, 1:]).float()[:, None])
+    assert found["train_y"].tolist() == [0, 1, 2] and found["train_y"].dtype == torch.uint8
+
+
+@pytest.mark.parametrize("damage", ["cut short", "other beats", "words", "NaN", "empty", "missing"])
+def test_broken_files_of_the_archive_are_told(damage: str, tmp_path: Path, cache: Path) -> None:
+    write_archive(tmp_path)
+    path = tmp_path / "ECG5000_TEST.tsv"
+    text = path.read_text()
+    if damage == "missing":
+        path.unlink()
+    else:
+        first = text.partition("\t")[0]
+        wrong = {"cut short": text[:-50], "words": "Hello\n", "NaN": text.replace(first, "nan", 1), "empty": ""}
+        path.write_text(wrong.get(damage, text))
+    said = "not found in" if damage == "missing" else "can't be used"
+    with pytest.raises(TaskError, match=f"ECG5000: .*{said}.*; expected there: ECG5000_TRAIN.tsv") as caught:
+        Ecg().splits(cache, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+# --- MIT-BIH
+
+
+def recordings(n: int = 60) -> dict[str, np.ndarray]:
+    """Beats of a few records of each split, in millivolts."""
+    draw = np.random.default_rng(0)
+    records = np.array([*VALIDATION[-2:], *TEST[:2], 101, 208])[np.arange(n) % 6]
+    return {"beats": draw.normal(0.3, 2, (n, 128)), "labels": draw.integers(0, 4, n), "records": records}
+
+
+def save(folder: Path, arrays: dict[str, np.ndarray]) -> Path:
+    np.savez(folder / "mitbih.npz", **arrays)
+    return folder
+
+
+def test_no_record_is_on_two_sides(tmp_path: Path) -> None:
+    arrays = recordings()
+    arrays["beats"][:, 0] = 0  # which lets a beat say its record, through all scaling
+    arrays["beats"][:, 1] = arrays["records"]
+    arrays["beats"][:, 2] = 1
+    splits = EcgMitbih().splits(tmp_path, save(tmp_path, arrays))
+    sides = []
+    for part in (splits.train, splits.val, splits.test):
+        zero, scaled, one = part.inputs[:, 0, :3].T
+        sides.append({round(value) for value in ((scaled - zero) / (one - zero)).tolist()})
+        assert part.inputs.shape[1:] == (1, 128) and part.targets.dtype == torch.int64
+    assert sides == [{101, 208}, set(VALIDATION[-2:]), set(TEST[:2])]
+    assert len(splits.train) + len(splits.val) + len(splits.test) == 60
+    assert not set(VALIDATION) & set(TEST)
+
+
+def test_beats_have_no_unit_left(tmp_path: Path) -> None:
+    arrays = recordings()
+    in_mv = EcgMitbih().splits(tmp_path, save(tmp_path, arrays)).train.inputs
+    arrays["beats"] = np.round(arrays["beats"] * 20_000 + 500).astype(np.int32)
+    in_steps = EcgMitbih().splits(tmp_path, save(tmp_path, arrays)).train.inputs
+    assert torch.allclose(in_mv, in_steps, atol=1e-3)
+    assert in_mv.mean(2).abs().max() < 1e-5 and torch.allclose(in_mv.std(2), torch.ones(len(in_mv), 1), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "damage, said",
+    [
+        ("missing", "mitbih.npz: not found in .*; docs/tasks.md says how to make it"),
+        ("truncated", "mitbih.npz: can't be read"),
+        ("no archive", "mitbih.npz: can't be read"),
+        ("pickled", "mitbih.npz: can't be read"),
+        ("no labels", "mitbih.npz: has no array labels; must have beats, labels, records"),
+        ("short labels", r"labels are int64 \(59,\); must be one integer a beat, \(60,\)"),
+        ("records in words", r"records are <U\d+ \(60,\); must be one integer a beat"),
+        ("wrong length", r"beats are float64 \(60, 127\); must be numbers \(n, 128\)"),
+        ("NaN", "beat 7 holds a value that is not finite; leave it out"),
+        ("a fifth class", "labels go from 0 to 4; must be 0 to 3"),
+        ("no test records", "no beats for test, which takes records 100, 103, .*234$"),
+        ("no training records", "no beats for training, which takes records any other"),
+        ("nothing", "mitbih.npz: holds no beats"),
+    ],
+)
+def test_files_that_cannot_be_used_are_told_in_one_line(damage: str, said: str, tmp_path: Path) -> None:
+    arrays = recordings()
+    training = ~np.isin(arrays["records"], (*VALIDATION, *TEST))
+    if damage == "NaN":
+        arrays["beats"][7, 100] = math.nan
+    change = {
+        "short labels": {"labels": arrays["labels"][:-1]},
+        "records in words": {"records": arrays["records"].astype(str)},
+        "wrong length": {"beats": arrays["beats"][:, 1:]},
+        "a fifth class": {"labels": np.arange(60) % 5},
+        "no test records": {name: a[~np.isin(arrays["records"], TEST)] for name, a in arrays.items()},
+        "no training records": {name: a[~training] for name, a in arrays.items()},
+        "nothing": {name: a[:0] for name, a in arrays.items()},
+        "pickled": {"labels": arrays["labels"].astype(object)},
+    }
+    arrays |= change.get(damage, {})
+    if damage == "no labels":
+        del arrays["labels"]
+    path = save(tmp_path, arrays) / "mitbih.npz"
+    if damage == "missing":
+        path.unlink()
+    elif damage == "truncated":
+        path.write_bytes(path.read_bytes()[:-3000])
+    elif damage == "no archive":
+        path.write_bytes(b"\x00" * 500)
+    with pytest.raises(TaskError, match=said) as caught:
+        EcgMitbih().splits(tmp_path, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_without_a_directory_the_user_is_told_what_to_name(cli, home, tmp_path) -> None:
+    asked = "--method nominal --device ideal --task ecg:mitbih --preset smoke --results".split()
+    ended = cli("run", *asked, tmp_path / "results")
+    assert ended.code == 2 and "Traceback" not in ended.err
+    assert "ecg:mitbih: name a directory with --data that holds mitbih.npz" in " ".join(ended.err.split())
+
+
+# --- in training
+
+
+@pytest.mark.parametrize("task", [Ecg(), EcgMitbih()], ids=lambda task: task.name)
+def test_beats_are_shifted_and_keep_their_labels(task) -> None:
+    x = torch.arange(float(task.points)).expand(200, 1, -1)
+    y = torch.arange(200) % 4
+    shifted, labels = task.augment(x, y, torch.zeros(200), torch.Generator().manual_seed(3))
+    assert torch.equal(labels, y) and shifted.shape == x.shape
+    middle = task.points // 2
+    moves = (shifted - x)[:, 0, middle]
+    assert set(moves.tolist()) == set(range(-task.shift, task.shift + 1))
+    for beat, move in zip(shifted[:, 0], moves.tolist(), strict=True):
+        assert torch.equal(beat, (torch.arange(float(task.points)) + move).clamp(0, task.points - 1))
+    again, _ = task.augment(x, y, torch.zeros(200), torch.Generator().manual_seed(3))
+    assert torch.equal(again, shifted)
