@@ -77,7 +77,14 @@ class Task(ABC):
 
     @abstractmethod
     def network(self, name: str, width: float = 1.0) -> nn.Module:
-        """A freshly initialised network (from torch's global random state). TaskError if unknown."""
+        """A randomly initialised network (from torch's global random state). TaskError if unknown."""
+
+    def pretrained(self, network: nn.Module, cache: Path) -> None:
+        """Give a fresh network, in place, what it starts from if that isn't chance, fetched into `cache`. Default: nothing.
+
+        TaskError if it can't be had.
+        """
+        return
 
     @abstractmethod
     def prepare(self, inputs: Tensor) -> Tensor:
@@ -124,14 +131,21 @@ class Task(ABC):
         return None
 
     def analog(self, network: nn.Module) -> tuple[str, ...]:
-        """Names of the weights that sit on the crossbar: all Conv and Linear weights, biases digital."""
+        """Names of the weights that sit on the crossbar, biases digital.
+
+        All Conv and Linear weights, and both kinds of nn.RNN, nn.LSTM and nn.GRU, of inputs and of states.
+        """
         kinds = (nn.Conv1d, nn.Conv2d, nn.Linear)
         seen: set[int] = set()
         names = []
         for name, module in network.named_modules():
-            if isinstance(module, kinds) and id(module.weight) not in seen:
-                seen.add(id(module.weight))
-                names.append(f"{name}.weight" if name else "weight")
+            own = ["weight"] if isinstance(module, kinds) else []
+            if isinstance(module, nn.RNNBase):
+                own = [n for n, _ in module.named_parameters(recurse=False) if n.startswith(("weight_ih", "weight_hh"))]
+            for weight in own:
+                if id(found := getattr(module, weight)) not in seen:
+                    seen.add(id(found))
+                    names.append(f"{name}.{weight}" if name else weight)
         return tuple(names)
 
 

