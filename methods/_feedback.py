@@ -140,13 +140,13 @@ def by_depth(network: nn.Module, example: Tensor, analog: tuple[str, ...]) -> tu
     So a convolution comes with its BatchNorm, pooling and ReLU, and a block whole where it ends there. Not after
     the last layer; modules that run twice in a pass are passed over.
     """
-    layers = [name.removesuffix("weight").removesuffix(".") for name in analog]
-    begun: list[str] = []
+    layers = {name.rpartition(".")[0] for name in analog}
+    begun: set[str] = set()  # a layer that runs at every time step is one layer
     ended: list[tuple[int, str, Any]] = []
     hooks = []
     for name, module in network.named_modules():
         if name in layers:
-            hooks.append(module.register_forward_pre_hook(lambda m, x, name=name: begun.append(name)))
+            hooks.append(module.register_forward_pre_hook(lambda m, x, name=name: begun.add(name)))
         if name:
             hooks.append(module.register_forward_hook(lambda m, x, y, name=name: ended.append((len(begun), name, y))))
     _run(network, example)

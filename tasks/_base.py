@@ -1,5 +1,6 @@
 """The task interface: data, networks, loss and metric."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,6 +9,8 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+
+RECURRENT = re.compile(r"weight_(ih|hh|hr)(_l\d+)?(_reverse)?")  # hr: the projection of an LSTM
 
 
 class TaskError(ValueError):
@@ -77,10 +80,10 @@ class Task(ABC):
 
     @abstractmethod
     def network(self, name: str, width: float = 1.0) -> nn.Module:
-        """A randomly initialised network (from torch's global random state). TaskError if unknown."""
+        """A freshly initialised network (from torch's global random state). TaskError if unknown."""
 
     def pretrained(self, network: nn.Module, cache: Path) -> None:
-        """Give a fresh network, in place, what it starts from if that isn't chance, fetched into `cache`. Default: nothing.
+        """Give a fresh network what it starts from, if that isn't chance, fetched into `cache`. Default: nothing.
 
         TaskError if it can't be had.
         """
@@ -131,22 +134,27 @@ class Task(ABC):
         return None
 
     def analog(self, network: nn.Module) -> tuple[str, ...]:
-        """Names of the weights that sit on the crossbar, biases digital.
-
-        All Conv and Linear weights, and both kinds of nn.RNN, nn.LSTM and nn.GRU, of inputs and of states.
-        """
-        kinds = (nn.Conv1d, nn.Conv2d, nn.Linear)
+        """Names of the weights that sit on the crossbar: of all Conv, Linear and recurrent layers, biases digital."""
         seen: set[int] = set()
         names = []
-        for name, module in network.named_modules():
-            own = ["weight"] if isinstance(module, kinds) else []
-            if isinstance(module, nn.RNNBase):
-                own = [n for n, _ in module.named_parameters(recurse=False) if n.startswith(("weight_ih", "weight_hh"))]
-            for weight in own:
-                if id(found := getattr(module, weight)) not in seen:
-                    seen.add(id(found))
-                    names.append(f"{name}.{weight}" if name else weight)
+        for place, module in network.named_modules():
+            for own in matrices(module):
+                if id(weight := module.get_parameter(own)) not in seen:
+                    seen.add(id(weight))
+                    names.append(f"{place}.{own}" if place else own)
         return tuple(names)
+
+
+def matrices(module: nn.Module) -> tuple[str, ...]:
+    """Names of a layer's own weights that are matrices of products; () if it is no layer that is known to have some.
+
+    Of recurrent layers weight_ih_l0, weight_hh_l0 and so on, in the order of layers: one chip holds for all time steps.
+    """
+    if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
+        return ("weight",)
+    if isinstance(module, nn.RNNBase | nn.RNNCellBase):  # a network may carry more parameters there than its own
+        return tuple(name for name, _ in module.named_parameters(recurse=False) if RECURRENT.fullmatch(name))
+    return ()
 
 
 def stratified_split(targets: Tensor, held_out: int, seed: int = 2024) -> tuple[Tensor, Tensor]:

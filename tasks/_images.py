@@ -1,19 +1,19 @@
-"""What image classification tasks share: splits, augmentation, loss, accuracy and how networks are found."""
+"""What image classification tasks share: splits, augmentation and how networks are found."""
 
 from abc import ABC
 from pathlib import Path
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tasks._base import Metric, Split, Splits, Task, stratified_split
+from tasks._base import Metric, Split, Splits, stratified_split
+from tasks._classification import Classification
 from tasks._data import Dataset, load
 from tasks._networks import find_network
 
 
-class ImageClassification(Task, ABC):
+class ImageClassification(Classification, ABC):
     """One label an image, scored by accuracy. A leaf states the data set and the constants below."""
 
     metric = Metric(name="accuracy", unit="%")
@@ -25,7 +25,6 @@ class ImageClassification(Task, ABC):
     validation: ClassVar[int] = 5_000
     shift_px: ClassVar[int] = 0  # largest random shift in each direction
     flip: ClassVar[bool] = False  # mirror left and right every other epoch
-    smoothing: ClassVar[float] = 0.0  # of the labels in the loss (Szegedy et al. 2016)
 
     def splits(self, cache: Path, data_dir: Path | None = None) -> Splits:
         """uint8 images (n, *in_shape), int64 labels (n,), in a fixed shuffled order; validation by class.
@@ -78,27 +77,6 @@ class ImageClassification(Task, ABC):
             columns = torch.where(turns[:, None] == 1, width - 1 - columns, columns)
         index = (rows[:, :, None] * width + columns[:, None, :]).view(n, 1, height * width)
         return inputs.flatten(2).gather(2, index.expand(n, channels, height * width)).view_as(inputs), targets
-
-    def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """Cross-entropy in nats, mean over the batch. `output`: (n, classes) logits; `target`: (n,).
-
-        Against labels that give `smoothing` of their probability to all classes alike.
-        """
-        return F.cross_entropy(output, target, label_smoothing=self.smoothing)
-
-    def distill(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        """T^2 KL(teacher || student) of the softened distributions, mean over the batch; logits (n, classes)."""
-        of_student = F.log_softmax(student.float() / temperature, dim=1)
-        of_teacher = F.log_softmax(teacher.float() / temperature, dim=1)
-        return temperature**2 * F.kl_div(of_student, of_teacher, reduction="batchmean", log_target=True)
-
-    def correct(self, output: Tensor, target: Tensor) -> Tensor:
-        """(n,): 100 where the largest logit is the label's, else 0, so that the mean is the accuracy in %."""
-        return 100.0 * (output.argmax(dim=1) == target).float()
-
-    def probabilities(self, output: Tensor) -> Tensor:
-        """(n, classes): softmax of the logits, in float32."""
-        return F.softmax(output.float(), dim=1)
 
 
 def _reflect(index: Tensor, n: int) -> Tensor:

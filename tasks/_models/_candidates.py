@@ -33,7 +33,8 @@ def sampled_logits(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> 
 
 def columns(targets: Tensor) -> Tensor:
     """Where the logits of the targets (n, predicted) themselves are among `sampled_logits`."""
-    return torch.where(targets < FREQUENT, targets, FREQUENT + torch.searchsorted(_rare(targets), targets))
+    place = torch.searchsorted(_rare(targets), targets.contiguous())
+    return torch.where(targets < FREQUENT, targets, FREQUENT + place)
 
 
 def _rare(targets: Tensor) -> Tensor:

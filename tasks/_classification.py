@@ -1,0 +1,36 @@
+"""What tasks with one label a sample share, whatever the samples are: loss, distillation, accuracy."""
+
+from abc import ABC
+from typing import ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from tasks._base import Task
+
+
+class Classification(Task, ABC):
+    """One label a sample; networks give logits (n, classes)."""
+
+    smoothing: ClassVar[float] = 0.0  # of the labels in the loss (Szegedy et al. 2016)
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Cross-entropy in nats, mean over the batch. `output`: (n, classes) logits; `target`: (n,).
+
+        Against labels that give `smoothing` of their probability to all classes alike.
+        """
+        return F.cross_entropy(output, target, label_smoothing=self.smoothing)
+
+    def distill(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        """T^2 KL(teacher || student) of the softened distributions, mean over the batch; logits (n, classes)."""
+        of_student = F.log_softmax(student.float() / temperature, dim=1)
+        of_teacher = F.log_softmax(teacher.float() / temperature, dim=1)
+        return temperature**2 * F.kl_div(of_student, of_teacher, reduction="batchmean", log_target=True)
+
+    def correct(self, output: Tensor, target: Tensor) -> Tensor:
+        """(n,): 100 where the largest logit is the label's, else 0, so that the mean is the accuracy in %."""
+        return 100.0 * (output.argmax(dim=1) == target).float()
+
+    def probabilities(self, output: Tensor) -> Tensor:
+        """(n, classes): softmax of the logits, in float32."""
+        return F.softmax(output.float(), dim=1)
