@@ -17,7 +17,7 @@ from matplotlib.ticker import NullFormatter, NullLocator
 
 from bench.files import write_with
 from bench.groups import Group, Row
-from bench.labels import point_label
+from bench.labels import in_unit, point_label
 
 if TYPE_CHECKING:
     from bench.matrix import Matrix
@@ -58,7 +58,7 @@ def metric_over_sweep(group: Group) -> Figure:
         figure, axes = canvas()
         _draw(axes, rows)
         axes.set_xlabel(literal(group.axis))
-        axes.set_ylabel(literal(f"{group.metric} ({group.unit})"))
+        axes.set_ylabel(literal(in_unit(group.metric, group.unit, "{} ({})")))
         axes.set_title(_title(group))
         ticks = group.points if len(group.points) <= 12 else group.points[:: len(group.points) // 8]
         if group.over_time:
@@ -117,7 +117,7 @@ def power_points(group: Group) -> pd.DataFrame:
 def _error(group: Group) -> tuple[bool, str]:
     """Is the error what is missing to 100 %? Otherwise it is the metric itself. With the name of an axis."""
     turned = group.higher_is_better and group.unit == "%"
-    return turned, f"{'100 - ' if turned else ''}{group.metric} ({group.unit})"
+    return turned, f"{'100 - ' if turned else ''}{in_unit(group.metric, group.unit, '{} ({})')}"
 
 
 def heat_map(matrix: "Matrix") -> Figure:
