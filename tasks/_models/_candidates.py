@@ -9,10 +9,18 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 FREQUENT, COMB = 4000, 16
 NEVER = -1e4  # logit of a column that is no candidate for a token
+
+
+class Decoder(nn.Linear):
+    """Hidden states to logits: of all words, or of candidates where the words to be predicted are given."""
+
+    def forward(self, x: Tensor, targets: Tensor | None = None) -> Tensor:
+        """x (n, predicted, hidden), targets (n, predicted) -> (n, predicted, words or columns)."""
+        return super().forward(x) if targets is None else sampled_logits(x, self.weight, self.bias, targets)
 
 
 def sampled_logits(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ Deviations: in training the softmax goes over a part of the vocabulary (tasks/_m
 
 from torch import Tensor, nn
 
-from tasks._models._candidates import sampled_logits
+from tasks._models._candidates import Decoder
 from tasks._models._parts import scaled
 
 HIDDEN, INIT = 200, 0.1
@@ -28,7 +28,7 @@ class LstmLm(nn.Module):
         self.drop1 = nn.Dropout(dropout)
         self.lstm2 = nn.LSTM(hidden, hidden, batch_first=True)
         self.drop2 = nn.Dropout(dropout)
-        self.decoder = nn.Linear(hidden, words)
+        self.decoder = Decoder(hidden, words)
         nn.init.uniform_(self.decoder.weight, -INIT, INIT)
         nn.init.zeros_(self.decoder.bias)
         # In a list, where functional_call does not find it: the table stays digital when a chip is the decoder.
@@ -44,9 +44,7 @@ class LstmLm(nn.Module):
         x = nn.functional.embedding(seen, self._tied[0]) if self._tied else self.embedding(seen)
         x = self.drop1(self.lstm1(self.drop(x))[0])
         x = self.drop2(self.lstm2(x)[0][:, self.context :])
-        if words.shape[1] == length:
-            return self.decoder(x)
-        return sampled_logits(x, self.decoder.weight, self.decoder.bias, words[:, -self.predicted :])
+        return self.decoder(x, words[:, -self.predicted :] if words.shape[1] > length else None)
 
 
 def build(
