@@ -5,7 +5,7 @@ Kucera 1979), 500 documents of 1961, of ten the fifth for validation and the ten
 letters, the vocabulary the 10,000 most frequent of the training text, with <unk> for all others. `language:wikitext2`
 (Merity et al. 2016) has parts and words as published, for those who have it.
 A sample is a window: 35 words of context and 70 to be predicted. All words of a text but its first ones are predicted
-once, each from 36 to 105 words before it.
+once, each from 36 to 105 words before it; of the validation text those of 300 windows, drawn once.
 Deviations: the state starts at zero in every window, where the source carries it on through the text; in training the
 softmax goes over a part of the vocabulary (tasks/_models/_candidates.py).
 """
@@ -27,6 +27,7 @@ from tasks._texts import as_bytes, as_text, numbered, user_files, vocabulary, wo
 
 CONTEXT, PREDICTED = 35, 70
 LENGTH = CONTEXT + PREDICTED
+VALIDATE = 300  # windows: methods score many chips on them
 COMMON = 1000  # words that EKL tells apart
 PARTS = ("train", "val", "test")
 ADAMW = {"optimizer": "adamw", "lr": 4e-3, "finetune_lr": 1e-3, "weight_decay": 0.0, "batch_size": 32}
@@ -66,7 +67,8 @@ class Language(Task):
         if self.published and (found := tuple(map(len, texts.values()))) != self.published:
             shown, right = (" / ".join(f"{n:,}" for n in counts) for counts in (found, self.published))
             raise TaskError(f"{self.dataset}: {shown} words in {data_dir}, must be {right}: cut short, or another text")
-        return Splits(*(Split(x, w[:, -PREDICTED:].long()) for x, w in ((train, train), *map(_unseen, (val, test)))))
+        parts = ((train, train), _unseen(val[:VALIDATE]), _unseen(test))
+        return Splits(*(Split(inputs, windows[:, -PREDICTED:].long()) for inputs, windows in parts))
 
     def network(self, name: str, width: float = 1.0) -> nn.Module:
         """The network of tasks/_models/<name>.py, with random weights. TaskError for one that takes no windows."""
