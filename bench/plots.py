@@ -11,13 +11,14 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullFormatter, NullLocator
 
 from bench.files import write_with
 from bench.groups import Group, Row
-from bench.labels import in_unit, point_label
+from bench.labels import in_unit, number, point_label
 
 if TYPE_CHECKING:
     from bench.matrix import Matrix
@@ -59,6 +60,8 @@ def metric_over_sweep(group: Group) -> Figure:
         _draw(axes, rows)
         axes.set_xlabel(literal(group.axis))
         axes.set_ylabel(literal(in_unit(group.metric, group.unit, "{} ({})")))
+        if not group.higher_is_better and _wide([found.mean for row in rows for found in row.points.values()]):
+            axes.set_yscale("log")  # a perplexity grows by the exponential
         axes.set_title(_title(group))
         ticks = group.points if len(group.points) <= 12 else group.points[:: len(group.points) // 8]
         if group.over_time:
@@ -88,6 +91,8 @@ def error_over_power(group: Group) -> Figure:
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter("{x:.4g}" if within_a_decade else NullFormatter())
         axes.set(xlabel="read power of all cells (mW)", ylabel=literal(label), title=_title(group))
+        if not group.higher_is_better and _wide(list(frame["error"])):
+            axes.set_yscale("log")
         sns.move_legend(axes, "upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
         legend = axes.get_legend()
         assert legend is not None
@@ -132,8 +137,14 @@ def heat_map(matrix: "Matrix") -> Figure:
     with mpl.rc_context(STYLE):
         figure, axes = canvas(2.6 + 0.62 * len(matrix.columns), 1.9 + 0.42 * len(matrix.rows))
         colours = "viridis" if matrix.higher_is_better else "viridis_r"
-        bar = {"label": literal(matrix.metric)}
-        sns.heatmap(values, annot=True, fmt=".1f", annot_kws={"size": 7}, cmap=colours, cbar_kws=bar, ax=axes)
+        scale = LogNorm() if not matrix.higher_is_better and _wide(list(means.values())) else None
+        look: dict[str, Any] = {
+            "annot_kws": {"size": 7},
+            "cmap": colours,
+            "cbar_kws": {"label": literal(matrix.metric)},
+        }
+        shown = values.map(lambda mean: number(mean, 1))
+        sns.heatmap(values, annot=shown, fmt="", norm=scale, ax=axes, **look)
         for y, row in enumerate(matrix.rows):
             for x, column in enumerate(matrix.columns):
                 if (row, column) not in means:
@@ -143,6 +154,11 @@ def heat_map(matrix: "Matrix") -> Figure:
         axes.set(xlabel="tested on", ylabel="trained on", title=literal(matrix.title))
         axes.grid(False)
     return figure
+
+
+def _wide(values: Sequence[float]) -> bool:
+    """Do they differ so much that the small ones need a logarithmic scale?"""
+    return bool(values) and 0 < 10 * min(values) < max(values)
 
 
 def _log_time(axes: Axes, times_s: Sequence[float]) -> None:
