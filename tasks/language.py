@@ -70,6 +70,11 @@ class Language(Task):
         parts = ((train, train), _unseen(val[:VALIDATE]), _unseen(test))
         return Splits(*(Split(inputs, windows[:, -PREDICTED:].long()) for inputs, windows in parts))
 
+    def synthetic(self, n: int, generator: torch.Generator) -> Split:
+        """Windows of words, rare ones too, in the form of validation and test."""
+        words = (self.words ** torch.rand(n, LENGTH + 1, generator=generator)).int() - 1
+        return Split(words[:, :-1].clone(), words[:, -PREDICTED:].long())
+
     def network(self, name: str, width: float = 1.0) -> nn.Module:
         """The network of tasks/_models/<name>.py, with random weights. TaskError for one that takes no windows."""
         example = torch.zeros(1, LENGTH, dtype=torch.int64)

@@ -61,6 +61,13 @@ class Sentiment(Classification):
         pieces = tokenizer(cache, own, LENGTH)
         return Splits(*(Split(_encoded(pieces, texts), labels) for texts, labels in parts))
 
+    def synthetic(self, n: int, generator: torch.Generator) -> Split:
+        """Word pieces of sentences of any length."""
+        pieces = torch.randint(1000, 30_000, (n, LENGTH), generator=generator, dtype=torch.int16)
+        ends = torch.randint(1, LENGTH, (n, 1), generator=generator)
+        labels = torch.randint(CLASSES, (n,), generator=generator)
+        return Split(pieces.where(torch.arange(LENGTH) < ends, 0), labels)
+
     def network(self, name: str, width: float = 1.0) -> nn.Module:
         """The network of tasks/_models/<name>.py, with random weights. TaskError for one that takes no word pieces."""
         need_transformers()

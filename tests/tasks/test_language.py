@@ -246,3 +246,12 @@ def test_brown_is_the_corpus_by_document(cache: Path) -> None:
     assert counts == {"train": 975_114, "val": 121_973, "test": 121_445}
     assert sum(counts.values()) - sum(text.count("\n") for text in texts.values()) == 1_161_192  # words of the corpus
     assert texts["test"].startswith("vincent g. ierulli has been appointed temporary assistant district attorney , it")
+
+
+def test_made_up_samples_have_the_form_of_real_ones() -> None:
+    task, random = Brown(), torch.Generator().manual_seed(0)
+    made = task.synthetic(200, random)
+    assert made.inputs.shape == (200, LENGTH) and made.inputs.dtype == torch.int32
+    assert made.targets.shape == (200, PREDICTED) and made.targets.dtype == torch.int64
+    assert torch.equal(made.inputs[:, CONTEXT + 1 :].long(), made.targets[:, :-1])
+    assert made.inputs.min() == 0 and FREQUENT < made.inputs.max() < task.words

@@ -181,3 +181,12 @@ def test_snippets_are_split_by_class(published: Path) -> None:
     for split in (splits.train, splits.val, splits.test):
         assert split.targets.float().mean().item() == pytest.approx(4996 / 10072, abs=0.002)
         assert (split.inputs[:, 0] == 101).all() and split.inputs.shape[1] == LENGTH
+
+
+def test_made_up_samples_have_the_form_of_real_ones(network: nn.Module) -> None:
+    made = Snippets().synthetic(50, torch.Generator().manual_seed(0))
+    assert made.inputs.shape == (50, LENGTH) and made.inputs.dtype == torch.int16
+    present = made.inputs != 0
+    assert (present[:, 1:] <= present[:, :-1]).all() and present[:, 0].all(), "padding is at the end"
+    with torch.no_grad():
+        assert network(Snippets().prepare(made.inputs[:4])).shape == (4, 2)
