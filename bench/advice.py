@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from bench.columns import Column
 from bench.cost import PASSES
 from bench.groups import Group, Row
-from bench.labels import MISSING, amount, difference, number, p_value, spread
+from bench.labels import MISSING, amount, difference, in_unit, number, p_value, spread
 from bench.stats import ALPHA
 
 ALIKE = 1.05  # costs that differ by no more than this factor are the same: what is easier to use is chosen
@@ -168,11 +168,11 @@ def _apart(advice: Advice, row: Row) -> str:
     group, found, top = advice.group, row.to_best, advice.group.rows[0]
     assert found is not None
     half = found.high - found.mean
-    unit = "points" if group.unit == "%" else group.unit
     better = (found.mean > 0) == group.higher_is_better
     size = f"{number(abs(found.mean))} ± {number(half) if math.isfinite(half) else '?'}"
+    size = in_unit(size, "points" if group.unit == "%" else group.unit, "{} {}")
     seeds = [str(seed) for seed in _common(row, top)]
-    said = f"{size} {unit} {'better' if better and found.mean else 'worse'}"
+    said = f"{size} {'better' if better and found.mean else 'worse'}"
     if {*row.seeds} != {*top.seeds}:
         return f"{said} (on training seed{'s' if len(seeds) > 1 else ''} {_listed(seeds)}, which both have)"
     return f"{said} on the chips that both met" if better and found.mean else said  # the first has a score of more

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from bench import stats
 from bench.cost import COSTS
 from bench.groups import Group, Row
-from bench.labels import MISSING, amount, difference, number, p_value, percent, point_label, spread
+from bench.labels import MISSING, amount, difference, in_unit, number, p_value, percent, point_label, spread
 
 STATED = "95% intervals; Holm-corrected paired differences of the score; methods that they can't separate share a rank"
 
@@ -75,16 +75,15 @@ def notes(group: Group) -> list[str]:
     """What a reader must know to read the numbers."""
     better = "higher" if group.higher_is_better else "lower"
     points = ", ".join(point_label(group.sweep, point) for point in group.points)
-    loss_unit = "points" if group.unit == "%" else group.unit
+    loss = in_unit(f"{group.yield_loss:g}", "points" if group.unit == "%" else group.unit, "{} {}")
     tail = "chip" if group.tail_chips == 1 else f"{group.tail_chips} chips"
-    lines = [
-        f"{group.metric} in {group.unit}, {better} is better; score: mean over {group.axis} at {points}; {STATED}.",
-    ]
+    metric = in_unit(group.metric, group.unit)
+    lines = [f"{metric}, {better} is better; score: mean over {group.axis} at {points}; {STATED}."]
     if any(row.to_best for row in group.rows):
         lines.append(BEST)
     lines += [
         "clean: the digital network; EKL: how far chips' predictions are from their mean, in nats.",
-        f"p5 and worst: of the first {tail}; yield: chips at most {group.yield_loss:g} {loss_unit} worse than the "
+        f"p5 and worst: of the first {tail}; yield: chips at most {loss} worse than the "
         "method's clean digital network.",
         "own: of the run's own training steps; total: with all other runs that it rests on, such as teachers and the "
         "nominal one that it starts from, each counted once; samples: training samples seen; passes: forward-backward "

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -64,7 +65,10 @@ class TrainingContext:
         train_other: Callable[[Training], nn.Module],
         variant: Callable[..., Training],
         watch: Watch | None = None,
+        cache: Path | None = None,
     ) -> None:
+        """`cache`: where the task keeps what networks start from; None: they start from chance."""
+        self._cache = cache
         self.training, self.task, self.device, self.seed = training, task, device, training.seed
         self.level, self.time_s, self.budget = training.level, training.time_s, training.budget
         self.processor, self.checkpoints, self.work = processor, checkpoints, work
@@ -80,8 +84,11 @@ class TrainingContext:
         self.cost = new_cost()
 
     def network(self) -> nn.Module:
-        """The run's network, initialised from seed and architecture alone: all methods start alike."""
-        return build_network(self.task, self.training, self.processor)
+        """The run's network, initialised from seed, architecture and task alone: all methods start alike."""
+        network = build_network(self.task, self.training, self.processor)
+        if self._cache is not None:
+            self.task.pretrained(network, self._cache)
+        return network
 
     def fresh(self, build: Callable[[], nn.Module]) -> nn.Module:
         """A part of the method's own, initialised from the run's seed."""

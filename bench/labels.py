@@ -155,6 +155,11 @@ def number(value: float | None, digits: int = 2) -> str:
     return f"{value:.{digits}f}" if abs(value) < 10_000 else f"{value:.4g}"
 
 
+def in_unit(what: object, unit: str, form: str = "{} in {}") -> str:
+    """'accuracy in %', '20 dB' with the form '{} {}'; `what` alone where there is no unit."""
+    return form.format(what, unit) if unit else str(what)
+
+
 def amount(value: float | None) -> str:
     """A cost: thousands apart, below 100 with up to two digits after the point; a dash for what is not known."""
     if value is None:

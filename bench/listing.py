@@ -5,7 +5,7 @@ from typing import Any
 
 from bench import plan, registry, sweep
 from bench.errors import BenchError
-from bench.labels import time_text
+from bench.labels import in_unit, time_text
 from bench.registry import suggestion
 from devices._base import Device
 from devices._settings import Settings
@@ -72,7 +72,7 @@ def _method(method: Method) -> list[str]:
 def _task(task: Task) -> list[str]:
     return [
         f"  data: {task.dataset}",
-        f"  metric: {task.metric.name} in {task.metric.unit}",
+        f"  metric: {in_unit(task.metric.name, task.metric.unit)}",
         f"  networks: {', '.join(task.networks)}, timm:NAME; the first unless --network says otherwise",
     ]
 

@@ -18,7 +18,7 @@ from bench import plan, plots, registry
 from bench import settings as settings_
 from bench.errors import BenchError
 from bench.files import write_text, write_with
-from bench.labels import MISSING, escape, network_label, number, plain, settings_label, spread
+from bench.labels import MISSING, escape, in_unit, network_label, number, plain, settings_label, spread
 from bench.spec import Evaluation, key_of
 from bench.stats import Interval
 from bench.summary import over_seeds
@@ -89,7 +89,7 @@ def measured(request: plan.Request, cells: Sequence[plan.Cell], records: Mapping
     return Matrix(
         title=plain(f"{method} · {t['task']} · {network_label(t)}{settings_label(first)} · {preset} preset"),
         slug=re.sub(r"[^A-Za-z0-9_.-]+", "_", "-".join(names)),
-        metric=f"{task.metric.name} ({task.metric.unit})",
+        metric=in_unit(task.metric.name, task.metric.unit, "{} ({})"),
         higher_is_better=task.metric.higher_is_better,
         rows=rows,
         columns=columns,

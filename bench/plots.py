@@ -11,13 +11,14 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullFormatter, NullLocator
 
 from bench.files import write_with
 from bench.groups import Group, Row
-from bench.labels import point_label
+from bench.labels import in_unit, number, point_label
 
 if TYPE_CHECKING:
     from bench.comparison import Comparison
@@ -59,7 +60,9 @@ def metric_over_sweep(group: Group) -> Figure:
         figure, axes = canvas()
         _draw(axes, rows)
         axes.set_xlabel(literal(group.axis))
-        axes.set_ylabel(literal(f"{group.metric} ({group.unit})"))
+        axes.set_ylabel(literal(in_unit(group.metric, group.unit, "{} ({})")))
+        if not group.higher_is_better and _wide([found.mean for row in rows for found in row.points.values()]):
+            axes.set_yscale("log")  # a perplexity grows by the exponential
         axes.set_title(_title(group))
         ticks = group.points if len(group.points) <= 12 else group.points[:: len(group.points) // 8]
         if group.over_time:
@@ -89,6 +92,8 @@ def error_over_power(group: Group) -> Figure:
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter("{x:.4g}" if within_a_decade else NullFormatter())
         axes.set(xlabel="read power of all cells (mW)", ylabel=literal(label), title=_title(group))
+        if not group.higher_is_better and _wide(list(frame["error"])):
+            axes.set_yscale("log")
         sns.move_legend(axes, "upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
         legend = axes.get_legend()
         assert legend is not None
@@ -118,7 +123,7 @@ def power_points(group: Group) -> pd.DataFrame:
 def _error(group: Group) -> tuple[bool, str]:
     """Is the error what is missing to 100 %? Otherwise it is the metric itself. With the name of an axis."""
     turned = group.higher_is_better and group.unit == "%"
-    return turned, f"{'100 - ' if turned else ''}{group.metric} ({group.unit})"
+    return turned, f"{'100 - ' if turned else ''}{in_unit(group.metric, group.unit, '{} ({})')}"
 
 
 def heat_map(matrix: "Matrix") -> Figure:
@@ -133,8 +138,14 @@ def heat_map(matrix: "Matrix") -> Figure:
     with mpl.rc_context(STYLE):
         figure, axes = canvas(2.6 + 0.62 * len(matrix.columns), 1.9 + 0.42 * len(matrix.rows))
         colours = "viridis" if matrix.higher_is_better else "viridis_r"
-        bar = {"label": literal(matrix.metric)}
-        sns.heatmap(values, annot=True, fmt=".1f", annot_kws={"size": 7}, cmap=colours, cbar_kws=bar, ax=axes)
+        scale = LogNorm() if not matrix.higher_is_better and _wide(list(means.values())) else None
+        look: dict[str, Any] = {
+            "annot_kws": {"size": 7},
+            "cmap": colours,
+            "cbar_kws": {"label": literal(matrix.metric)},
+        }
+        shown = values.map(lambda mean: number(mean, 1))
+        sns.heatmap(values, annot=shown, fmt="", norm=scale, ax=axes, **look)
         for y, row in enumerate(matrix.rows):
             for x, column in enumerate(matrix.columns):
                 if (row, column) not in means:
@@ -170,7 +181,7 @@ def ties(group: Group) -> Figure:
             axes.plot([right + step * (n + 1)] * 2, [ends[0] - 0.25, ends[1] + 0.25], color="0.25", linewidth=2.5)
         axes.set_yticks(range(len(rows)), [literal(row.label) for row in rows])
         axes.invert_yaxis()
-        axes.set_xlabel(literal(f"score: {group.metric} ({group.unit}), mean over {group.axis}"))
+        axes.set_xlabel(literal(f"score: {in_unit(group.metric, group.unit, '{} ({})')}, mean over {group.axis}"))
         axes.set_title(_title(group))
         note = "a bar joins scores no two of which are apart (paired differences, Holm's correction)"
         caption = f"{_caption(group, rows)}\n{note}"
@@ -196,7 +207,7 @@ def differences(comparisons: Sequence["Comparison"], a: str, b: str) -> Figure:
                 _log_time(axes, points)
             axes.set_xticks(points, [point_label(one.sweep, point) for point in points], fontsize=7)
             axes.set_xlabel(literal(one.axis), fontsize=7)
-            axes.set_ylabel(literal(f"{one.metric} ({one.unit})"), fontsize=7)
+            axes.set_ylabel(literal(in_unit(one.metric, one.unit, "{} ({})")), fontsize=7)
             axes.set_title(literal("\n".join(textwrap.wrap(one.title, 44))), fontsize=7)
         for axes in panels[len(comparisons) :]:
             axes.set_axis_off()
@@ -207,6 +218,11 @@ def differences(comparisons: Sequence["Comparison"], a: str, b: str) -> Figure:
         )
         figure.supxlabel(caption, fontsize=7, color="0.35", x=0.01, ha="left")
     return figure
+
+
+def _wide(values: Sequence[float]) -> bool:
+    """Do they differ so much that the small ones need a logarithmic scale?"""
+    return bool(values) and 0 < 10 * min(values) < max(values)
 
 
 def _log_time(axes: Axes, times_s: Sequence[float]) -> None:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from bench import interrupt, tabular
 from bench.errors import BenchError
-from bench.labels import difference, number, p_value, point_label, spread, swept
+from bench.labels import difference, in_unit, number, p_value, point_label, spread, swept
 from bench.store import Checkpoints, Records, check_writable, home
 
 log = logging.getLogger("bench")
@@ -45,7 +45,7 @@ def compare(a: str, b: str, device: str | None, task: str | None, results: Path,
         seeds = ", ".join(map(str, one.seeds))
         runs = f"up to {one.chips} chips a level, seed {seeds}"
         console.print(
-            f"{one.metric} in {one.unit}; {first}: {one.axis}; {runs}; 95% intervals, p by Holm",
+            f"{in_unit(one.metric, one.unit)}; {first}: {one.axis}; {runs}; 95% intervals, p by Holm",
             style="dim",
             highlight=False,
             markup=False,

@@ -185,6 +185,7 @@ class Runner:
                 train_other=train_other,
                 variant=plan.variant,
                 watch=watch if method.shows_progress else None,
+                cache=self.home / "data",
             )
             deployable = method.fit(context)
             work.ending = f", {context.cost['seconds']:.0f} s of it in its own training steps"

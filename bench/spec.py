@@ -59,7 +59,10 @@ class Training:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
-        return _without_defaults(dataclasses.asdict(self))
+        made = _without_defaults(dataclasses.asdict(self))
+        if self.budget.optimizer == Budget.optimizer:  # it came after the first records, too
+            del made["budget"]["optimizer"]
+        return made
 
     @property
     def key(self) -> str:

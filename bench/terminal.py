@@ -19,6 +19,7 @@ from bench.labels import (
     all_settings,
     amount,
     here,
+    in_unit,
     network_label,
     number,
     percent,
@@ -70,7 +71,7 @@ def advice(records: Sequence[Record], console: Console, results: Path = Path("re
             console.print()
             tabular.print_table(console, [name for name, _ in table], cells, keys=("method",), words=("method",))
             console.print(
-                Text(f"score: {group.metric} in {group.unit}, 95% intervals; {measured_by(made)}", style="dim")
+                Text(f"score: {in_unit(group.metric, group.unit)}, 95% intervals; {measured_by(made)}", style="dim")
             )
         for row in made.choices:
             console.print(Text(f"{row.label}: {here(row.command, results)}"), soft_wrap=True)
@@ -93,7 +94,7 @@ def sweep_table(record: Record) -> Table:
     t = e["training"]
     device = e["device"] + settings_label(e) + (sweep_label(e) if over_time else "")
     device += f" (trained on {t['device']})" if trained_elsewhere(e) else ""
-    parts = [t["method"], t["task"], device, e["preset"], f"{task['metric']} in {task['unit']}"]
+    parts = [t["method"], t["task"], device, e["preset"], in_unit(task["metric"], task["unit"])]
     clean = "failed" if record["status"] != "done" else f"clean {number(record['clean'])}"
     title = " · ".join(map(plain, [*parts, clean]))
     (table,) = tabular.tables(names, rows, width=sum(map(len, names)) * 10, title=title)
@@ -136,7 +137,11 @@ def _about(made: Record) -> list[tuple[str, str]]:
     level = f" at level {t['level']:g}" if t["level"] else ""
     settings = ", ".join(f"{k}={v}" for k, v in all_settings(made).items())
     many = f"{chips['minimum']}" if chips["half_width"] is None else f"{chips['minimum']} to {chips['maximum']}"
-    until = "" if chips["half_width"] is None else f", until ± {chips['half_width']:g} {made['task']['unit']}"
+    until = (
+        ""
+        if chips["half_width"] is None
+        else in_unit(f", until ± {chips['half_width']:g}", made["task"]["unit"], "{} {}")
+    )
     samples = "all" if e["test_samples"] is None else f"{e['test_samples']:,}"
     tested = f"{e['device']}{version_label(e['device_version'])}{settings_label(e)}{sweep_label(e)}"
     epochs = f"{b['epochs']:g} epochs" + (f" and {b['finetune_epochs']:g} with noise" if b["finetune_epochs"] else "")

@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from bench import plan, registry
 from bench.context import Watch
 from bench.errors import BenchError
+from bench.labels import in_unit
 from bench.progress import Work
 from bench.runner import Runner
 from bench.spec import Training, key_of, seed_of
@@ -217,7 +218,7 @@ class Search:
         task = plan.task_of(self.evaluation.training.task)
         title = f"{self.method.name} · {task.name} · {self.evaluation.training.network} · {self.evaluation.device}"
         points = [plots.Point(t.number, _metric(t), t.state == TrialState.PRUNED) for t in found.trials]
-        metric = f"validation {task.metric.name} ({task.metric.unit})"
+        metric = in_unit(f"validation {task.metric.name}", task.metric.unit, "{} ({})")
         up = task.metric.higher_is_better
         figures = {"history": plots.history(points, title=title, metric=metric, higher_is_better=up)}
         if shares := self.importances():

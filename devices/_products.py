@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from devices._recurrent import CELLS, SEQUENCES
 
 CONVOLUTIONS = (torch.conv1d, torch.conv2d, torch.conv3d)
+CHOICES = (torch.Tensor.index_select, torch.index_select)
 SLICES = (torch.Tensor.split, torch.Tensor.chunk, torch.split, torch.chunk)
 
 
@@ -49,19 +50,25 @@ class Product:
 
 @dataclass(frozen=True)
 class Part:
-    """A weight that a product uses: all of the chip's tensor `name`, or its outputs from `start` on."""
+    """A weight that a product uses: all of the chip's tensor `name`, its outputs from `start` on, or its `rows`."""
 
     name: str
     weight: Tensor  # kept, so that its id stays its own
     start: int | None = None
+    rows: Tensor | None = None
 
     @property
     def key(self) -> str:
-        """Names the product: the projections of a packed attention weight have converters of their own."""
+        """Names the product: the projections of a packed attention weight have converters of their own.
+
+        Chosen outputs, as of a softmax over a part of a vocabulary, are the crossbar's, some of whose columns idle.
+        """
         return self.name if self.start is None else f"{self.name}[{self.start}]"
 
     def of(self, whole: Tensor, dim: int = 0) -> Tensor:
         """The same outputs of a tensor that has one entry a weight."""
+        if self.rows is not None:
+            return whole.index_select(dim, self.rows)
         return whole if self.start is None else whole.narrow(dim, self.start, len(self.weight))
 
 
@@ -105,20 +112,22 @@ class ProductMode(TorchFunctionMode):
         result = func(*args, **kwargs)
         met = next((part for part in map(self._part, (*args, *kwargs.values())) if part), None)
         if met is not None and result is not met.weight:
-            self._follow(func, met, result)
+            self._follow(func, met, args, result)
         return result
 
     def _part(self, w: Any) -> Part | None:
         return self._parts.get(id(w)) or self._slices.get(id(w))
 
-    def _follow(self, func: Any, part: Part, result: Any) -> None:
-        """Remember slices of a weight along its outputs; refuse whatever else makes a tensor of it."""
+    def _follow(self, func: Any, part: Part, args: Any, result: Any) -> None:
+        """Remember slices of a weight along its outputs, or some chosen ones; refuse what else makes a tensor of it."""
         pieces = [result] if isinstance(result, Tensor) else result if isinstance(result, list | tuple) else []
         if func in SLICES and all(piece.shape[1:] == part.weight.shape[1:] for piece in pieces):
             start = part.start or 0
             for piece in pieces:
                 self._slices[id(piece)] = Part(part.name, piece, start)
                 start += len(piece)
+        elif func in CHOICES and part.start is part.rows is None and args[1] == 0:
+            self._slices[id(result)] = Part(part.name, result, rows=args[2])
         elif any(isinstance(piece, Tensor) for piece in pieces):
             name = getattr(func, "__name__", str(func))
             raise UnknownProduct(

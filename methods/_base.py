@@ -76,10 +76,11 @@ RECIPE = "2"
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """How long and how a run trains. One-cycle SGD with Nesterov momentum in both phases.
+    """How long and how a run trains. One-cycle learning rate in both phases.
 
     `epochs` train from scratch without noise; `finetune_epochs` continue with noise, or distil. Fractions of an
     epoch are taken to the nearest step.
+    `optimizer`: SGD with Nesterov momentum, or AdamW, whose first beta is `momentum`.
     `anneal`: how the rate falls from its peak, 'cos' or 'linear'.
     `train_samples`: size of the training subset, None for all.
     """
@@ -93,6 +94,7 @@ class Budget:
     momentum: float = 0.9
     anneal: Literal["cos", "linear"] = "cos"
     train_samples: int | None = None
+    optimizer: Literal["sgd", "adamw"] = "sgd"
 
 
 class Needed(NamedTuple):

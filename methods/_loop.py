@@ -25,7 +25,7 @@ def sgd(
     after_step: Callable[[], None] | None = None,
     between_epochs: Callable[[], None] | None = None,
 ) -> None:
-    """Train `network` in place: SGD with Nesterov momentum, one-cycle learning rate with peak `lr`.
+    """Train `network` in place: the budget's optimizer, by default SGD, one-cycle learning rate with peak `lr`.
 
     `loss(inputs, targets)` does the forward passes and returns a scalar. `state`: whatever else
     must survive a kill (a dict, or objects with state_dict), beside network and optimizer.
@@ -62,11 +62,15 @@ def sgd(
 def _one_cycle(
     context: Context, network: nn.Module, steps: int, lr: float
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    """SGD with Nesterov momentum, and its learning rate: up to `lr` in the first 15% of the steps, then down."""
-    budget = context.budget
-    optimizer = torch.optim.SGD(
-        network.parameters(), lr=lr, momentum=budget.momentum, nesterov=True, weight_decay=budget.weight_decay
-    )
+    """The budget's optimizer, and its learning rate: up to `lr` in the first 15% of the steps, then down."""
+    budget, weights = context.budget, network.parameters()
+    optimizer: torch.optim.Optimizer
+    if budget.optimizer == "adamw":  # fused: a fraction of the passes over memory of the usual form
+        betas = (budget.momentum, 0.999)
+        optimizer = torch.optim.AdamW(weights, lr=lr, betas=betas, weight_decay=budget.weight_decay, fused=True)
+    else:
+        decay, momentum = budget.weight_decay, budget.momentum
+        optimizer = torch.optim.SGD(weights, lr=lr, momentum=momentum, nesterov=True, weight_decay=decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
         max_lr=lr,

@@ -1,7 +1,7 @@
 """Getting a data set: a directory the user names, the cache, then the sources in turn.
 
-A data set is four tensors, train_x, train_y, test_x and test_y, in the publisher's order: uint8, or
-float32 samples where the set says so.
+A data set is tensors, most often train_x, train_y, test_x and test_y, in the publisher's order: uint8, or
+samples of another type where the set says so.
 Their SHA-256 is stated by the task and checked whatever the source, so that all sources give the
 same bits. The cache is one safetensors file, written to a temporary name and renamed when whole.
 """
@@ -40,7 +40,7 @@ class Dataset:
 
     `read` takes the tensors out of a directory in torchvision's layout: FileNotFoundError if the
     directory does not hold the set, another exception if a file is broken. `expected` says in
-    words what it looks for. `sha256` is over the bytes of the four tensors in the order of KEYS.
+    words what it looks for. `sha256` is over the bytes of the tensors in the order of `keys`.
     """
 
     title: str
@@ -49,11 +49,12 @@ class Dataset:
     expected: str
     read: Callable[[Path], Tensors]
     sources: tuple[Source, ...]
-    x_dtype: torch.dtype = torch.uint8
+    keys: tuple[str, ...] = KEYS
+    x_dtype: torch.dtype = torch.uint8  # of the keys that end in _x
 
 
 def load(dataset: Dataset, cache: Path, data_dir: Path | None = None) -> Tensors:
-    """The four tensors: `_x` (n, channels, height, width) or (n, channels, time), `_y` uint8 (n,).
+    """The tensors by name: of pictures `_x` (n, channels, height, width), of signals (n, channels, time); `_y` (n,).
 
     A `data_dir` that does not hold the set is an error: falling back would use other files than
     the user meant. Raises TaskError, one line, if the set cannot be had.
@@ -75,30 +76,30 @@ def load(dataset: Dataset, cache: Path, data_dir: Path | None = None) -> Tensors
             except FileNotFoundError:
                 pass
             except Exception as error:
-                log.warning("%s: %s is broken (%s); fetching it again", dataset.title, path, _short(error))
+                log.warning("%s: %s is broken (%s); fetching it again", dataset.title, path, short(error))
             tensors = _fetch(dataset, cache)
-            _write(tensors, path)
+            write(tensors, path)
             return tensors
     except OSError as error:
         raise TaskError(
-            f"{dataset.title}: can't write to the cache {cache} ({_short(error)}); free it, or {_advice(dataset)}"
+            f"{dataset.title}: can't write to the cache {cache} ({short(error)}); free it, or {_advice(dataset)}"
         ) from error
 
 
-def checksum(tensors: Tensors) -> str:
-    """SHA-256 of the bytes of the four tensors, in the order of KEYS."""
+def checksum(tensors: Tensors, keys: tuple[str, ...] = KEYS) -> str:
+    """SHA-256 of the bytes of the tensors, in the order of `keys`."""
     digest = hashlib.sha256()
-    for key in KEYS:
+    for key in keys:
         digest.update(tensors[key].contiguous().view(-1).numpy().data)
     return digest.hexdigest()
 
 
 def _checked(dataset: Dataset, tensors: Tensors) -> Tensors:
-    for key in KEYS:
+    for key in dataset.keys:
         dtype = dataset.x_dtype if key.endswith("_x") else torch.uint8
         if key not in tensors or tensors[key].dtype != dtype:
             raise ValueError(f"no {str(dtype).removeprefix('torch.')} tensor {key}")
-    if (found := checksum(tensors)) != dataset.sha256:
+    if (found := checksum(tensors, dataset.keys)) != dataset.sha256:
         raise ValueError(f"wrong checksum {found[:12]}..., expected {dataset.sha256[:12]}...")
     return tensors
 
@@ -110,7 +111,7 @@ def _from_user(dataset: Dataset, data_dir: Path) -> Tensors:
         raise TaskError(f"{dataset.title}: not found in {data_dir}; expected there: {dataset.expected}") from error
     except Exception as error:
         raise TaskError(
-            f"{dataset.title}: the files in {data_dir} can't be used ({_short(error)}); "
+            f"{dataset.title}: the files in {data_dir} can't be used ({short(error)}); "
             f"expected there: {dataset.expected}"
         ) from error
 
@@ -131,11 +132,11 @@ def _fetch(dataset: Dataset, cache: Path) -> Tensors:
             with tempfile.TemporaryDirectory(dir=cache, prefix=f".{dataset.stem}-") as folder:
                 return _checked(dataset, source.get(Path(folder)))
         except Exception as error:  # however a source fails, the next one gets its turn
-            failures.append(f"{source.label}: {_short(error)}")
+            failures.append(f"{source.label}: {short(error)}")
     raise TaskError(f"{dataset.title} can't be fetched ({'; '.join(failures)}); {_advice(dataset)}")
 
 
-def _write(tensors: Tensors, path: Path) -> None:
+def write(tensors: Tensors, path: Path) -> None:
     """Write the cache file under a temporary name beside it, then rename: it is whole or not there."""
     from safetensors.torch import save
 
@@ -155,7 +156,7 @@ def _advice(dataset: Dataset) -> str:
     return f"name a directory with --data DIR that holds {dataset.expected}"
 
 
-def _short(error: Exception) -> str:
+def short(error: Exception) -> str:
     """The exception in at most 160 characters, on one line."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 160 else text[:157] + "..."

@@ -14,8 +14,8 @@ ROOT = Path(__file__).parent.parent
 # shared helpers have an underscore, and members of a room never import each other.
 ROOMS = {
     "devices": ("torch", "devices._"),
-    "tasks": ("torch", "torchvision", "timm", "PIL", "filelock", "safetensors", "numpy", "tasks._"),
-    "tasks/_models": ("torch", "torchvision", "timm", "snntorch", "tasks._base", "tasks._models._"),
+    "tasks": ("torch", "torchvision", "timm", "PIL", "filelock", "safetensors", "numpy", "tokenizers", "tasks._"),
+    "tasks/_models": ("torch", "torchvision", "timm", "snntorch", "transformers", "tasks._base", "tasks._models._"),
     "methods": ("torch", "devices._base", "tasks._base", "methods._"),
 }
 # The bench may import any package, but members of the other rooms only through the registry.

@@ -237,6 +237,27 @@ def test_lower_is_better_turns_everything_round():
     assert rank_of(group) == {"b": "1†", "a": "2†"}
 
 
+def test_a_metric_without_a_unit_is_named_alone():
+    records = [with_power(record(m, higher_is_better=False), 1e-3, 2e-3, 3e-3) for m in "ab"]
+    for made in records:
+        made["task"] |= {"metric": "perplexity", "unit": "", "yield_loss": 20.0}
+    (group,) = summary(records)
+    said = columns.notes(group)
+    assert said[0].startswith("perplexity, lower is better; score: ")
+    assert any("yield: chips at most 20 worse than" in line for line in said)
+    assert metric_over_sweep(group).axes[0].get_ylabel() == "perplexity"
+    assert metric_over_sweep(group).axes[0].get_yscale() == "linear"
+    assert error_over_power(group).axes[0].get_ylabel() == "perplexity"
+
+
+def test_a_metric_that_explodes_has_a_logarithmic_axis():
+    records = [with_power(record(m, higher_is_better=False), 1e-3, 2e-3, 3e-3) for m in "ab"]
+    for made in records:
+        made["levels"][-1]["chips"] = [1e4 * value for value in made["levels"][-1]["chips"]]
+    (group,) = summary(records)
+    assert metric_over_sweep(group).axes[0].get_yscale() == error_over_power(group).axes[0].get_yscale() == "log"
+
+
 def ideal(method: str, score: float, seed: int = 0) -> dict:
     """A cell on a device whose chips can't differ."""
     made = record(method, device="ideal", train={"device": "ideal"}, levels=[0.0], seed=seed)

@@ -259,6 +259,26 @@ def test_gradients_are_kept_short_where_nothing_normalises(between, short):
     assert walked[1] == pytest.approx(longest, rel=1e-3) if short else walked[1] > 2 * longest
 
 
+def test_a_budget_may_say_adamw():
+    """Its first step is the rate against the sign of the gradient, after decay; one-cycle's first rate is 1/25."""
+    context = _Recorder(plan.device_of("ideal"), 0.0)
+    context.budget = Budget(epochs=1, finetune_epochs=0, batch_size=8, weight_decay=0.5, optimizer="adamw")
+    network = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    weight = network.get_parameter("1.weight")
+    seen = []
+
+    def loss(inputs, targets):
+        seen.append(weight.detach().clone())
+        return context.task.loss(network(inputs), targets)
+
+    def keep():
+        seen.append(weight.grad.sign())
+
+    sgd(context, network, loss, epochs=1, lr=0.25, after_step=keep)
+    expected = seen[0] * (1 - 0.01 * 0.5) - 0.01 * seen[1]
+    assert torch.allclose(seen[2][seen[1] != 0], expected[seen[1] != 0], atol=1e-4)
+
+
 def test_divergence_is_an_error():
     context = _Recorder(plan.device_of("ideal"), 0.0)
     context.budget = Budget(epochs=2, finetune_epochs=0, batch_size=8, lr=1e30)

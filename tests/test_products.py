@@ -216,6 +216,28 @@ def test_a_product_that_is_none_is_refused(name, use):
         functional_call(network, chip, (x,))
 
 
+@pytest.mark.parametrize("choose", [torch.index_select, torch.Tensor.index_select])
+def test_some_outputs_of_a_weight_are_a_product(choose):
+    rows, whole = torch.tensor([3, 0, 3]), torch.arange(4.0)
+    network = Odd(lambda w, x: F.linear(x, choose(w, 0, rows)))
+    assert compare(network, (torch.randn(5, 6),)) == ["weight"]
+    chosen: list[Part] = []
+
+    class Noting(Plain):
+        def multiply(self, part: Part, x: Tensor, w: Tensor, product: Product) -> Tensor:
+            chosen.append(part)
+            return super().multiply(part, x, w, product)
+
+    chip = chip_of(network)
+    with Noting(chip):
+        functional_call(network, chip, (torch.randn(5, 6),))
+    assert torch.equal(chosen[0].of(whole), torch.tensor([3.0, 0.0, 3.0]))
+    across = Odd(lambda w, x: F.linear(x[..., :2], choose(w, 1, torch.tensor([0, 1]))))
+    chip = chip_of(across)
+    with pytest.raises(UnknownProduct, match="weight weight is used in index_select"), Plain(chip):
+        functional_call(across, chip, (torch.randn(5, 6),))
+
+
 @pytest.mark.parametrize("split", [torch.split, lambda w, n: w.split(n), lambda w, n: torch.chunk(w, len(w) // n)])
 def test_parts_of_a_weight_along_its_outputs_are_products(split):
     def use(w, x):

@@ -105,6 +105,12 @@ def test_every_field_of_a_training_is_in_its_key(name):
     assert dataclasses.replace(TRAINING, **{name: other}).key != TRAINING.key
 
 
+def test_the_optimizer_is_in_the_key_where_it_is_another():
+    other = dataclasses.replace(TRAINING, budget=dataclasses.replace(TRAINING.budget, optimizer="adamw"))
+    assert "optimizer" not in TRAINING.as_dict()["budget"] and other.as_dict()["budget"]["optimizer"] == "adamw"
+    assert other.key != TRAINING.key and Training.from_dict(other.as_dict()) == other
+
+
 def test_an_evaluation_is_named_by_its_training_too():
     moved = dataclasses.replace(EVALUATION, training=dataclasses.replace(TRAINING, seed=1))
     assert moved.key != EVALUATION.key
