@@ -124,12 +124,16 @@ class Task(ABC):
         return None
 
     def analog(self, network: nn.Module) -> tuple[str, ...]:
-        """Names of the weights that sit on the crossbar: all Conv and Linear weights, biases digital."""
+        """Names of the weights that sit on the crossbar: all Conv and Linear weights, biases digital.
+
+        But for modules, and all within them, that the network names in an attribute `digital`.
+        """
         kinds = (nn.Conv1d, nn.Conv2d, nn.Linear)
+        digital = tuple(f"{name}." for name in getattr(network, "digital", ()))
         seen: set[int] = set()
         names = []
         for name, module in network.named_modules():
-            if isinstance(module, kinds) and id(module.weight) not in seen:
+            if isinstance(module, kinds) and id(module.weight) not in seen and not f"{name}.".startswith(digital):
                 seen.add(id(module.weight))
                 names.append(f"{name}.weight" if name else "weight")
         return tuple(names)
