@@ -1,7 +1,8 @@
 """MobileNetV2 as in MAT: 0.4 times as wide, a stem of stride 1 for 32 x 32.
 
 Source: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", 2018, in torchvision's form; width,
-stem and dropout (0.2) are those of memristor-aware training (MAT, Moro). 6.5 M multiply-adds at 3 x 32 x 32, 0.50 M parameters for ten classes.
+stem and dropout (0.2) are those of memristor-aware training (MAT, Moro). 0.50 M parameters for ten classes,
+6.5 M multiply-adds at 3 x 32 x 32.
 Depthwise convolutions, on crossbars too, are grouped: each channel has a crossbar of its own.
 Deviations: none known. The last convolution keeps its 1,280 channels below full width, as there and in torchvision.
 """
