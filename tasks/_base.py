@@ -75,6 +75,13 @@ class Task(ABC):
     def splits(self, cache: Path, data_dir: Path | None = None) -> Splits:
         """Load the data, fetching them into `cache` if they are neither in `data_dir` nor there."""
 
+    def synthetic(self, n: int, generator: torch.Generator) -> Split | None:
+        """n made-up samples in the form that `splits` has: tests run on them where the data can't be had.
+
+        Default: none, so that tests need the data.
+        """
+        return None
+
     @abstractmethod
     def network(self, name: str, width: float = 1.0) -> nn.Module:
         """A freshly initialised network (from torch's global random state). TaskError if unknown."""

@@ -97,8 +97,9 @@ def test_known_counts() -> None:
 
 def test_a_hundred_classes_change_the_last_layer_alone() -> None:
     for name in Cifar100.networks:
-        small, large = (sum(p.numel() for p in task.network(name, 0.25).parameters()) for task in (Cifar10(), Cifar100()))
-        *_, last = Cifar100().network(name, 0.25).modules()
+        ten, hundred = (task.network(name, 0.25) for task in (Cifar10(), Cifar100()))
+        small, large = (sum(p.numel() for p in network.parameters()) for network in (ten, hundred))
+        *_, last = hundred.modules()
         assert isinstance(last, nn.Linear) and large - small == 90 * (last.in_features + 1)
 
 
