@@ -145,10 +145,16 @@ class Task(ABC):
         return None
 
     def analog(self, network: nn.Module) -> tuple[str, ...]:
-        """Names of the weights that sit on the crossbar: of all Conv, Linear and recurrent layers, biases digital."""
+        """Names of the weights that sit on the crossbar: of all Conv, Linear and recurrent layers, biases digital.
+
+        But for modules, and all within them, that the network names in an attribute `digital`.
+        """
+        digital = tuple(f"{name}." for name in getattr(network, "digital", ()))
         seen: set[int] = set()
         names = []
         for place, module in network.named_modules():
+            if f"{place}.".startswith(digital):
+                continue
             for own in matrices(module):
                 if id(weight := module.get_parameter(own)) not in seen:
                     seen.add(id(weight))

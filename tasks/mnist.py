@@ -33,7 +33,7 @@ class Mnist(ImageClassification):
     name = "mnist"
     dataset = "MNIST"
     source = "LeCun et al. 1998"
-    networks = ("mlp", "lenet", "vgg8_mtrd", "vgg8", "resnet18")
+    networks = ("mlp", "mlp_joksas", "lenet", "vgg8_mtrd", "vgg8", "resnet18")
     in_shape = (1, 28, 28)
     mean = (0.1307,)
     std = (0.3081,)

@@ -21,6 +21,10 @@ hypothesis.settings.register_profile("bench", deadline=None, derandomize=True, d
 hypothesis.settings.load_profile("bench")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write", action="store_true", help="write the table of combinations in README.md anew")
+
+
 class Ended(NamedTuple):
     """How a command ended."""
 

@@ -1,6 +1,7 @@
-"""What the architectures share: the width rule and the initialisation."""
+"""What the architectures share: the width rule, the initialisation, a layer with its bias on the crossbar."""
 
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 
 def scaled(channels: int, width: float) -> int:
@@ -19,3 +20,17 @@ def kaiming(network: nn.Module) -> nn.Module:
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     return network
+
+
+class BiasRow(nn.Linear):
+    """A linear layer whose bias is one more row of the crossbar, with input 1: weight (out, in + 1), the bias last.
+
+    So the bias deviates as weights do, and shares their scale.
+    """
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features + 1, out_features, bias=False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(..., in) -> (..., out)."""
+        return F.linear(F.pad(input, (0, 1), value=1.0), self.weight)

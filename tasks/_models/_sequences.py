@@ -1,5 +1,7 @@
 """What recurrent networks share: a sample as a sequence of frames, and a linear layer on the last hidden state."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from tasks._models._parts import scaled
@@ -67,7 +69,8 @@ def sequence_network(
     frames = Frames(in_shape, frame)
     network = nn.Sequential()
     network.add_module("frames", frames)
-    network.add_module("recurrent", Recurrent(kind(frames.features, size, layers, batch_first=True)))
+    layer: Any = kind  # torch declares only what the base of both takes
+    network.add_module("recurrent", Recurrent(layer(frames.features, size, layers, batch_first=True)))
     network.add_module("last", Last())
     network.add_module("fc", nn.Linear(size, classes))
     return network

@@ -1,0 +1,68 @@
+"""CIFAR-100: colour photographs of a hundred kinds of things, 32 x 32 pixels.
+
+Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009; 50,000 training
+and 10,000 test images with their fine labels, here the Python version. 2,500 training images, drawn by
+class, are kept for validation. Augmentation and smoothed labels are those of cifar10.
+Pictures are brought into an order of their own, by label and then by their bytes, before the checksum, so that
+copies of the set that are sorted otherwise give the same bits.
+Deviations: those of cifar10.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tasks._cifar import batches
+from tasks._data import Dataset, Source, Tensors
+from tasks._images import ImageClassification
+from tasks._sources import torchvision_download
+
+FOLDER, ARCHIVE, PARTS = "cifar-100-python", "cifar-100-python.tar.gz", ("train", "test")
+
+
+def read(root: Path) -> Tensors:
+    """The two pickled files, from their folder or from the archive as published; pictures in our order."""
+    tensors = {}
+    found = batches(root, FOLDER, ARCHIVE, PARTS, "fine_labels")
+    for part, (x, y) in zip(PARTS, found, strict=True):
+        order = in_order(x, y)
+        tensors[f"{part}_x"], tensors[f"{part}_y"] = x[order], y[order].to(torch.uint8)
+    return tensors
+
+
+def in_order(x: Tensor, y: Tensor) -> Tensor:
+    """Indices (n,) of pictures x (n, ...) uint8 by label y (n,), then by their bytes."""
+    keys = [(label, picture.tobytes()) for label, picture in zip(y.tolist(), x.numpy(), strict=True)]
+    return torch.tensor(sorted(range(len(keys)), key=keys.__getitem__))
+
+
+def from_torchvision(folder: Path) -> Tensors:
+    """torchvision's download, then `read`."""
+    torchvision_download("CIFAR100", folder)
+    return read(folder)
+
+
+class Cifar100(ImageClassification):
+    """CIFAR-100, colour photographs 32 x 32 in a hundred classes: accuracy."""
+
+    name = "cifar100"
+    dataset = "CIFAR-100"
+    source = "Krizhevsky 2009"
+    networks = ("vgg8_mtrd", "vgg8", "vgg16", "resnet18", "wrn16_4", "mobilenetv2")
+    classes = 100
+    in_shape = (3, 32, 32)
+    mean = (0.5071, 0.4865, 0.4409)
+    std = (0.2673, 0.2564, 0.2762)
+    shift_px = 2
+    flip = True
+    smoothing = 0.2
+    validation = 2_500
+    data = Dataset(
+        title="CIFAR-100",
+        stem="cifar100",
+        sha256="1352eb996a0200d5d0915270c81bb05cbec3d4795be3b1081ab23b23774a20f5",
+        expected=f"{FOLDER}/ ({PARTS[0]}, {PARTS[1]}) or {ARCHIVE}",
+        read=read,
+        sources=(Source(label="torchvision's download", size_mb=169, get=from_torchvision),),
+    )
