@@ -78,6 +78,15 @@ class Masks(Task, ABC):
         dice = torch.where(either > 0, 200 * both / (both + either).clamp(min=1), 100.0)
         return {"Dice": dice, "pixel accuracy": 100 * right}
 
+    def picture(self, inputs: Tensor, targets: Tensor, output: Tensor | None = None) -> Tensor:
+        """The picture, dimmed, with green what was rightly found, red what was missed and blue what isn't there."""
+        shown = inputs.expand(-1, 3, -1, -1)
+        wanted = targets > 0
+        found = wanted if output is None else (output > 0).to(wanted.device)
+        colours = torch.cat([wanted & ~found, wanted & found, found & ~wanted], dim=1)
+        marked = (shown // 2 + 127 * colours).to(torch.uint8)
+        return marked if output is not None else torch.cat([shown, marked], dim=3)
+
     def probabilities(self, output: Tensor) -> Tensor:
         """(n, 2, h / GRID, w / GRID): of background and foreground, at one pixel of each GRID x GRID."""
         p = output[:, 0, ::GRID, ::GRID].float().sigmoid()

@@ -14,6 +14,7 @@ from tasks._networks import find_network
 UNIT = 25.0  # grey levels; networks see and give pictures in this unit
 LOSS = 0.1  # of a squared unit, so that the presets' learning rates suit
 PATCH = 40  # pixels, edge of what is trained on
+SHOWN = 128  # pixels, edge of what a report shows
 SSIM_WINDOW, SSIM_STD, SSIM_C = 11, 1.5, ((0.01 * 255) ** 2, (0.03 * 255) ** 2)  # Wang et al. 2004
 
 
@@ -82,6 +83,15 @@ class Denoising(Task, ABC):
             for i, name in enumerate(self.sets, start=1):
                 found[f"PSNR {name}"] = torch.where(number == i, psnr, torch.nan)
         return found
+
+    def picture(self, inputs: Tensor, targets: Tensor, output: Tensor | None = None) -> Tensor:
+        """A part of each picture, at most SHOWN pixels high and wide: as restored, or with its noise and without it."""
+        start = max(0, min(SHOWN // 2, inputs.shape[2] - SHOWN))
+        part = slice(start, start + SHOWN)
+        shown = inputs if output is None else output * UNIT + 127.5
+        seen = [shown, targets[:, :1].float()] if output is None else [shown]
+        grey = torch.cat([x[:, :, part, part] for x in seen], dim=3).clamp(0, 255).round()
+        return grey.to(torch.uint8).expand(-1, 3, -1, -1)
 
 
 def _compared(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
