@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SAMPLES = 3  # rows of a picture, the first of the test split
 MOST_BYTES = 150_000  # noise can't be compressed: shades are given up until the file is this small
-SHADES = (256, 128, 64, 32, 16)
+SHADES = (256, 128, 64, 32, 16, 8)
 GAP, TEXT = 4, 12  # pixels
 
 

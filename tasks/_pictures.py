@@ -14,7 +14,7 @@ from tasks._networks import find_network
 UNIT = 25.0  # grey levels; networks see and give pictures in this unit
 LOSS = 0.1  # of a squared unit, so that the presets' learning rates suit
 PATCH = 40  # pixels, edge of what is trained on
-SHOWN = 128  # pixels, edge of what a report shows
+SHOWN = 96  # pixels, edge of what a report shows
 SSIM_WINDOW, SSIM_STD, SSIM_C = 11, 1.5, ((0.01 * 255) ** 2, (0.03 * 255) ** 2)  # Wang et al. 2004
 
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from tasks._base import Splits, TaskError
 from tasks._data import Dataset, Source, Tensors, load
@@ -147,16 +146,14 @@ def listed(root: Path, part: str) -> list[Pair]:
     names = [line.split()[0] for line in lines if line.strip() and not line.startswith("#")]
     found = [(root / "images" / f"{name}.jpg", root / "annotations" / "trimaps" / f"{name}.png") for name in names]
     if missing := [path for path in (index, *(path for pair in found for path in pair)) if not path.is_file()]:
-        others = f" and {len(missing) - 1} more files" if len(missing) > 1 else ""
-        raise TaskError(
-            f"Oxford-IIIT Pet: no {missing[0].relative_to(root)}{others} in {root}; expected there: {Pets.data.expected}"
-        )
+        lacks = f"{missing[0].relative_to(root)}" + (f" and {len(missing) - 1} more files" if len(missing) > 1 else "")
+        raise TaskError(f"{Pets.dataset}: no {lacks} in {root}; expected there: {Pets.data.expected}")
     return found
 
 
 def read_pets(root: Path) -> Tensors:
     """Pictures and masks as published, 128 x 128; trimaps have 1 for the pet, 2 for what is around it, 3 in between."""
-    made = {}
+    made: Tensors = {}
     for part, listing in (("train", "trainval"), ("test", "test")):
         x, y = decoded(listed(root, listing), Pets.in_shape, Pets.dataset, background=2)
         made |= {f"{part}_x": x, f"{part}_y": y}

@@ -115,15 +115,15 @@ def test_what_a_mask_task_shows() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("task", "edge", "start"), [(Photographs(), 128, 0), (Bsd(), 512, 64)])
+@pytest.mark.parametrize(("task", "edge", "start"), [(Photographs(), 128, 32), (Bsd(), 512, 48)])
 def test_what_a_denoising_task_shows(task: Photographs | Bsd, edge: int, start: int) -> None:
     clean = torch.randint(256, (2, 1, edge, edge), dtype=torch.uint8)
     noisy = clean + 300 * torch.randn(2, 1, edge, edge)
-    part = (slice(None), slice(None), slice(start, start + 128), slice(start, start + 128))
+    part = (slice(None), slice(None), slice(start, start + 96), slice(start, start + 96))
     before = task.picture(noisy, clean.expand(-1, 2, -1, -1))
-    assert before.shape == (2, 3, 128, 256)
-    assert torch.equal(before[:, :1, :, 128:], clean[part])
-    assert torch.equal(before[:, :1, :, :128], noisy[part].clamp(0, 255).round().to(torch.uint8))
+    assert before.shape == (2, 3, 96, 192)
+    assert torch.equal(before[:, :1, :, 96:], clean[part])
+    assert torch.equal(before[:, :1, :, :96], noisy[part].clamp(0, 255).round().to(torch.uint8))
     assert torch.equal(task.picture(noisy, clean, task.prepare(clean))[:, :1], clean[part])
 
 

