@@ -6,7 +6,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from bench import frame, markdown, published
+from bench import frame, markdown, pictures, published
 from bench.errors import BenchError
 from bench.files import write_text, write_with
 from bench.groups import side_by_side
@@ -34,7 +34,8 @@ def write(results_dir: Path, records: Sequence[Record]) -> list[Path]:
 
     board, csv, papers = (results_dir / name for name in ("LEADERBOARD.md", "leaderboard.csv", "PUBLISHED.md"))
     table, groups = frame.table(records), summary(records)
-    write_text(board, markdown.leaderboard(groups))
+    pictured = {path.stem for path in pictures.folder(results_dir).glob("*.png")}
+    write_text(board, markdown.leaderboard(groups, pictured))
     write_text(papers, published.markdown(records))
     write_with(csv, lambda path: table.to_csv(path, index=False, float_format="%.8g", lineterminator="\n"))
     written = [board, csv, papers]

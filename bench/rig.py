@@ -228,6 +228,26 @@ class Rig:
         """Each sample's share in the metric on one chip, (n,) float64 on the CPU."""
         return self._run(chip, None, False, periphery)[0]
 
+    def outputs(
+        self,
+        n: int,
+        chip: dict[str, Tensor] | None = None,
+        periphery: AbstractContextManager[Any] | None = None,
+    ) -> Tensor:
+        """What the first n samples, few enough for one pass, become on one chip or in the digital network."""
+        network, state = self._ready(chip, periphery)
+        with torch.inference_mode(), compute(self.processor, self.precision), periphery or nullcontext():
+            return functional_call(network, state, (self.inputs[:n],)).float()
+
+    def _ready(
+        self, chip: dict[str, Tensor] | None, periphery: AbstractContextManager[Any] | None
+    ) -> tuple[nn.Module, dict[str, Tensor]]:
+        """The network and the tensors to run it with."""
+        digital = _digital(chip)
+        if self.folded is not None and periphery is None:  # an ADC sits between a product and its BatchNorm
+            return self.folded.network, self.folded.state(chip or self.weights, self.dtype, digital)
+        return self.network, {**(chip or {}), **digital}
+
     def _run(
         self,
         chip: dict[str, Tensor] | None,
@@ -237,10 +257,7 @@ class Rig:
     ) -> tuple[Tensor, list[Tensor | None], list[dict[str, Tensor]]]:
         inputs, targets = (x if samples is None else x[samples] for x in (self.inputs, self.targets))
         correct, predictive, details = [], [], []
-        digital = _digital(chip)
-        network, state = self.network, {**(chip or {}), **digital}
-        if self.folded is not None and periphery is None:  # an ADC sits between a product and its BatchNorm
-            network, state = self.folded.network, self.folded.state(chip or self.weights, self.dtype, digital)
+        network, state = self._ready(chip, periphery)
         batch = self._batch if periphery is None else min(USUAL_BATCH, self.task.batch)
         with torch.inference_mode(), compute(self.processor, self.precision), periphery or nullcontext():
             for some, theirs in zip(inputs.split(batch), targets.split(batch), strict=True):

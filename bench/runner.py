@@ -11,7 +11,7 @@ import torch
 from filelock import Timeout
 from torch import nn
 
-from bench import networks, plan, recording
+from bench import networks, pictures, plan, recording
 from bench.context import TrainingContext, Watch, build_network, input_ranges
 from bench.environment import environment
 from bench.errors import BenchError
@@ -241,14 +241,15 @@ class Runner:
                 work.note(**(over_time or {"level": level}), mean=sum(done["chips"]) / len(done["chips"]))
                 kept = {"levels": levels, "seconds": before_s + time.perf_counter() - began, "trained": born}
                 write_text(self._partial_sweep(evaluation.key), json.dumps(kept))
-        trials = saved.trials(self.records.folder.parent, evaluation)
+        results = self.records.folder.parent
+        pictures.keep(results, evaluation, rig, device, test)
         return (
             {
                 "status": "done",
                 "clean": clean.metric,
                 "levels": levels,
                 "analog_weights": rig.analog_weights,
-                "cost": recording.with_teachers(about) | {"trials": trials},
+                "cost": recording.with_teachers(about) | {"trials": saved.trials(results, evaluation)},
                 "training_environment": about["environment"],
                 "sweep_seconds": before_s + time.perf_counter() - began,
             }

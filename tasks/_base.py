@@ -140,6 +140,14 @@ class Task(ABC):
         """Further metrics to be kept in records, made, as `overall`, of many samples' contributions, float64 (n,)."""
         return {}
 
+    def picture(self, inputs: Tensor, targets: Tensor, output: Tensor | None = None) -> Tensor | None:
+        """What samples look like, uint8 RGB (n, 3, h, w), at most 128 pixels high; None where there is nothing to see.
+
+        `inputs` (n, ...), `targets`: as stored; `output`: what the network made of them. Without it: what it is given,
+        and to the right of that what is wanted, (n, 3, h, 2 w).
+        """
+        return None
+
     def probabilities(self, output: Tensor) -> Tensor | None:
         """(n, classes, ...) predictive distributions for EKL, or None where there are none."""
         return None

@@ -72,16 +72,36 @@ class ImageClassification(Classification, ABC):
         drawing them shows each image both ways in any two epochs (Jordan 2024, "94% on CIFAR-10 in 3.29
         seconds", alternating flip). One number is drawn for each image, on the generator's device.
         """
-        n, channels, height, width = inputs.shape
-        side = 2 * self.shift_px + 1
-        draw = torch.randint(side * side, (n,), generator=generator, device=generator.device).to(inputs.device)
-        down, right = draw % side - self.shift_px, draw // side - self.shift_px
-        rows = _reflect(torch.arange(height, device=inputs.device) + down[:, None], height)
-        columns = _reflect(torch.arange(width, device=inputs.device) + right[:, None], width)
-        if self.flip:
-            columns = torch.where(turns[:, None] == 1, width - 1 - columns, columns)
-        index = (rows[:, :, None] * width + columns[:, None, :]).view(n, 1, height * width)
-        return inputs.flatten(2).gather(2, index.expand(n, channels, height * width)).view_as(inputs), targets
+        n, _, height, width = inputs.shape
+        mirrored = turns == 1 if self.flip else None
+        return moved(inputs, window((n, height, width), self.shift_px, mirrored, generator, inputs.device)), targets
+
+
+def window(
+    shape: tuple[int, int, int],
+    shift_px: int,
+    mirrored: Tensor | None,
+    generator: torch.Generator,
+    device: torch.device,
+) -> Tensor:
+    """Which pixel of each of n pictures to show where: (n, h, w) = `shape`, numbers from 0 to h w - 1.
+
+    One number is drawn for each picture, on the generator's device. `mirrored`: (n,), those seen in a mirror.
+    """
+    n, height, width = shape
+    side = 2 * shift_px + 1
+    draw = torch.randint(side * side, (n,), generator=generator, device=generator.device).to(device)
+    down, right = draw % side - shift_px, draw // side - shift_px
+    rows = _reflect(torch.arange(height, device=device) + down[:, None], height)
+    columns = _reflect(torch.arange(width, device=device) + right[:, None], width)
+    if mirrored is not None:
+        columns = torch.where(mirrored[:, None], width - 1 - columns, columns)
+    return rows[:, :, None] * width + columns[:, None, :]
+
+
+def moved(images: Tensor, index: Tensor) -> Tensor:
+    """The pixels (n, h, w) that `window` names, of images (n, c, h, w)."""
+    return images.flatten(2).gather(2, index.flatten(1)[:, None].expand(-1, images.shape[1], -1)).view_as(images)
 
 
 def _reflect(index: Tensor, n: int) -> Tensor:

@@ -260,8 +260,8 @@ def lines(array: CoveringArray) -> Iterator[str]:
         marks = {notes.setdefault(refused[network], chr(ord("a") + len(notes))) for network in here}
         return ", ".join(["no" if len(here) == len(networks[task]) else "✓", *sorted(marks)])
 
-    yield f"From {len(array.ran)} runs of a few samples each: every method met every device, task and network, and every"
-    yield "device every task and network."
+    yield f"From {len(array.ran)} runs of a few samples each: every method met every device, task and network, and"
+    yield "every device every task and network."
     yield ""
     yield f"| | {' | '.join(f'`{task}`' for task in columns)} |"
     yield f"|---|{':-:|' * len(columns)}"

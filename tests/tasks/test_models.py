@@ -16,7 +16,7 @@ from tasks.cifar100 import Cifar100
 from tasks.fashion_mnist import FashionMnist
 from tasks.mnist import Mnist
 
-OTHERS = ("lstm_lm", "minilm")  # they take no images, and are tested with their tasks
+OTHERS = ("lstm_lm", "minilm", "unet", "dncnn")  # they take no images or give maps, and are tested with their tasks
 COLOUR, GREY = (3, 32, 32), (1, 28, 28)
 
 

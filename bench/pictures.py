@@ -1,0 +1,83 @@
+"""Pictures of what a few test samples become on chip 0, level by level: results/pictures/<key>.png."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.files import write_bytes
+from bench.labels import point_label
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+    from bench.rig import Rig
+    from bench.spec import Evaluation
+    from devices._base import Device
+    from tasks._base import Split
+
+SAMPLES = 3  # rows of a picture, the first of the test split
+MOST_BYTES = 150_000  # noise can't be compressed: shades are given up until the file is this small
+SHADES = (256, 128, 64, 32, 16, 8)
+GAP, TEXT = 4, 12  # pixels
+
+
+def folder(results: Path) -> Path:
+    """Where pictures lie, beside the records."""
+    return results / "pictures"
+
+
+def keep(results: Path, evaluation: "Evaluation", rig: "Rig", device: "Device", test: "Split") -> None:
+    """Write the picture of an evaluation, if its task has any. `rig`: on `test`. OSError if it can't."""
+    from bench.rig import numbered_chip
+
+    few, task = test.head(min(SAMPLES, len(test))).to(rig.processor), rig.task
+    if (before := task.picture(few.inputs, few.targets)) is None:
+        return
+    columns = [("given, wanted", before, [""] * len(few))]
+
+    def add(name: str, output: "Tensor") -> None:
+        shown, parts = task.picture(few.inputs, few.targets, output), task.correct(output, few.targets)
+        assert shown is not None
+        columns.append((name, shown, [f"{part:.1f} {task.metric.unit}" for part in parts.tolist()]))
+
+    add("digital", rig.outputs(len(few)))
+    for level, time_s in evaluation.points:
+        label = point_label("time_s", time_s) if evaluation.times_s and time_s is not None else f"{level:g}"
+        add(label, rig.outputs(len(few), *numbered_chip(rig, device, "test chip", 0, level, time_s)))
+    write_bytes(folder(results) / f"{evaluation.key}.png", png(table(columns)))
+
+
+def table(columns: Sequence[tuple[str, "Tensor", Sequence[str]]]) -> "Image.Image":
+    """Columns of a heading, uint8 (n, 3, h, w) and a line under each picture, side by side."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    height = max(pictures.shape[2] for _, pictures, _ in columns)
+    rows = len(columns[0][1])
+    row = height + TEXT + 2 * GAP
+    size = sum(pictures.shape[3] + GAP for _, pictures, _ in columns), TEXT + 2 * GAP + rows * row
+    whole, font, left = Image.new("RGB", size, "white"), ImageFont.load_default(TEXT), 0
+    draw = ImageDraw.Draw(whole)
+    for name, pictures, lines in columns:
+        draw.text((left, GAP), name, "black", font)
+        for i, (picture, line) in enumerate(zip(pictures.permute(0, 2, 3, 1).contiguous().cpu(), lines, strict=True)):
+            top = TEXT + 2 * GAP + i * row
+            whole.paste(Image.fromarray(picture.numpy()), (left, top))
+            draw.text((left, top + height + 1), line, "black", font)
+        left += pictures.shape[3] + GAP
+    return whole
+
+
+def png(image: "Image.Image") -> bytes:
+    """The image as PNG, in fewer shades where it would be larger than MOST_BYTES."""
+    from PIL import Image
+
+    made = b""
+    for shades in SHADES:
+        file = io.BytesIO()
+        image.quantize(shades, dither=Image.Dither.NONE).save(file, "png", optimize=True)
+        made = file.getvalue()
+        if len(made) <= MOST_BYTES:
+            break
+    return made
