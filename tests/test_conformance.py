@@ -29,7 +29,14 @@ from tasks._base import Splits, Task, TaskError
 README = Path(__file__).parent.parent / "README.md"
 MARKS = "<!-- combinations: written by tests/test_conformance.py --write -->\n", "<!-- end of combinations -->"
 TRAIN, OTHERS = 32, 30  # samples to train on, and to validate and test on
-SMALL = {"train_samples": TRAIN, "test_samples": OTHERS, "batch_size": 16, "chips": 2}
+SMALL = {
+    "epochs": 1,
+    "finetune_epochs": 1,
+    "train_samples": TRAIN,
+    "test_samples": OTHERS,
+    "batch_size": 16,
+    "chips": 2,
+}
 WIDTH = 0.125  # where the task's smoke preset has none of its own
 # Methods that train nothing themselves -> trainings that they rest on: five nominal ones; a noisy one and its start
 FROM_OTHERS = {"committee": 5, "bn_recalibrate": 2}

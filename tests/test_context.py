@@ -8,10 +8,10 @@ def test_turns_alternate_from_epoch_to_epoch(home, tmp_path, monkeypatch, cpu_ru
     seen: dict[bytes, list[int]] = {}
     real = Cifar10.augment
 
-    def watched(self, inputs, turns, generator):
+    def watched(self, inputs, targets, turns, generator):
         for image, turn in zip(inputs, turns.tolist(), strict=True):
             seen.setdefault(image.numpy().tobytes(), []).append(turn)
-        return real(self, inputs, turns, generator)
+        return real(self, inputs, targets, turns, generator)
 
     monkeypatch.setattr(Cifar10, "augment", watched)
     small = {"network": "lenet", "epochs": 3, "train_samples": 512, "batch_size": 64}
