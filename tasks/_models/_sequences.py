@@ -1,5 +1,7 @@
 """What recurrent networks share: a sample as a sequence of frames, and a linear layer on the last hidden state."""
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from tasks._models._parts import scaled
@@ -53,7 +55,7 @@ class Last(nn.Module):
 
 
 def sequence_network(
-    kind: type[nn.RNNBase],
+    layer: Callable[..., nn.RNNBase],
     in_shape: tuple[int, ...],
     classes: int,
     width: float,
@@ -67,7 +69,7 @@ def sequence_network(
     frames = Frames(in_shape, frame)
     network = nn.Sequential()
     network.add_module("frames", frames)
-    network.add_module("recurrent", Recurrent(kind(frames.features, size, layers, batch_first=True)))
+    network.add_module("recurrent", Recurrent(layer(frames.features, size, layers, batch_first=True)))
     network.add_module("last", Last())
     network.add_module("fc", nn.Linear(size, classes))
     return network
