@@ -1,6 +1,6 @@
 """What recurrent networks share: a sample as a sequence of frames, and a linear layer on the last hidden state."""
 
-from typing import Any
+from collections.abc import Callable
 
 from torch import Tensor, nn
 
@@ -55,7 +55,7 @@ class Last(nn.Module):
 
 
 def sequence_network(
-    kind: type[nn.RNNBase],
+    layer: Callable[..., nn.RNNBase],
     in_shape: tuple[int, ...],
     classes: int,
     width: float,
@@ -69,7 +69,6 @@ def sequence_network(
     frames = Frames(in_shape, frame)
     network = nn.Sequential()
     network.add_module("frames", frames)
-    layer: Any = kind  # torch declares only what the base of both takes
     network.add_module("recurrent", Recurrent(layer(frames.features, size, layers, batch_first=True)))
     network.add_module("last", Last())
     network.add_module("fc", nn.Linear(size, classes))
