@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+from bench.store import Checkpoints
 from tasks import _minilm, text
-from tasks._base import TaskError
+from tasks._base import Splits, TaskError
 from tasks._texts import as_text
 from tasks.text import ARCHIVE, LENGTH, SNIPPETS, Snippets, Sst2, read_snippets
 
@@ -190,3 +191,21 @@ def test_made_up_samples_have_the_form_of_real_ones(network: nn.Module) -> None:
     assert (present[:, 1:] <= present[:, :-1]).all() and present[:, 0].all(), "padding is at the end"
     with torch.no_grad():
         assert network(Snippets().prepare(made.inputs[:4])).shape == (4, 2)
+
+
+def test_training_begins_with_the_published_weights(home, tmp_path, cpu_runner, one_cell, monkeypatch) -> None:
+    made = Snippets().synthetic(32, torch.Generator().manual_seed(0))
+    monkeypatch.setattr(Snippets, "splits", lambda self, cache, data_dir=None: Splits(made, made, made.head(4)))
+    begun = []
+
+    def pretrained(self: Snippets, network: nn.Module, cache: Path) -> None:
+        begun.append(cache)
+        for p in network.parameters():
+            nn.init.zeros_(p)
+
+    monkeypatch.setattr(Snippets, "pretrained", pretrained)
+    cell = one_cell("nominal", "ideal", "text", train_samples=32, test_samples=4, batch_size=16, lr=1e-9)
+    record = cpu_runner(home, tmp_path / "results").run(cell, "test")
+    assert begun == [home / "data"] and record["evaluation"]["training"]["budget"]["optimizer"] == "adamw"
+    tensors, _ = Checkpoints(home / "checkpoints").load(record["training_key"])
+    assert all(t.abs().max() < 1e-6 for t in tensors.values() if t.is_floating_point())
