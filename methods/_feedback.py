@@ -92,7 +92,10 @@ class Heads:
         sizes = ([6] * len(stages) + [4, 3])[-len(stages) :]  # NeFT: 6, 4, 3 on VGG8, 6, 6, 4, 3 on ResNet18
 
         if len(out) not in (1, 3) or (len(out) == 3 and any(len(features) != 3 for features in shapes)):
-            raise MethodError(f"heads need a network that gives (n, classes), or maps from maps, not (n, *{out})")
+            raise MethodError(
+                "heads need a network that gives (n, classes), or maps from maps; "
+                f"this one's outputs have {len(out)} dimension{'s' if len(out) > 1 else ''} a sample"
+            )
 
         def build() -> nn.Module:
             if len(out) == 1:
