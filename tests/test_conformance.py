@@ -173,7 +173,7 @@ def run_one(home, tmp_path, cpu_runner, one_cell, cache, monkeypatch) -> Iterato
         operations = flops(
             task.network(asked["network"], asked["width"]).eval(), task.prepare(few(name).test.inputs[:1])
         )
-        n = min(max(LEAST, round(SAMPLES * LARGE / operations)), SAMPLES)
+        n = min(max(LEAST, round(SAMPLES * LARGE / operations)), SAMPLES) // 2 * 2  # two whole batches
         samples = {
             "epochs": 1,
             "finetune_epochs": 1,
