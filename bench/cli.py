@@ -187,7 +187,7 @@ def list_(
 
 @app.command()
 def report(results: opt.Results = Path("results"), advise: opt.Advise = False, debug: opt.Debug = False) -> None:
-    """Remake leaderboard, CSV and plots from the records, and show the leaderboard."""
+    """Remake page, leaderboard, CSV, LaTeX and plots from the records, and show the leaderboard."""
     from bench import commands
 
     _do(commands.report, locals())

@@ -93,7 +93,8 @@ def demo(*, results: Path, on: str, threads: int | None, data: Path | None) -> i
         data=data, results=results, force=False, dry_run=False, on=on, threads=threads, settings=[], tuned=False, **DEMO
     )
     if code == 0:
-        console.print(f"Look at {results / 'LEADERBOARD.md'}. Then, for example:", highlight=False, soft_wrap=True)
+        page = results / "report.html"
+        console.print(f"Open {page} in a browser. Then, for example:", highlight=False, soft_wrap=True)
         for line in (
             f"bench report --advise --results {results}",
             f"bench compare mtrd nominal --results {results}",

@@ -30,7 +30,7 @@ Accuracies = Mapping[float, Interval]
 
 
 def write(folder: Path, records: Sequence[Record]) -> tuple[list[Path], list[str]]:
-    """Write devices-figures.md and devices/NAME.png; (files written, a line a method that lacks records).
+    """Write devices-figures.md, devices/NAME.png and NAME.pdf; (files written, a line a method that lacks records).
 
     Pictures are at the default time alone. OSError if it can't.
     """
@@ -40,9 +40,10 @@ def write(folder: Path, records: Sequence[Record]) -> tuple[list[Path], list[str
     write_text(page, markdown(devices, found))
     written = [page]
     for device in devices:
-        picture, times_s = folder / "devices" / f"{device.name}.png", _default_time(device)
-        device_plot.plot(device, picture, level=device.axis.usual_level, times_s=times_s, small=True)
-        written.append(picture)
+        pictures = [folder / "devices" / f"{device.name}{suffix}" for suffix in (".png", ".pdf")]
+        times_s, level = _default_time(device), device.axis.usual_level
+        device_plot.plot(device, *pictures, level=level, times_s=times_s, small=True)
+        written += pictures
     return written, _missing(found)
 
 

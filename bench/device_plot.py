@@ -2,11 +2,12 @@
 
 import io
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-import matplotlib
+import matplotlib as mpl
 
-matplotlib.use("Agg")
+mpl.use("Agg")
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from bench.device_show import QUANTILES, conductances_us, curve_of, describe, normal_weights, shown_cells, unchanged
+from bench.device_show import (
+    DRAWS,
+    NORMAL_WEIGHTS,
+    QUANTILES,
+    conductances_us,
+    curve_of,
+    describe,
+    normal_weights,
+    shown_cells,
+    unchanged,
+)
+from bench.figures import STYLE, UNDATED
 from bench.files import write_with
 from bench.labels import time_text
 from bench.sweep import TIMES_S, usual_times
@@ -30,13 +42,13 @@ FOLLOWED = (0.25, 0.5, 1.0)  # shares of g_max whose cells are followed through 
 DPI, SMALL_DPI, SMALL_COLOURS = 150, 75, 48
 
 
-def plot(device: Device, path: Path, *, level: float, times_s: Sequence[float] = (), small: bool = False) -> None:
-    """Write a figure to `path` (.png, .pdf or .svg), without `times_s` at the device's usual times.
+def plot(device: Device, *paths: Path, level: float, times_s: Sequence[float] = (), small: bool = False) -> None:
+    """Write a figure to `paths` (.png, .pdf or .svg), without `times_s` at the device's usual times.
 
     Chip weight over programmed weight, a panel a level, at the first of `times_s` or the default time; at `level`
     the deviation of a cell over its conductance, a panel a time, and over time; normal weights before and after; and
     currents over voltage where the cells don't obey Ohm's law; those alone, a panel a level, if nothing else changes.
-    `small`: a .png of few pixels and colours, for a page.
+    `small`: a .png has few pixels and colours, for a page.
     """
     at = times_s[0] if times_s else device.default_time_s
     levels = [some for some in device.axis.levels if some > 0] or list(device.axis.levels)
@@ -45,12 +57,12 @@ def plot(device: Device, path: Path, *, level: float, times_s: Sequence[float] =
         times = ()
     curve = curve_of(device, level)
     if any(curve_of(device, some) for some in levels) and unchanged(describe(device, at)):
-        _plot_currents(device, path, levels, small)
+        _plot_currents(device, paths, levels, small)
         return
     last = 1 + bool(times and _span(device)) + (curve is not None)
     rows = [-(-n // MOST_COLUMNS) for n in (len(levels), len(times), last)]
     columns = min(MOST_COLUMNS, max(len(levels), len(times), last))
-    with sns.axes_style("whitegrid"), sns.plotting_context("paper", font_scale=1.15):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(3.8 * columns, 3.1 * sum(rows) + 0.5), layout="constrained")
         panels = [
             part.ravel() for part in np.split(figure.subplots(sum(rows), columns, squeeze=False), np.cumsum(rows))
@@ -67,15 +79,17 @@ def plot(device: Device, path: Path, *, level: float, times_s: Sequence[float] =
             axes.set_axis_off()
         when = "" if at is None else f", chips {time_text(at)} after programming"
         figure.suptitle(f"{device.name} (version {device.version}){when}")
-        save = _save_small if small else _save
-        write_with(path, lambda temporary: save(figure, temporary))
+        cells = f"{CELLS:,} cells a conductance, " if times else ""
+        size = f"n = {DRAWS:,} reads of a weight, {cells}{NORMAL_WEIGHTS:,} normal weights"
+        figure.supxlabel(size, fontsize=8, color="0.35", x=0.01, ha="left")
+        _save_all(figure, paths, small)
 
 
-def _plot_currents(device: Device, path: Path, levels: Sequence[float], small: bool) -> None:
+def _plot_currents(device: Device, paths: Sequence[Path], levels: Sequence[float], small: bool) -> None:
     """The figure of a device that leaves weights alone: currents over voltage, a panel a level."""
     columns = min(MOST_COLUMNS, len(levels))
     rows = -(-len(levels) // columns)
-    with sns.axes_style("whitegrid"), sns.plotting_context("paper", font_scale=1.15):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(3.8 * columns, 3.1 * rows + 0.5), layout="constrained")
         panels = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
         for axes, level in zip(panels, levels, strict=False):
@@ -84,12 +98,17 @@ def _plot_currents(device: Device, path: Path, levels: Sequence[float], small: b
         for axes in panels[len(levels) :]:
             axes.set_axis_off()
         figure.suptitle(f"{device.name} (version {device.version}): weights do not change, currents do")
-        save = _save_small if small else _save
-        write_with(path, lambda temporary: save(figure, temporary))
+        _save_all(figure, paths, small)
+
+
+def _save_all(figure: Figure, paths: Sequence[Path], small: bool) -> None:
+    for path in paths:
+        save = _save_small if small and path.suffix == ".png" else _save
+        write_with(path, partial(save, figure))
 
 
 def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, dpi=DPI)
+    figure.savefig(path, dpi=DPI, metadata=UNDATED.get(path.suffix))
 
 
 def _save_small(figure: Figure, path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from bench.labels import point_label
+from bench.labels import in_unit, point_label
 from bench.stats import Difference, Interval
 
 
@@ -127,6 +127,21 @@ class Group:
         return sum(len({reading.seed for reading in row.readings}) for row in self.rows) > 1
 
     @property
+    def has_turned_error(self) -> bool:
+        """Is the error what is missing to 100 %? Otherwise it is the metric itself."""
+        return self.higher_is_better and self.unit == "%"
+
+    @property
+    def error(self) -> str:
+        """Name of the error, with its unit, for an axis."""
+        return f"{'100 - ' if self.has_turned_error else ''}{in_unit(self.metric, self.unit, '{} ({})')}"
+
+    def as_error(self, found: Interval) -> Interval:
+        """An interval of the metric, as one of the error."""
+        mean, low, high = found
+        return Interval(100 - mean, 100 - high, 100 - low) if self.has_turned_error else found
+
+    @property
     def power_slug(self) -> str:
         """File name, without suffix, of the plot of error versus power."""
         return f"{self.slug}-power"
@@ -152,18 +167,22 @@ def side_by_side(groups: Sequence[Group]) -> list[Group]:
 
     Rows name their settings, and their ranks are those within their own settings.
     """
-    families = defaultdict(list)
-    for group in groups:
-        if group.over_time and group.has_curve:
-            base = group.device.replace(group.settings, "", 1)
-            alike = replace(group, device=base, settings="", random=False, tail_chips=0, rows=(), tied=())
-            families[alike].append(group)
     return [
         replace(
             base,
             device=f"{base.device}, settings side by side",
             rows=tuple(replace(row, label=row.label + g.settings) for g in members for row in g.rows),
         )
-        for base, members in families.items()
-        if len(members) > 1
+        for base, members in families(groups)
     ]
+
+
+def families(groups: Sequence[Group]) -> list[tuple[Group, list[Group]]]:
+    """(what they have in common, without rows; the groups) of sweeps of time that differ in device settings alone."""
+    found = defaultdict(list)
+    for group in groups:
+        if group.over_time and group.has_curve:
+            base = group.device.replace(group.settings, "", 1)
+            alike = replace(group, device=base, settings="", random=False, tail_chips=0, rows=(), tied=())
+            found[alike].append(group)
+    return [(base, members) for base, members in found.items() if len(members) > 1]

@@ -1,4 +1,4 @@
-"""The files made from all records: LEADERBOARD.md, PUBLISHED.md, CSV, plots. The same records give the same bytes."""
+"""The files made from all records: tables, the page, plots. The same records give the same bytes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,11 +6,12 @@ from typing import Any
 
 from filelock import FileLock
 
-from bench import frame, markdown, pictures, published
+from bench import frame, latex, markdown, pictures, published
 from bench.errors import BenchError
 from bench.files import write_text, write_with
 from bench.groups import side_by_side
 from bench.labels import Record
+from bench.page import render
 from bench.store import Records
 from bench.summary import summary
 
@@ -29,16 +30,21 @@ def remake(results_dir: Path) -> tuple[list[dict[str, Any]], list[str], list[Pat
 
 
 def write(results_dir: Path, records: Sequence[Record]) -> list[Path]:
-    """Write LEADERBOARD.md, PUBLISHED.md, leaderboard.csv and the plots; return their paths. OSError if it can't."""
+    """Write LEADERBOARD.md, PUBLISHED.md, leaderboard.csv, leaderboard.tex, report.html and the plots; return their
+    paths. OSError if it can't.
+    """
     from bench.plots import error_over_power, metric_over_sweep, save, ties  # slow to import
 
-    board, csv, papers = (results_dir / name for name in ("LEADERBOARD.md", "leaderboard.csv", "PUBLISHED.md"))
+    names = ("LEADERBOARD.md", "leaderboard.csv", "PUBLISHED.md", "leaderboard.tex", "report.html")
+    board, csv, papers, tex, page = paths = [results_dir / name for name in names]
     table, groups = frame.table(records), summary(records)
     pictured = {path.stem for path in pictures.folder(results_dir).glob("*.png")}
     write_text(board, markdown.leaderboard(groups, pictured))
     write_text(papers, published.markdown(records))
     write_with(csv, lambda path: table.to_csv(path, index=False, float_format="%.8g", lineterminator="\n"))
-    written = [board, csv, papers]
+    write_text(tex, latex.leaderboard(groups))
+    write_text(page, render.page(records, groups, results_dir / "pictures"))
+    written = list(paths)
     for group in (*groups, *side_by_side(groups)):
         if group.has_curve:
             written += save(metric_over_sweep(group), results_dir / "plots" / group.slug)

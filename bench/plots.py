@@ -1,9 +1,8 @@
-"""Figures of a leaderboard group. No pyplot state, no dates in the files: same records, same bytes."""
+"""Figures of a leaderboard group."""
 
 import math
 import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -13,51 +12,28 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import NullFormatter, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-from bench.files import write_with
+from bench.figures import STYLE, canvas, literal, save
 from bench.groups import Group, Row
 from bench.labels import in_unit, number, point_label
+from bench.look import COLOURS, Look, looks
 
 if TYPE_CHECKING:
     from bench.comparison import Comparison
     from bench.matrix import Matrix
 
-# Ten colours that colour-blind readers can tell apart, and eleven markers: coprime, so 110 pairs.
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
-STYLE: Any = {
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "0.9",
-    "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-    "pdf.fonttype": 42,  # text stays text in a paper
-}
-
-
-def canvas(width: float = 6.0, height: float = 3.5) -> tuple[Figure, Axes]:
-    """A figure of this size in inches, and its axes; call it, and draw, within mpl.rc_context(STYLE)."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots()
-
-
-def literal(text: str) -> str:
-    """A dollar sign in a name is not mathematics."""
-    return text.replace("$", r"\$")
+__all__ = ["differences", "error_over_power", "heat_map", "metric_over_sweep", "power_points", "save", "ties"]
+LEGEND_LINE = 0.19  # inches
 
 
 def metric_over_sweep(group: Group) -> Figure:
     """Mean metric over levels, or over time, a line a method variant, with 95% bands; the legend is in rank order."""
     rows = [row for row in group.rows if row.points]
     with mpl.rc_context(STYLE):
-        figure, axes = canvas()
+        figure, axes = canvas(height=_height(rows))
         _draw(axes, rows)
         axes.set_xlabel(literal(group.axis))
         axes.set_ylabel(literal(in_unit(group.metric, group.unit, "{} ({})")))
@@ -73,35 +49,41 @@ def metric_over_sweep(group: Group) -> Figure:
 
 
 def error_over_power(group: Group) -> Figure:
-    """Error over read power, a point a method variant, seed and point of the sweep, with 95% intervals over chips."""
+    """Error over read power, a line a method variant and seed through the points of the sweep, hollow at the first;
+    with 95% intervals over chips.
+    """
     rows = [row for row in group.rows if row.readings]
-    frame, (_, label) = power_points(group), _error(group)
-    palette, sweep = _palette(rows), frame.columns[2]
-    points = list(dict.fromkeys(frame.sort_values("point")[sweep]))
-    markers = {point: MARKERS[i % 11] for i, point in enumerate(points)}
-    look: dict[str, Any] = {"palette": palette, "markers": markers, "style_order": points, "s": 36}
-    look["hue_order"] = [row.label for row in rows]
+    frame, found = power_points(group), looks([row.label for row in rows])
+    look: dict[str, Any] = {"hue": "method", "style": "method", "units": "seed", "estimator": None, "sort": False}
+    look |= {"palette": {name: one.light for name, one in found.items()}, "linewidth": 0.8, "alpha": 0.8}
+    look |= {"markers": {name: one.marker for name, one in found.items()}, "dashes": False, "markersize": 6}
     with mpl.rc_context(STYLE):
-        figure, axes = canvas()
+        figure, axes = canvas(height=_height(rows))
         axes.set_xscale("log")
-        for name, colour in palette.items():
-            part = frame[frame["method"] == name]
-            axes.vlines(part["power_mw"], part["low"], part["high"], color=colour, linewidth=1)
-        sns.scatterplot(frame, x="power_mw", y="error", hue="method", style=sweep, ax=axes, **look)
-        within_a_decade = frame["power_mw"].max() < 10 * frame["power_mw"].min()
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter("{x:.4g}" if within_a_decade else NullFormatter())
-        axes.set(xlabel="read power of all cells (mW)", ylabel=literal(label), title=_title(group))
+        axes.vlines(
+            frame["power_mw"],
+            frame["low"],
+            frame["high"],
+            colors=[found[name].light for name in frame["method"]],
+            linewidth=1,
+            alpha=0.6,
+        )
+        sns.lineplot(frame, x="power_mw", y="error", ax=axes, legend=False, **look)
+        for name, part in frame[frame["point"] == min(group.points)].groupby("method"):
+            hollow: dict[str, Any] = {
+                "facecolor": "w",
+                "edgecolor": found[str(name)].light,
+                "marker": found[str(name)].marker,
+            }
+            axes.scatter(part["power_mw"], part["error"], s=30, zorder=3, linewidth=1.1, **hollow)
+        _log_ticks(axes, frame["power_mw"].max() / frame["power_mw"].min())
+        axes.set(xlabel="read power of all cells (mW)", ylabel=literal(group.error), title=_title(group))
         if not group.higher_is_better and _wide(list(frame["error"])):
             axes.set_yscale("log")
-        sns.move_legend(axes, "upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
-        legend = axes.get_legend()
-        assert legend is not None
-        for text in legend.get_texts():
-            text.set_text(_wrapped(text.get_text()))
-        figure.supxlabel(
-            literal(f"{_caption(group, rows)}; a point a seed"), fontsize=7, color="0.35", x=0.01, ha="left"
-        )
+        _legend(axes, rows, found)
+        through = f"{'times' if group.over_time else 'levels'}, hollow at {point_label(group.sweep, min(group.points))}"
+        said = f"{_caption(group, rows)}; a line a seed through the {through}"
+        figure.supxlabel(literal(said), fontsize=7, color="0.35", x=0.01, ha="left")
     return figure
 
 
@@ -110,20 +92,27 @@ def power_points(group: Group) -> pd.DataFrame:
 
     Columns method, seed, level (or time) as printed, point, power_mw; error, low, high in the metric's unit.
     """
-    turned, _ = _error(group)
     made = []
     for row in group.rows:
-        for seed, point, (mean, low, high), power_w in row.readings:
-            error = (100 - mean, 100 - high, 100 - low) if turned else (mean, low, high)
+        for seed, point, measured, power_w in row.readings:
+            error = group.as_error(measured)
             made.append((row.label, seed, point_label(group.sweep, point), point, 1e3 * power_w, *error))
     sweep = "time" if group.over_time else "level"
     return pd.DataFrame(made, columns=["method", "seed", sweep, "point", "power_mw", "error", "low", "high"])
 
 
-def _error(group: Group) -> tuple[bool, str]:
-    """Is the error what is missing to 100 %? Otherwise it is the metric itself. With the name of an axis."""
-    turned = group.higher_is_better and group.unit == "%"
-    return turned, f"{'100 - ' if turned else ''}{in_unit(group.metric, group.unit, '{} ({})')}"
+def _height(rows: list[Row]) -> float:
+    """Inches that the legend needs, at least those of a usual figure."""
+    return max(3.5, 0.9 + LEGEND_LINE * sum(len(_wrapped(row.label).split("\n")) for row in rows))
+
+
+def _log_ticks(axes: Axes, ratio: float) -> None:
+    """Few round numbers along a logarithmic x axis, whose ends are this factor apart."""
+    few = ratio < 4
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]) if few else LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:.3g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def heat_map(matrix: "Matrix") -> Figure:
@@ -166,14 +155,15 @@ def ties(group: Group) -> Figure:
     rows = [row for row in group.rows if row.rank is not None and row.score is not None]
     rows.sort(key=lambda row: row.score.mean if row.score else 0.0, reverse=group.higher_is_better)
     place = {id(row): i for i, row in enumerate(rows)}
-    palette = _palette(rows)
+    palette = looks([row.label for row in rows])
     with mpl.rc_context(STYLE):
         figure, axes = canvas(6.0, 1.1 + 0.24 * len(rows))
         for i, row in enumerate(rows):
             assert row.score is not None
             half = row.score.high - row.score.mean
             half = half if math.isfinite(half) else 0.0
-            axes.errorbar(row.score.mean, i, xerr=half, color=palette[row.label], marker="o", markersize=5, capsize=2)
+            look: dict[str, Any] = {"color": palette[row.label].light, "marker": palette[row.label].marker}
+            axes.errorbar(row.score.mean, i, xerr=half, markersize=5, capsize=2, **look)
         left, right = axes.get_xlim()
         step = 0.03 * (right - left)
         for n, (first, last) in enumerate(group.tied):
@@ -201,7 +191,7 @@ def differences(comparisons: Sequence["Comparison"], a: str, b: str) -> Figure:
             points, found = list(one.points), [paired.difference for paired in one.points.values()]
             halves = [d.high - d.mean if math.isfinite(d.high) else 0.0 for d in found]
             axes.axhline(0, color="0.4", linewidth=0.8)
-            colour = sns.color_palette("colorblind", 1)[0]
+            colour = COLOURS[0][0]
             axes.errorbar(points, [d.mean for d in found], halves, color=colour, marker="o", markersize=4, capsize=2)
             if one.sweep == "time_s":
                 _log_time(axes, points)
@@ -235,35 +225,31 @@ def _log_time(axes: Axes, times_s: Sequence[float]) -> None:
 
 
 def _draw(axes: Axes, rows: list[Row]) -> None:
-    palette = _palette(rows)
-    markers = {name: MARKERS[i % 11] for i, name in enumerate(palette)}
-    frame = pd.DataFrame([(r.label, x, found.mean) for r in rows for x, found in r.points.items()])
+    found = looks([row.label for row in rows])
+    frame = pd.DataFrame([(r.label, x, at.mean) for r in rows for x, at in r.points.items()])
     frame.columns = ["method", "level", "mean"]
-    look: dict[str, Any] = {"palette": palette, "markers": markers, "dashes": False, "markersize": 6, "linewidth": 1.4}
-    sns.lineplot(frame, x="level", y="mean", hue="method", style="method", errorbar=None, legend=False, ax=axes, **look)
+    look: dict[str, Any] = {"palette": {name: one.light for name, one in found.items()}, "hue": "method"}
+    look |= {"style": "method", "markers": {name: one.marker for name, one in found.items()}, "dashes": False}
+    sns.lineplot(frame, x="level", y="mean", errorbar=None, legend=False, ax=axes, markersize=6, linewidth=1.4, **look)
+    # seaborn draws a line a method in this order: dashes that it would scale are set as they are on the page.
+    for line, label in zip(axes.lines, dict.fromkeys(frame["method"]), strict=False):
+        line.set(linestyle=found[label].line)
     for row in rows:
         x, bounds = list(row.points), list(row.points.values())
         low, high = [b.low for b in bounds], [b.high for b in bounds]
-        axes.fill_between(x, low, high, color=palette[row.label], alpha=0.2, linewidth=0)
-    handles = [
-        mpl.lines.Line2D(
-            [],
-            [],
-            color=palette[r.label],
-            marker=markers[r.label],
-            markersize=6,
-            markeredgecolor="w",
-            markeredgewidth=0.6,
-        )
-        for r in rows
-    ]
-    axes.legend(handles, [_wrapped(r.label) for r in rows], fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        axes.fill_between(x, low, high, color=found[row.label].light, alpha=0.16, linewidth=0)
+    _legend(axes, rows, found)
 
 
-def _palette(rows: list[Row]) -> dict[str, Any]:
-    """Colours go by name, not by rank: a method keeps its own from plot to plot."""
-    colours = sns.color_palette("colorblind", 10)
-    return {name: colours[i % 10] for i, name in enumerate(sorted(row.label for row in rows))}
+def _legend(axes: Axes, rows: list[Row], found: dict[str, Look]) -> None:
+    """Beside the axes, in the order of rank."""
+    handles = []
+    for row in rows:
+        one = found[row.label]
+        look: dict[str, Any] = {"color": one.light, "marker": one.marker, "linestyle": one.line}
+        handles.append(Line2D([], [], markersize=6, markeredgecolor="w", markeredgewidth=0.6, **look))
+    names = [_wrapped(row.label) for row in rows]
+    axes.legend(handles, names, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0), labelspacing=0.35)
 
 
 def _title(group: Group) -> str:
@@ -284,16 +270,3 @@ def _caption(group: Group, rows: list[Row]) -> str:
 def _wrapped(label: str) -> str:
     """A legend entry of at most 26 characters a line: settings must not crowd out the plot."""
     return literal("\n".join(textwrap.wrap(label, 26)))
-
-
-def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write <stem>.png (200 dpi) and <stem>.pdf."""
-    dated = {".png": {"Software": None}, ".pdf": {"CreationDate": None, "Creator": None, "Producer": None}}
-    paths = []
-    for suffix, metadata in dated.items():
-        # Not with_suffix: a width of 0.5 has a dot in the stem.
-        path = stem.with_name(stem.name + suffix)
-        with mpl.rc_context(STYLE):
-            write_with(path, lambda temporary: figure.savefig(temporary, dpi=200, metadata=metadata))  # noqa: B023
-        paths.append(path)
-    return paths

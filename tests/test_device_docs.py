@@ -95,9 +95,12 @@ def test_the_command_writes_small_pictures_and_the_same_page_twice(cli, two: Non
         pages.append((out / "devices-figures.md").read_bytes())
         assert sorted(str(p.relative_to(out)) for p in out.rglob("*.*")) == [
             "devices-figures.md",
+            "devices/ideal.pdf",
             "devices/ideal.png",
+            "devices/rram.pdf",
             "devices/rram.png",
         ]
+        pages[-1] += (out / "devices" / "rram.pdf").read_bytes()
     assert pages[0] == pages[1]
     of_task = "--task fashion_mnist --network lenet --preset standard"
     assert f"no records of nominal: bench run --method nominal --device ideal,rram {of_task}" in ended.out

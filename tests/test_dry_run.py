@@ -55,4 +55,4 @@ def test_demo_runs_three_methods_and_says_where_to_look(home, tmp_path, cli, mon
     ended = cli("demo", "--results", tmp_path / "demo", "--threads", 1)
     assert ended.code == 0, ended.err
     assert len(list((tmp_path / "demo" / "records").glob("*.json"))) == 3
-    assert "bench compare mtrd nominal" in ended.out and (tmp_path / "demo" / "LEADERBOARD.md").exists()
+    assert "bench compare mtrd nominal" in ended.out and (tmp_path / "demo" / "report.html").exists()

@@ -508,7 +508,8 @@ def test_same_records_in_any_order_give_the_same_bytes(tmp_path):
     paths = leaderboard.write(first, Records(first).load_all()[0])
     names = {str(path.relative_to(first)) for path in paths}
     plot = "plots/quick-cifar10-vgg8_x0.5-rram"
-    assert names == {"LEADERBOARD.md", "PUBLISHED.md", "leaderboard.csv", f"{plot}.png", f"{plot}.pdf"}
+    tables = {"LEADERBOARD.md", "PUBLISHED.md", "leaderboard.csv", "leaderboard.tex", "report.html"}
+    assert names == tables | {f"{plot}.png", f"{plot}.pdf"}
     leaderboard.write(second, list(reversed(Records(second).load_all()[0])))
     for path in paths:
         assert path.read_bytes() == (second / path.relative_to(first)).read_bytes(), path.name
@@ -524,7 +525,13 @@ def test_an_unwritable_folder_is_one_line(tmp_path):
 def test_an_empty_leaderboard_is_no_error(tmp_path):
     _, _, paths = leaderboard.remake(tmp_path)
     assert "No records yet" in (tmp_path / "LEADERBOARD.md").read_text()
-    assert [p.name for p in paths] == ["LEADERBOARD.md", "leaderboard.csv", "PUBLISHED.md"]
+    assert [p.name for p in paths] == [
+        "LEADERBOARD.md",
+        "leaderboard.csv",
+        "PUBLISHED.md",
+        "leaderboard.tex",
+        "report.html",
+    ]
     assert "no records yet" in printed([])
 
 
@@ -596,15 +603,18 @@ def test_error_over_power_has_a_point_a_method_seed_and_level():
 
     figure = error_over_power(group)
     (axes,) = figure.axes
-    drawn = next(c for c in axes.collections if len(c.get_offsets()) == 9 and c.get_sizes().size)
-    expected = points[["power_mw", "error"]].sort_values(["power_mw", "error"]).to_numpy()
-    assert np.array(sorted(map(tuple, drawn.get_offsets()))) == pytest.approx(expected)
-    assert len({tuple(colour) for colour in drawn.get_facecolors()}) == 2
-    assert len({path.vertices.tobytes() for path in drawn.get_paths()}) == 3
+    drawn = sorted(tuple(line.get_xydata()[:, 0]) + tuple(line.get_xydata()[:, 1]) for line in axes.lines)
+    seeds = points.groupby(["method", "seed"])
+    expected = sorted(tuple(part["power_mw"]) + tuple(part["error"]) for _, part in seeds)
+    assert drawn == [pytest.approx(line) for line in expected] and len(drawn) == 3
+    assert len({(line.get_color(), line.get_marker()) for line in axes.lines}) == 2
+    hollow = [tuple(spot) for marks in axes.collections if len(marks.get_facecolors()) for spot in marks.get_offsets()]
+    assert len(hollow) == 3, "the first level of each"
     assert axes.get_xscale() == "log" and axes.get_ylabel() == "100 - accuracy (%)"
     assert axes.get_xlabel() == "read power of all cells (mW)"
     words = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert words == ["method", "b", "a", "level", "0", "0.1", "0.2"]
+    assert words == ["b", "a"]
+    assert "hollow at 0" in figure.get_supxlabel()
 
 
 def test_where_lower_is_better_the_metric_is_the_error():

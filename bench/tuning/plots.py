@@ -9,7 +9,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from bench.plots import STYLE, canvas, literal, save
+from bench.figures import STYLE, canvas, literal, save
+from bench.look import COLOURS
 
 __all__ = ["Point", "history", "importance", "save"]
 
@@ -29,7 +30,7 @@ def history(points: Sequence[Point], *, title: str, metric: str, higher_is_bette
     frame = pd.DataFrame(rows, columns=["trial", "metric", "end"])
     whole = frame[frame["end"] == "finished"].sort_values("trial")
     best = whole["metric"].cummax() if higher_is_better else whole["metric"].cummin()
-    colours = sns.color_palette("colorblind", 3)
+    colours = [light for light, _ in COLOURS]
     with mpl.rc_context(STYLE):
         figure, axes = canvas(height=3.0)
         look: dict[str, Any] = {"palette": {"finished": colours[0], "pruned": "0.6"}, "s": 32}
@@ -50,6 +51,6 @@ def importance(shares: Mapping[str, float], *, title: str) -> Figure:
     frame = pd.DataFrame({"parameter": [literal(name) for name in shares], "importance": list(shares.values())})
     with mpl.rc_context(STYLE):
         figure, axes = canvas(height=1.2 + 0.24 * len(frame))
-        sns.barplot(frame, x="importance", y="parameter", color=sns.color_palette("colorblind")[0], ax=axes)
+        sns.barplot(frame, x="importance", y="parameter", color=COLOURS[0][0], ax=axes)
         axes.set(xlabel="importance (PED-ANOVA, sum 1)", ylabel="", title=literal(title))
     return figure

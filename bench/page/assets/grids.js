@@ -1,0 +1,177 @@
+// Tables of colours: methods and devices, trained and tested; coverage, published figures, pictures, names.
+
+const RAMP = ["#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725"];
+/** A colour of the ramp (viridis) for a share of 0 to 1, and what can be read on it. */
+function shade(share) {
+  const place = Math.min(Math.max(share, 0), 1) * (RAMP.length - 1);
+  const [low, high] = [Math.floor(place), Math.ceil(place)].map((i) => [1, 3, 5].map((j) => parseInt(RAMP[i].slice(j, j + 2), 16)));
+  const mixed = low.map((value, j) => Math.round(value + (high[j] - value) * (place - Math.floor(place))));
+  const light = mixed.map((value) => (value / 255 <= 0.04045 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4));
+  const luminance = 0.2126 * light[0] + 0.7152 * light[1] + 0.0722 * light[2];
+  return { background: `rgb(${mixed.join(",")})`, ink: luminance > 0.18 ? "#000000" : "#ffffff" };
+}
+function shaded(cell, value, low, high, up) {
+  const share = high > low ? (value - low) / (high - low) : 1;
+  const { background, ink } = shade(up ? share : 1 - share);
+  cell.style.background = background;
+  cell.style.color = ink;
+  cell.classList.add("shade");
+  return cell;
+}
+function scaleBar(low, high, up, text, digits = 2) {
+  const bar = h("i", { "aria-hidden": "true" });
+  bar.style.background = `linear-gradient(90deg, ${(up ? RAMP : RAMP.toReversed()).join(",")})`;
+  return h("p", { class: "scale" }, number(low, digits), bar, number(high, digits), ` ${text}`);
+}
+function grid(corner, columns, rows, caption) {
+  return scrolling(caption, h("table", { class: "grid" }, h("caption", { class: "hidden" }, caption),
+    h("thead", {}, h("tr", {}, h("th", { scope: "col" }, corner), columns.map((name) => h("th", { scope: "col" }, name)))),
+    h("tbody", {}, rows)), "tall fit");
+}
+const absent = (text = "no record") => h("td", { class: "none" }, h("span", { class: "hidden" }, text), h("span", { "aria-hidden": "true" }, "·"));
+
+const QUANTITIES = {
+  score: ["score", (row) => row.score?.[0], null, 2],
+  to_best: ["difference of the score to the best", (row) => (row.rank === null ? null : row.to_best?.[0] ?? 0), null, 2],
+  last: ["at the hardest level", (row) => row.points.at(-1)?.[0], null, 2],
+  worst: ["worst chip", (row) => row.worst, null, 2],
+  yield: ["yield (%)", (row) => (row.yield === null ? null : 100 * row.yield), true, 0],
+  clean: ["clean", (row) => row.clean, null, 2],
+};
+function startHeatmap() {
+  const usual = GROUPS.filter((group) => !group.over_time && !group.elsewhere && group.rows.some((row) => row.seeds.length));
+  const families = grouped(usual, (group) => [group.task_label, group.network, group.preset, group.metric, group.test_samples ?? ""].join("\n"))
+    .map(([, groups]) => ({ groups, title: `${groups[0].task_label} · ${groups[0].network} · ${groups[0].preset}` }))
+    .sort((a, b) => Number(a.groups[0].touched) - Number(b.groups[0].touched) || b.groups.length - a.groups.length);
+  if (!families.length) {
+    at("heatmap-body").append(notice(h("p", {}, "No finished records yet.")));
+    return;
+  }
+  const state = { family: 0, quantity: "score" };
+  const show = () => {
+    const { groups, title } = families[state.family];
+    const [text, value, fixed, digits] = QUANTITIES[state.quantity];
+    const up = fixed ?? groups[0].higher;
+    const labels = unique(groups.flatMap((group) => group.rows.filter((row) => row.seeds.length).map((row) => row.label))).sort();
+    const find = (label, group) => group.rows.find((row) => row.label === label && row.seeds.length);
+    const values = groups.flatMap((group) => group.rows.map(value)).filter((one) => one !== null && one !== undefined);
+    const [low, high] = [Math.min(...values), Math.max(...values)];
+    const rows = labels.map((label) => h("tr", {}, h("th", { scope: "row" }, label), groups.map((group) => {
+      const row = find(label, group);
+      const found = row && value(row);
+      if (found === null || found === undefined) return absent();
+      const cell = h("td", { class: row.rank === 1 ? "top-tied" : null, title: `${label} on ${group.device_label}: rank ${row.rank_text}`, onclick: () => openRow(row) }, number(found, digits), row.rank === 1 && h("span", { class: "hidden" }, " (best or tied)"));
+      return shaded(cell, found, low, high, up);
+    })));
+    const unit = state.quantity === "yield" ? "" : ` of ${inUnit(groups[0].metric, groups[0].unit)}`;
+    at("heatmap-body").replaceChildren(grid("method", groups.map((group) => group.device_label), rows, `${text}, ${title}`),
+      scaleBar(low, high, up, `${text}${unit}; yellow is better; framed: best, or tied for it, on its device`, digits));
+  };
+  at("heatmap-controls").append(
+    choice("Task, network and preset", families.map(({ title }, i) => [i, title]), 0, (i) => { state.family = Number(i); show(); }),
+    choice("Show", Object.entries(QUANTITIES).map(([key, [text]]) => [key, text]), state.quantity, (quantity) => { state.quantity = quantity; show(); }));
+  show();
+}
+
+function startCrossed() {
+  const body = at("crossed-body");
+  if (!DATA.matrices.length) {
+    body.append(notice(h("p", {}, "No network was tested on another device than it was trained for yet. This fills the whole matrix:"), command("bench matrix --method noise_injection --task fashion_mnist --preset quick")));
+    return;
+  }
+  const shown = h("div");
+  const show = (i) => {
+    const found = DATA.matrices[i];
+    const means = found.entries.map(([, , mean]) => mean);
+    const [low, high] = [Math.min(...means), Math.max(...means)];
+    const rows = found.rows.map((row) => h("tr", {}, h("th", { scope: "row" }, row), found.columns.map((column) => {
+      const entry = found.entries.find(([r, c]) => r === row && c === column);
+      if (!entry) return absent();
+      const own = row.replace(/ \S+$/, "") === column.replace(/ \S+$/, "");
+      return shaded(h("td", { class: own ? "top-tied" : null, title: spread(entry.slice(2)) }, number(entry[2], 1)), entry[2], low, high, found.higher);
+    })));
+    shown.replaceChildren(grid("trained on ↓ tested on →", found.columns, rows, found.title),
+      scaleBar(low, high, found.higher, `${inUnit(found.metric, found.unit)}; yellow is better; framed: tested on the device that it was trained for`));
+  };
+  body.append(h("p", {}, "Rows: device and level trained on; columns: device and level tested on."),
+    h("div", { class: "controls" }, choice("Method, task and network", DATA.matrices.map(({ title }, i) => [i, title]), 0, (i) => show(Number(i)))), shown);
+  show(0);
+}
+
+function startCoverage() {
+  const { methods, devices, tasks } = Object.fromEntries(Object.entries(DATA.names).map(([kind, names]) => [kind, Object.keys(names)]));
+  const presets = unique(DATA.cells.map((cell) => cell.preset));
+  const most = (name) => presets.toSorted((a, b) => count(name, b) - count(name, a))[0];
+  const count = (task, preset) => DATA.cells.filter((cell) => cell.preset === preset && (!task || cell.task === task)).length;
+  const state = { task: tasks.toSorted((a, b) => count(b, most()) - count(a, most()))[0] ?? "", preset: most() ?? "standard" };
+  const show = () => {
+    const here = DATA.cells.filter((cell) => cell.task === state.task && cell.preset === state.preset);
+    const rows = methods.map((method) => h("tr", {}, h("th", { scope: "row" }, method), devices.map((device) => {
+      const cell = here.find((one) => one.method === method && one.device === device);
+      if (!cell) return absent();
+      if (!cell.done) return h("td", { class: "broken" }, "failed");
+      return h("td", { class: "have" }, `${cell.done}${cell.failed ? ` (${cell.failed} failed)` : ""}`);
+    })));
+    const filled = here.filter((cell) => cell.done).length;
+    const preset = state.preset.replace(/\*$/, "").split(" ")[0];
+    at("coverage-body").replaceChildren(
+      h("p", {}, `${filled} of ${methods.length * devices.length} cells of ${state.task} have a record of preset ${state.preset}: their number of finished runs; a dot where there is none. Some can’t be had: bn_recalibrate needs BatchNorm, double_weights a device of cells.`),
+      grid("method", devices, rows, `Coverage of ${state.task}, preset ${state.preset}`),
+      h("p", {}, "What is missing is run, and what is there is kept, by"), command(`bench run --method all --device all --task ${state.task} --preset ${preset}`));
+  };
+  at("coverage-controls").append(
+    choice("Task", tasks.map((name) => [name, `${name} (${counted(count(name, state.preset), "cell")})`]), state.task, (task) => { state.task = task; show(); }),
+    choice("Preset", (presets.length ? presets : [state.preset]).map((name) => [name, name]), state.preset, (preset) => { state.preset = preset; show(); }));
+  show();
+}
+
+function startPublished() {
+  for (const [where, rows] of grouped(DATA.published, (row) => row.where)) {
+    const [{ labels }] = rows;
+    const gap = (value) => (value === null ? MISSING : `${value < 0 ? "" : "+"}${number(value)}`);
+    const head = (row, span) => h("th", { scope: span > 1 ? "rowgroup" : "row", rowspan: span, class: "rowhead" }, row.trained,
+      h("span", { class: "sub" }, `${row.network}${rows.some((other) => other.task !== row.task) ? `, ${row.task}` : ""}`));
+    const cells = (values, made = "td") => values.map((value) => h(made, {}, value));
+    const block = (row) => {
+      const theirs = [h("td", { class: "text" }, row.ours.length ? "published" : "published; not measured yet"), cells(row.theirs.map((one) => number(one)))];
+      const ours = row.ours.flatMap((our) => [
+        h("tr", {}, h("td", { class: "text" }, `measured, ${our.preset}, ${counted(our.seeds, "seed")}`), cells(our.means.map((mean) => number(mean)))),
+        h("tr", {}, h("td", { class: "text" }, h("b", {}, "difference")), cells(our.gaps.map((one) => h("b", {}, gap(one))))),
+      ]);
+      return h("tbody", {}, h("tr", {}, head(row, 1 + ours.length), theirs), ours);
+    };
+    const measured = rows.some((row) => row.ours.length);
+    const theirs = unique(rows.map((row) => row.setting));
+    const here = unique(rows.flatMap((row) => row.ours.map((our) => our.setting)));
+    const made = h("table", {}, h("caption", { class: "hidden" }, where),
+      h("thead", {}, h("tr", {}, ["trained", "figures", ...labels].map((name, i) => h("th", { scope: "col", class: i < 2 ? "text" : null }, name)))), rows.map(block));
+    at("published-body").append(h("details", { open: measured },
+      h("summary", {}, `${where}: ${measured ? `${rows.filter((row) => row.ours.length).length} of ${rows.length} rows measured` : "not measured yet"}`),
+      h("p", { class: "small" }, `On ${unique(rows.map((row) => row.device)).join(", ")}; ${unique(rows.map((row) => row.unit)).join(", ")}. Theirs: ${theirs.join("; or ")}.${here.length ? ` Ours: ${here.join("; or ")}.` : ""}`),
+      scrolling(where, made)));
+  }
+}
+
+function startPictures() {
+  const { pictures, left_out: leftOut } = IMAGES;
+  const found = Object.entries(pictures).map(([key, source]) => ({ row: ROWS.find((row) => row.keys.includes(key)), key, source })).filter(({ row }) => row);
+  const body = at("pictures-body");
+  if (!found.length) body.append(notice(h("p", {}, "No record here has pictures. Tasks whose outputs are pictures, such as segmentation and denoising, bring them along.")));
+  else {
+    body.append(h("p", {}, "What goes in, what should come out, and what the network makes of it on chips that deviate more and more."));
+    body.append(h("div", { class: "album" }, found.map(({ row, key, source }) => h("figure", {},
+      h("img", { src: source, loading: "lazy", alt: `Before and after: ${row.label} on ${row.home.device_label}, ${row.home.task_label}; score ${spread(row.score)}${ofUnit(row.home)}` }),
+      h("figcaption", {}, rowButton(row, `${row.label} · ${row.home.task_label} · ${row.home.device_label}`), ` (${key})`)))));
+  }
+  if (leftOut) body.append(h("p", { class: "small" }, `${counted(leftOut, "picture")} left out, to keep this file small; results/pictures/ has all.`));
+}
+
+function startGlossary() {
+  for (const [kind, title] of [["methods", "Methods"], ["devices", "Devices"], ["tasks", "Tasks"]]) {
+    const rows = Object.entries(DATA.names[kind]).map(([name, { summary, source }]) => [name, h("span", { class: "wrap" }, summary), source]);
+    const made = table(["name", "what it is", "source"], rows, title);
+    made.querySelectorAll("th, td").forEach((cell) => cell.classList.add("text"));
+    made.querySelectorAll("td").forEach((cell) => cell.classList.add("wrap"));
+    at("glossary").append(h("details", {}, h("summary", {}, `${title} (${rows.length})`), scrolling(title, made, "tall")));
+  }
+}

@@ -1,0 +1,159 @@
+"""Constructed records of every kind that the page shows, and the page that is made from them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.page import render
+from bench.summary import summary
+
+LEVELS = (0.0, 0.1, 0.2, 0.3)
+TIMES = (1.0, 3600.0, 86_400.0)
+STEEPNESS = {"nominal": 9.0, "noise_injection": 4.0, "mtrd": 3.0, "hwa": 3.1, "qat": 5.0}
+
+Record = dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def cell() -> Callable[..., Record]:
+    """A record: a `method` on a `device`, by default accuracies that fall from 90 over four levels, 12 chips a level.
+
+    `times`: swept at level 1. `trained_on`: another device. `power_w`: of the first level. Chips' luck is shared.
+    """
+    return _cell
+
+
+def _cell(
+    method: str = "nominal",
+    device: str = "rram",
+    task: str = "cifar10",
+    *,
+    seed: int = 0,
+    preset: str = "standard",
+    network: str = "vgg8",
+    levels: tuple[float, ...] = LEVELS,
+    times: tuple[float, ...] | None = None,
+    trained_on: str | None = None,
+    settings: dict | None = None,
+    device_settings: dict | None = None,
+    power_w: float | None = None,
+    chips: int = 12,
+    metric: tuple[str, str, bool] = ("accuracy", "%", True),
+    status: str = "done",
+) -> Record:
+    own = np.random.default_rng(sum(map(ord, method + device)) + 31 * seed)
+    luck = np.random.default_rng(7).standard_normal(chips)
+    training = {
+        "task": task,
+        "task_version": "1",
+        "network": network,
+        "width": 1.0,
+        "method": method,
+        "method_version": "1",
+        "settings": settings or {},
+        "device": "ideal" if method == "nominal" else trained_on or device,
+        "device_version": "1",
+        "level": 0.0 if method == "nominal" else 0.2,
+        "time_s": None,
+        "budget": {"epochs": 10, "finetune_epochs": 3, "batch_size": 128, "lr": 0.1, "train_samples": None},
+        "precision": "bf16",
+        "recipe": "2",
+        "seed": seed,
+    }
+    evaluation = {
+        "training": training,
+        "device": device,
+        "device_version": "1",
+        "time_s": None,
+        "levels": [1.0] if times else list(levels),
+        "chips": {"minimum": 10, "maximum": 20, "half_width": 0.5, "samples": None},
+        "preset": preset,
+        "test_samples": None,
+    }
+    if device_settings:
+        evaluation["device_settings"] = device_settings
+    if times:
+        evaluation["times_s"] = list(times)
+    key = f"{hash_of(json.dumps(evaluation)):016x}"
+    made = {
+        "schema": 1,
+        "key": key,
+        "status": status,
+        "error": None if status == "done" else "out of memory",
+        "evaluation": evaluation,
+        "training_key": "0" * 16,
+        "task": {"name": task, "dataset": task.upper(), "metric": metric[0], "unit": metric[1]}
+        | {"higher_is_better": metric[2], "yield_loss": 5.0},
+        "axis": {"name": "time", "unit": "s"} if times else {"name": "sigma", "unit": "std of ln w"},
+        "clean": 90.5 if status == "done" else None,
+        "levels": [],
+        "cost": {"epochs": 3, "samples": 1000, "forward_passes": 1000, "backward_passes": 1000, "seconds": 60.0}
+        | {"teacher_epochs": 10, "teacher_samples": 500, "teacher_forward_passes": 500, "teacher_backward_passes": 500}
+        | {"teacher_seconds": 120.0, "trials": 0},
+        "sweep_seconds": 10.0,
+        "environment": {
+            "bench": "0.1.0",
+            "commit": "abc",
+            "created": "2030-01-02T00:00:00Z",
+            "torch": "2.9",
+            "hardware": "a core",
+        },
+        "command": f"bench run --method {method} --device {device} --task {task} --seed {seed} --preset {preset}",
+    }
+    steep = STEEPNESS.get(method, 6.0) * (1 if metric[2] else -1)
+    for i, point in enumerate(times or levels) if status == "done" else ():
+        alone = i == 0 and not times
+        values = 90 - steep * i + (0.5 * luck + 0.2 * own.standard_normal(chips)) * (not alone)
+        level = {"level": 1.0 if times else point, "first_stage": 1 if alone else 10, "ekl": 0.01 * i, "samples": None}
+        level["chips"] = values.round(2).tolist()[: 1 if alone else chips]
+        if times:
+            level["time_s"] = point
+        if power_w is not None:
+            level["read_power_w"] = power_w * (1 + 0.1 * i)
+        made["levels"].append(level)
+    return made
+
+
+def hash_of(text: str) -> int:
+    """A number of 64 bits that the text gives, the same in every process."""
+    import hashlib
+
+    return int(hashlib.sha256(text.encode()).hexdigest()[:16], 16)
+
+
+@pytest.fixture(scope="session")
+def everything(cell: Callable[..., Record]) -> list[Record]:
+    """Every kind: seeds, ties, variants, power, times with and without settings, crossed devices, lower is better."""
+    methods = ("nominal", "noise_injection", "mtrd", "hwa", "qat")
+    made = [cell(method, seed=seed) for method in methods for seed in (0, 1)]
+    made += [cell(method, "rram1t1r", power_w=1e-3 * (i + 1)) for i, method in enumerate(methods[:3])]
+    made += [cell("noise_injection", settings={"clip_w": 2.5}), cell("vant", "rram1t1r", status="failed")]
+    made += [cell(method, "pcm", times=TIMES) for method in methods[:4]]
+    made += [cell(method, "pcm", times=TIMES, device_settings={"drift_compensation": False}) for method in methods[:2]]
+    made += [cell("noise_injection", tested, trained_on=trained, preset="standard*", levels=(0.2,))
+             for trained in ("rram", "pcm", "stuck") for tested in ("rram", "pcm", "stuck")]  # fmt: skip
+    made += [
+        cell(method, task="language", network="lstm", metric=("perplexity", "perplexity", False))
+        for method in methods[:3]
+    ]
+    made += [cell("mtrd", task="cifar10", preset="quick", network="vgg8_mtrd")]
+    return made
+
+
+@pytest.fixture(scope="session")
+def made(everything: list[Record], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """report.html of `everything`, with pictures of two records."""
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("report")
+    (folder / "pictures").mkdir()
+    for record in everything[:2]:
+        picture = Image.linear_gradient("L").resize((480, 160))
+        picture.save(folder / "pictures" / f"{record['key']}.png")
+    path = folder / "report.html"
+    path.write_text(render.page(everything, summary(everything), folder / "pictures"))
+    return path
