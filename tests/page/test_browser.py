@@ -327,6 +327,22 @@ def test_it_prints_in_black_on_white(opened):
     assert len(page.pdf()) > 20_000
 
 
+def test_a_perplexity_that_grows_tenfold_is_drawn_on_a_logarithmic_axis(opened, cell, tmp_path):
+    records = [cell(m, task="language", metric=("perplexity", "", False), chips=10) for m in ("nominal", "mtrd", "hwa")]
+    for record in records:
+        for i, level in enumerate(record["levels"]):
+            level["chips"] = [chip * 4**i for chip in level["chips"]]
+    path = tmp_path / "report.html"
+    path.write_text(render.page(records, summary(records)))
+    page = opened(path)
+    chart = "document.querySelector('#curves .chart')"
+    page.locator("#curves .chart").first.scroll_into_view_if_needed()
+    page.wait_for_selector("#curves .chart[data-drawn]")
+    assert page.evaluate(f"{chart}.layout.yaxis.type") == "log"
+    assert page.evaluate(f"{chart}.layout.yaxis.title.text") == "perplexity"
+    assert "undefined" not in page.locator("main").inner_text() and "NaN" not in page.locator("main").inner_text()
+
+
 def test_names_that_are_markup_stay_text(opened, cell, tmp_path):
     bad = "</script><img src=x onerror=alert(1)>\u2028<a href=javascript:alert(1)>"
     records = [cell(bad, bad, bad, settings={bad: bad}), cell("nominal", bad, bad)]

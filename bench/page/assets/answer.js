@@ -75,8 +75,8 @@ function verdict(group) {
       })
       : null);
 }
-/** A line of advice as a sentence; the name of a method keeps its small letter. */
-const sentence = (line) => `${ROWS.some((row) => line.startsWith(row.label)) ? line : line.charAt(0).toUpperCase() + line.slice(1)}.`;
+/** A line of advice as a sentence; the name of a method, and a p, keep their small letters. */
+const sentence = (line) => `${line.startsWith("p ") || ROWS.some((row) => line.startsWith(row.label)) ? line : line.charAt(0).toUpperCase() + line.slice(1)}.`;
 
 function facts(group, use) {
   const unit = ofUnit(group);

@@ -118,13 +118,19 @@ function sweepChart(group, lines) {
   }
   return {
     traces,
-    layout: { x, y: { title: inUnit(group.metric, group.unit) }, revision: group.id },
+    layout: { x, y: { title: inUnit(group.metric, group.unit), ...scaleOf(group, lines.flatMap(({ row }) => row.points.map((found) => found?.[0]))) }, revision: group.id },
     numbers: {
       heads: ["method", ...group.labels],
       rows: lines.map(({ row, label }) => [label, ...row.points.map(spread)]),
     },
   };
 }
+/** Where lower is better values may differ so much that the small ones need a logarithmic scale, as a perplexity's do. */
+function isWide(group, values) {
+  const known = values.filter((value) => value !== null && value !== undefined);
+  return !group.higher && known.length > 0 && Math.min(...known) > 0 && Math.max(...known) > 10 * Math.min(...known);
+}
+const scaleOf = (group, values) => (isWide(group, values) ? { type: "log" } : {});
 const sampleSize = (row) => `${row.chips.length ? `${row.chips.join("–")} chips a level` : "no chips"}, ${
   row.seeds.length === 1 ? `seed ${row.seeds[0]}` : `${row.seeds.length} seeds`}`;
 
@@ -179,7 +185,7 @@ function powerChart(group, lines) {
   }
   return {
     traces,
-    layout: { x: { title: "read power of all cells (mW)", type: "log" }, y: { title: group.error }, revision: group.id },
+    layout: { x: { title: "read power of all cells (mW)", type: "log" }, y: { title: group.error, ...scaleOf(group, lines.flatMap(({ row }) => row.readings.map(([, , , mean]) => mean))) }, revision: group.id },
     numbers: { heads: ["method", "seed", group.over_time ? "time" : "level", "read power", group.error], rows },
   };
 }
@@ -198,6 +204,7 @@ function scoresChart(group, lines) {
     return shown.filter(({ row }) => sign * row.score[0] >= best && sign * row.score[0] <= worst).map(({ row }) => place.get(row));
   }).filter((run) => run.length > 1);
   const ink = isDark() ? "#e6ebf0" : "#1a2129";
+  const longest = innerWidth < 600 ? 16 : 30;
   return {
     traces: shown.map((line, i) => ({
       x: [line.row.score[0]], y: [i], type: "scatter", mode: "markers", hoverinfo: "text", name: literal(line.label),
@@ -206,8 +213,8 @@ function scoresChart(group, lines) {
       marker: { color: colour(line.row), symbol: line.row.look.symbol, size: 9 },
     })),
     layout: {
-      x: { title: inUnit(`score: mean ${group.metric}`, group.unit) },
-      y: { tickmode: "array", tickvals: shown.map((_, i) => i), ticktext: shown.map(({ label }) => literal(label.length > 30 ? `${label.slice(0, 29)}…` : label)), range: [shown.length - 0.4, -0.6], showgrid: false },
+      x: { title: inUnit("score", group.unit) },
+      y: { tickmode: "array", tickvals: shown.map((_, i) => i), ticktext: shown.map(({ label }) => literal(label.length > longest ? `${label.slice(0, longest - 1)}…` : label)), range: [shown.length - 0.4, -0.6], showgrid: false },
       shapes: runs.map((run, k) => ({
         type: "line", x0: high + step * (k + 1), x1: high + step * (k + 1), y0: Math.min(...run) - 0.25, y1: Math.max(...run) + 0.25, line: { color: ink, width: 3 },
       })),
@@ -247,7 +254,7 @@ function chipsChart(row) {
     traces,
     layout: {
       x: { title: group.over_time ? "time since programming" : group.axis, tickmode: "array", tickvals: means.map((_, i) => i), ticktext: group.labels.map(literal), range: [-0.5, means.length - 0.5] },
-      y: { title: inUnit(group.metric, group.unit) },
+      y: { title: inUnit(group.metric, group.unit), ...scaleOf(group, means) },
     },
     numbers: {
       heads: ["chip", ...done.flatMap((record) => group.labels.map((label) => `${label}, seed ${record.seed}`))],

@@ -11,7 +11,9 @@ function shade(share) {
   return { background: `rgb(${mixed.join(",")})`, ink: luminance > 0.18 ? "#000000" : "#ffffff" };
 }
 function shaded(cell, value, low, high, up) {
-  const share = high > low ? (value - low) / (high - low) : 1;
+  const wide = isWide({ higher: up }, [low, high]);
+  const on = (x) => (wide ? Math.log(x) : x);
+  const share = high > low ? (on(value) - on(low)) / (on(high) - on(low)) : 1;
   const { background, ink } = shade(up ? share : 1 - share);
   cell.style.background = background;
   cell.style.color = ink;

@@ -27,7 +27,10 @@ addEventListener("hashchange", openFromAddress);
 const links = new Map([...document.querySelectorAll(".sections a")].map((link) => [link.hash.slice(1), link]));
 const reading = new IntersectionObserver((entries) => {
   for (const { target, isIntersecting } of entries) {
-    if (!isIntersecting) continue;
+    if (!isIntersecting) {
+      links.get(target.id)?.removeAttribute("aria-current");
+      continue;
+    }
     links.forEach((link) => link.removeAttribute("aria-current"));
     const link = links.get(target.id);
     link?.setAttribute("aria-current", "true");
