@@ -78,7 +78,7 @@ class Denoising(Task, ABC):
     def details(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
         """SSIM, and the PSNR of each test set where there are several."""
         found = {"SSIM": ssim(*_compared(output, target))}
-        if self.sets:
+        if self.sets and target.shape[1] > 1:  # pictures for validation are of none of the sets
             psnr, number = self.correct(output, target), target[:, 1].flatten(1).amax(1)
             for i, name in enumerate(self.sets, start=1):
                 found[f"PSNR {name}"] = torch.where(number == i, psnr, torch.nan)

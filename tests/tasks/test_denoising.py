@@ -55,6 +55,13 @@ def test_details_of_bsd_are_those_of_each_set(bsd: Path, tmp_path: Path) -> None
     assert details["PSNR Set12"][2:].isnan().all() and details["PSNR BSD68"][:2].isnan().all()
 
 
+def test_pictures_for_validation_are_of_no_test_set(bsd: Path, tmp_path: Path) -> None:
+    task, val = Bsd(), Bsd().splits(tmp_path, bsd).val
+    output = task.prepare(val.inputs)
+    assert list(task.details(output, val.targets)) == ["SSIM"]
+    assert task.correct(output, val.targets).shape == (len(val),)
+
+
 def empty(bsd: Path) -> None:
     for path in (bsd / "Set12").iterdir():
         path.unlink()
