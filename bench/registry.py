@@ -61,12 +61,19 @@ def _scan(path: Path, module: str) -> list[Entry]:
         body = ast.parse(path.read_text(encoding="utf-8")).body
     except (SyntaxError, ValueError) as error:
         raise BenchError(f"{path} is no Python file: {error}") from None
+    classes = {node.name: node for node in body if isinstance(node, ast.ClassDef)}
     entries = []
-    for node in body:
-        if isinstance(node, ast.ClassDef) and (name := _literal(node, "name")):
+    for node in classes.values():
+        if name := _literal(node, "name"):
             summary = (ast.get_docstring(node) or "").partition("\n")[0]
-            entries.append(Entry(name, module, node.name, summary, _literal(node, "source")))
+            entries.append(Entry(name, module, node.name, summary, _source(node, classes)))
     return entries
+
+
+def _source(node: ast.ClassDef, classes: Mapping[str, ast.ClassDef]) -> str:
+    """Who a class is from; a variant says it by the class of the same file that it is made of."""
+    bases = (classes[base.id] for base in node.bases if isinstance(base, ast.Name) and base.id in classes)
+    return _literal(node, "source") or next(filter(None, (_source(base, classes) for base in bases)), "")
 
 
 @cache
