@@ -204,7 +204,7 @@ def test_list_shows_what_can_be_chosen(cli, imported):
     assert f"training level: {trained:g}" in device
     assert "--set device.compensation=True" in device and "conductances: 0 to 25 uS" in device
     assert "--set mtrd.alpha=0.7" in method and "(one of rank, softmax, uniform)" in method
-    assert "networks: mlp, lenet, vgg8_mtrd, vgg8, resnet18, timm:NAME" in task
+    assert "networks: mlp, mlp_joksas, lenet, vgg8_mtrd, vgg8, resnet18, timm:NAME" in task
     for name in (*registry.entries("devices"), *registry.entries("methods"), *registry.entries("tasks")):
         assert cli("list", name).code == 0
 
