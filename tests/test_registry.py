@@ -200,7 +200,7 @@ def test_an_installed_package_adds_a_device(tmp_path, home):
 
 @pytest.mark.parametrize("command", ["--help", "list"])
 def test_answers_come_at_once(command):
-    """Under .8 s of the processor's time, .3 on an idle machine: others may be using it too, and make it twice as slow."""
+    """Under .8 s on the processor, .3 on an idle machine: others may be using it too, and make it slower."""
     best = float("inf")
     for _ in range(20):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
