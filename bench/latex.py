@@ -35,8 +35,8 @@ LEADING, TRAILING = ("", "method", "score", "to best", "p", "clean"), ("p5", "yi
 def leaderboard(groups: Sequence[Group]) -> str:
     """The text of leaderboard.tex."""
     lines = [
-        "% Made by `bench report`. In the preamble: \\usepackage{booktabs} and \\usepackage[T1]{fontenc}.",
-        "% A table a group; means of levels: their intervals are in leaderboard.csv.",
+        "% Made by `bench report`. In the preamble: \\usepackage{booktabs,graphicx} and \\usepackage[T1]{fontenc}.",
+        "% A table a group, made smaller where it is wider than a line; intervals of levels are in leaderboard.csv.",
     ]
     for group in groups:
         lines += ["", *_table(group)]
@@ -54,7 +54,7 @@ def _table(group: Group) -> list[str]:
         r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
         rf"\caption{{{_caption(group)}}}",
         rf"\label{{tab:{_label(group)}}}",
-        rf"\begin{{tabular}}{{@{{}}rl{'r' * (len(heads) - 2)}@{{}}}}",
+        rf"\sbox0{{\begin{{tabular}}{{@{{}}rl{'r' * (len(heads) - 2)}@{{}}}}",
         r"\toprule",
         f"{above} \\\\",
         rf"\cmidrule(lr){{{first}-{first + across - 1}}}",
@@ -62,7 +62,8 @@ def _table(group: Group) -> list[str]:
         r"\midrule",
         *(" & ".join(row) + r" \\" for row in cells),
         r"\bottomrule",
-        r"\end{tabular}",
+        r"\end{tabular}}%",
+        r"\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\usebox0}\else\usebox0\fi",
         r"\end{table}",
     ]
 

@@ -25,6 +25,11 @@ def test_a_table_a_group_with_rules_caption_and_label(everything):
     for table in found:
         for command in ("toprule", "midrule", "bottomrule", "caption", "label"):
             assert table.count(f"\\{command}") == 1
+        assert (
+            table.index(r"\sbox0{\begin{tabular}")
+            < table.index(r"\end{tabular}}%")
+            < table.index(r"\ifdim\wd0>\linewidth")
+        )
     assert len({re.search(r"\\label\{(.*?)\}", table)[1] for table in found}) == len(found)
 
 
