@@ -1,6 +1,7 @@
 """Real data from the cache, everything else in a folder of the test's own."""
 
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,9 @@ from bench import plan, store
 from bench.cli import main
 from bench.progress import Monitor
 from bench.runner import Runner
+
+# Tests run side by side, a process a core: neither they nor the commands that they start take more than one thread.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # The same examples everywhere and every time, on machines of any speed
 hypothesis.settings.register_profile("bench", deadline=None, derandomize=True, database=None)
