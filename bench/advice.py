@@ -1,7 +1,9 @@
 """Which method when: of a group's rows those that nothing is better than, by cost, and what to make of them.
 
-Tied for best are the rows of the first rank, by the leaderboard's own test (docs/statistics.md). Cost is of training
-alone; what a row asks of the chips that use it is named beside it. Imports no torch.
+Tied for best are the rows of the first rank, by the leaderboard's own test (docs/statistics.md), but for those that
+are worse by their own, uncorrected interval and by more than a little: Holm's correction keeps a ranking from claiming
+too much, and where seeds are few it can't tell apart even what lies far apart. That is no reason to use the worse.
+Cost is of training alone; what a row asks of the chips that use it is named beside it. Imports no torch.
 """
 
 import math
@@ -15,6 +17,7 @@ from bench.labels import MISSING, amount, difference, in_unit, number, p_value, 
 from bench.stats import ALPHA
 
 ALIKE = 1.05  # costs that differ by no more than this factor are the same: what is easier to use is chosen
+LITTLE = 0.2  # of the loss at which a chip fails: a point of accuracy
 NAMED = 3  # methods of a sentence; more are counted
 MEASURES = {
     "passes": "forward-backward passes",
@@ -26,13 +29,14 @@ FRACTIONS = {1 / 2: "half", 1 / 3: "a third", 1 / 4: "a quarter", 1 / 5: "a fift
 
 @dataclass(frozen=True, kw_only=True)
 class Advice:
-    """What to use of a group. `choices`: the rows tied for best, the cheapest first; `use`: one of them, None if none
-    was ranked, or if the first shares no training seed with another. `measure`: the cost that they are sorted by
-    (bench/cost.py). `nominal`: the row that costs are held against.
+    """What to use of a group. `choices`: the rows tied for best, the cheapest first; `doubtful`: those of the first
+    rank that seem worse all the same. `use`: one of the choices, None if none was ranked, or if the first shares no
+    training seed with another. `measure`: the cost that they are sorted by (bench/cost.py). `nominal`: the row that costs are held against.
     """
 
     group: Group
     choices: tuple[Row, ...]
+    doubtful: tuple[Row, ...]
     use: Row | None
     measure: str
     nominal: Row | None
@@ -48,12 +52,15 @@ def advise(group: Group) -> Advice:
     compared = [row for row in ranked if row is ranked[0] or _paired(row, ranked[0])]
     known = [m for m in PASSES if all(None not in (row.cost[m], row.cost[f"total_{m}"]) for row in done)]
     measure = known[0] if known else "samples"
-    best = [row for row in compared if row.rank == first] if len(compared) > 1 or len(ranked) == 1 else []
+    tied = [row for row in compared if row.rank == first] if len(compared) > 1 or len(ranked) == 1 else []
+    doubtful = [row for row in tied if row is not ranked[0] and _seems_worse(row, group)]
+    best = [row for row in tied if row not in doubtful]
     cheapest = min((_total(row, measure) for row in best), default=0.0)
     alike = [row for row in best if _total(row, measure) <= max(ALIKE * cheapest, cheapest)]
     return Advice(
         group=group,
         choices=tuple(sorted(best, key=lambda row: _total(row, measure))),
+        doubtful=tuple(doubtful),
         use=min(alike, key=lambda row: (_cells(row, group), row.adapted_on or 0), default=None),
         measure=measure,
         nominal=next((row for row in done if row.label.split(" ")[0] == "nominal"), None),
@@ -72,6 +79,13 @@ def _common(row: Row, other: Row) -> list[int]:
 def _paired(row: Row, other: Row) -> bool:
     """Were they compared? Not without a training seed in common."""
     return bool(_common(row, other)) and not (row.to_best is not None and math.isnan(row.to_best.mean))
+
+
+def _seems_worse(row: Row, group: Group) -> bool:
+    """Is it worse than the first by its own interval, before the correction for many, and by more than a little?"""
+    if (found := row.to_best) is None or abs(found.mean) <= LITTLE * group.yield_loss:
+        return False
+    return found.high < 0 if group.higher_is_better else found.low > 0
 
 
 def _total(row: Row, measure: str) -> float:
@@ -111,6 +125,12 @@ def sentences(advice: Advice) -> list[str]:
     if apart:
         from_ = _listed(list(dict.fromkeys((use.label, ranked[0].label))))
         left_out.insert(0, f"not comparable: no training seed in common with {from_}: {_listed(apart)}")
+    if advice.doubtful:
+        little = LITTLE * advice.group.yield_loss
+        points = "point" if little == 1 else "points"
+        more = in_unit(f"{little:g}", points if advice.group.unit == "%" else advice.group.unit, "{} {}")
+        few = f"of the first rank, but worse by more than {more} and by their own intervals, so not advised"
+        left_out.insert(0, f"{few}: {_listed([row.label for row in advice.doubtful])}")
     return [_use(advice, use), _difference(advice, use), _seeds(advice, use), *left_out]
 
 
@@ -154,6 +174,8 @@ def _difference(advice: Advice, use: Row) -> str:
     if len(advice.choices) > 1:
         return f"how sure: none has a better score; the tied ones differ from it by p above {ALPHA:g}"
     if not (worse := _worse(advice)):
+        if advice.doubtful:
+            return "how sure: no other is told from it once p is corrected for so many; their own intervals tell some"
         return "how sure: not at all; no other can be told from it on the training seeds that both have"
     next_ = worse[0]
     apart = _apart(advice, next_)

@@ -3,6 +3,7 @@
 import copy
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,23 @@ def test_of_tied_methods_the_cheapest_is_advised():
     assert sure.startswith("how sure: mtrd has the best score, noise_injection is 0.05 ± ")
     assert "points worse, p " in sure and sure.endswith("a tie is no proof of equality")
     assert "one training seed (0), 10 chips a level" in seeds and "--seed 0-4" in seeds
+
+
+def test_what_is_worse_by_its_own_interval_is_not_advised_for_being_cheap():
+    """Holm's correction can't tell nominal from the first, though it is twenty points below."""
+    (group,) = summary([made("nominal", 60), made("noise_injection", 80), made("mtrd", 80.1)])
+    rows = [
+        row if row.label != "nominal" else replace(row, rank=1, to_best=row.to_best._replace(p=0.07))
+        for row in group.rows
+    ]
+    advice = advise(replace(group, rows=tuple(rows)))
+    assert advice.use.label == "noise_injection" and [row.label for row in advice.doubtful] == ["nominal"]
+    *_, left_out = sentences(advice)
+    little = [row if row.label == "mtrd" else replace(row, to_best=row.to_best._replace(mean=-0.9)) for row in rows]
+    assert not advise(replace(group, rows=tuple(little))).doubtful  # not even a point below
+    assert left_out == (
+        "of the first rank, but worse by more than 1 point and by their own intervals, so not advised: nominal"
+    )
 
 
 def test_a_method_that_beats_all_is_advised_whatever_it_costs():
