@@ -29,9 +29,11 @@ FRACTIONS = {1 / 2: "half", 1 / 3: "a third", 1 / 4: "a quarter", 1 / 5: "a fift
 
 @dataclass(frozen=True, kw_only=True)
 class Advice:
-    """What to use of a group. `choices`: the rows tied for best, the cheapest first; `doubtful`: those of the first
-    rank that seem worse all the same. `use`: one of the choices, None if none was ranked, or if the first shares no
-    training seed with another. `measure`: the cost that they are sorted by (bench/cost.py). `nominal`: the row that costs are held against.
+    """What to use of a group.
+
+    `choices`: the rows tied for best, the cheapest first; `doubtful`: those of the first rank that seem worse all the
+    same. `use`: one of the choices, None if none was ranked, or if the first shares no training seed with another.
+    `measure`: the cost that they are sorted by (bench/cost.py). `nominal`: the row that costs are held against.
     """
 
     group: Group
