@@ -11,6 +11,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from filelock import FileLock
 
 from bench.errors import BenchError
 
+AT_ONCE = 16  # objects of a store that are read side by side
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -29,6 +31,8 @@ def place(name: str | Path) -> Path:
         return Path(name).expanduser()
     if name.startswith("file://"):
         return Path(name.removeprefix("file://"))
+    if odd := re.search(r"[\[\]*?]", name):
+        raise BenchError(f"{name}: '{odd[0]}' stands for other names in fsspec; choose a URL without")
     try:
         from upath import UPath
 
@@ -110,18 +114,21 @@ def write_text(path: Path, text: str) -> None:
 
 def read_each(paths: Sequence[Any]) -> Iterator[bytes | OSError]:
     """The bytes of each file, or why it can't be read; of an object store many at once, since each takes a while."""
-    remote = [path for path in paths if is_remote(path)]
-    if not remote:
-        for path in paths:
-            try:
-                yield path.read_bytes()
-            except OSError as error:
-                yield error
+    if not any(map(is_remote, paths)):
+        yield from map(_read, paths)
         return
-    found = remote[0].fs.cat([path.path for path in remote], on_error="return")
-    for path in remote:
-        data = found[path.path]
-        yield data if isinstance(data, bytes) else OSError(errno.EIO, " ".join(str(data).split()), str(path))
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield from pool.map(_read, paths)
+
+
+def _read(path: Path) -> bytes | OSError:
+    try:
+        if not is_remote(path):
+            return path.read_bytes()
+        with reached(path):
+            return path.read_bytes()
+    except OSError as error:
+        return error
 
 
 @contextmanager

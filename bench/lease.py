@@ -39,12 +39,13 @@ class Lease:
     def acquire(self, timeout: float = -1) -> "Lease":
         """Wait for at most `timeout` seconds, if not negative, then filelock.Timeout. OSError if the store fails."""
         began = time.monotonic()
-        seen, since = None, began
+        seen: Any = None
+        since = began
         while True:
             with reached(self.path):
                 number, body = self._top()
-                if body != seen:
-                    seen, since = body, time.monotonic()
+                if (number, body) != seen:
+                    seen, since = (number, body), time.monotonic()
                 if (body in (None, FREE) or time.monotonic() - since > EXPIRY_S) and self._take(number + 1):
                     return self
             if 0 <= timeout <= time.monotonic() - began:
