@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench import seal
 from bench.files import write_text
 
 VERSION = "1"
@@ -261,7 +262,8 @@ def _half_widths(knots_us: np.ndarray) -> np.ndarray:
 
 
 def write_table(table: dict[str, Any], out: Path) -> None:
-    """Write the table as JSON, one key a line, all or nothing; the same table gives the same bytes."""
+    """Write the table and its checksum as JSON, one key a line, all or nothing; the same table gives the same bytes."""
+    table = {**table, seal.NAME: seal.digest(table)}
     lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(value, separators=(',', ':'))}" for key, value in table.items())
     write_text(out, f"{{\n{lines}\n}}\n")
 

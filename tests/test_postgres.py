@@ -1,4 +1,4 @@
-"""`bench tune --storage postgresql+psycopg://...` on a real server that the test starts; skipped where there is none."""
+"""`bench tune --storage postgresql+psycopg://...` on a server that the tests start; skipped where there is none."""
 
 import json
 import os
