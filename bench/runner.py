@@ -10,7 +10,7 @@ import torch
 from filelock import Timeout
 from torch import nn
 
-from bench import networks, pictures, plan, recording, seal
+from bench import networks, pictures, plan, recording
 from bench.claims import Busy
 from bench.context import TrainingContext, Watch, build_network, input_ranges
 from bench.environment import environment
@@ -19,7 +19,7 @@ from bench.labels import title
 from bench.montecarlo import PILOT_SAMPLES, best_samples, sweep_level, validate_each
 from bench.progress import Monitor
 from bench.rig import Rig
-from bench.spec import Evaluation, Training, canonical
+from bench.spec import Evaluation, Training, canonical, key_of
 from bench.store import Checkpoints, Records, local, misfit
 from bench.sweeps import HalfSweep
 from bench.tuning import saved
@@ -62,7 +62,7 @@ class Runner:
             with self._alone(self.records.lock(evaluation.key), name, "does it", wait):
                 known = self._finished(evaluation, force)  # it may be now
                 if known is None or force:
-                    return self._do(evaluation, command, None if known is None else seal.digest(known))
+                    return self._do(evaluation, command, None if known is None else key_of(known))
         self.monitor.say(f"{title(evaluation.training, evaluation.device)}: already done, {evaluation.key}")
         return self._with_trials(known, evaluation)
 
@@ -76,7 +76,7 @@ class Runner:
         return known if known is not None and known["status"] == "done" else None
 
     def _do(self, evaluation: Evaluation, command: str, replaces: str | None) -> dict[str, Any]:
-        """Train, sweep, store; what goes wrong is stored too. `replaces`: checksum of the record that was there."""
+        """Train, sweep, store; what goes wrong is stored too. `replaces`: names the record that was there."""
 
         def record(**measured: Any) -> dict[str, Any]:
             return recording.frame(evaluation, self._device(evaluation).axis, command, self.processor) | measured

@@ -11,8 +11,9 @@ NAMES = {"levels", "seconds", "trained", "replaces"}
 
 
 class HalfSweep:
-    """Of one evaluation with one network. `trained`: when that was trained; `replaces`: checksum of the finished record
-    that is swept again, None if there is none. Levels of another network, or measured before that record, don't count.
+    """Of one evaluation with one network. `trained`: when that was trained; `replaces`: names the content of the
+    finished record that is swept again, None if there is none. Levels of another network, or measured before that
+    record, don't count.
     """
 
     def __init__(self, home: Path, key: str, trained: str = "", replaces: str | None = None) -> None:
