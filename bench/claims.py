@@ -5,7 +5,8 @@ from typing import TypeVar
 
 from bench.errors import BenchError
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Busy(BenchError):

@@ -56,7 +56,11 @@ def run(
         return 0
     errors: list[Exception] = []
     several = len(cells) > 1
-    do = lambda one, wait: _record(runner, *one, force, several, wait)  # noqa: E731
+
+    def do(one: "tuple[Cell, str]", wait: bool) -> dict[str, Any] | Exception:
+        cell, command = one
+        return _record(runner, cell, command, force, several, wait)
+
     for done in in_turn(cells, do, runner.monitor.say):
         if isinstance(done, Exception):
             errors.append(done)
