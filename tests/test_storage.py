@@ -213,27 +213,3 @@ def test_a_store_without_exclusive_creation_is_refused(monkeypatch):
     monkeypatch.setattr(MemoryFileSystem, "pipe", lambda self, values: None)
     with pytest.raises(BenchError, match="so two runs can't be kept apart"):
         check_writable(place("memory://ignores"))
-
-
-# Commands
-
-
-def test_a_run_in_an_object_store_leaves_all_that_one_in_a_folder_does(s3, home, tmp_path, cli, monkeypatch):
-    words = "run --method nominal --device rram --task mnist --network mlp --preset smoke --precision fp32 "
-    words += "--train-samples 200 --test-samples 100 --chips 2 --on cpu"
-    monkeypatch.setenv("BENCH_HOME", f"{s3}/home")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    (tmp_path / "cache" / "cim-bench").mkdir(parents=True)
-    (tmp_path / "cache" / "cim-bench" / "data").symlink_to((home / "data").resolve())
-    done = cli(*words.split(), "--results", f"{s3}/results")
-    assert done.code == 0 and f"records, leaderboard and plots: {s3}/results" in done.out, done.err
-
-    there = place(f"{s3}/results")
-    (mine,), _ = Records(there).load_all()
-    names = {path.name for path in there.iterdir()}
-    assert names >= {"LEADERBOARD.md", "leaderboard.csv", "leaderboard.tex", "report.html", "plots", "records"}
-    assert (there / "report.html").stat().st_size > 100_000 and list((there / "plots").glob("*.png"))
-    assert [p.name for p in place(f"{s3}/home/checkpoints").glob("*")] == [f"{mine['training_key']}.safetensors"]
-    assert not (tmp_path / "s3:").exists() and not Path("s3:").exists()
-    assert "already done" in cli(*words.split(), "--results", f"{s3}/results").err
-    assert mine["key"] in cli("show", mine["key"][:6], "--results", f"{s3}/results").out

@@ -3,6 +3,7 @@
 import re
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ def until(truth: Any, seconds: float = 240) -> None:
 
 @pytest.mark.parametrize("where", ["folder", "s3"])
 def test_two_runs_on_one_grid_do_each_cell_once(
-    where, child, fresh_home, numbers, one_cell, cache, tmp_path, request, monkeypatch
+    where, child, fresh_home, numbers, one_cell, cache, cli, tmp_path, request
 ):
     """A third process, this one, does the first cell meanwhile: both go on with the others, then come back to it."""
     home, results, around = fresh_home("home"), tmp_path / "results", {}
@@ -51,6 +52,13 @@ def test_two_runs_on_one_grid_do_each_cell_once(
     assert "already done" in said[0] + said[1]
     assert all(text.count("key ") >= 3 for text in said), "each shows all cells"
     assert len(numbers(results)) == 3
+    made = {path.name for path in results.iterdir()}
+    assert made >= {"LEADERBOARD.md", "leaderboard.csv", "leaderboard.tex", "report.html", "plots", "records"}
+    assert (results / "report.html").stat().st_size > 100_000 and list((results / "plots").glob("*.png"))
+    assert len(list((place(str(home)) / "checkpoints").glob("*.safetensors"))) == 3
+    if where == "s3":
+        assert not Path("s3:").exists() and not (tmp_path / "results").exists()
+        assert first.evaluation.key in cli("show", first.evaluation.key[:8], "--results", results).out
 
 
 WRITER = """
