@@ -76,9 +76,9 @@ def run(
 
 @app.command()
 def demo(
-    results: Annotated[Path, typer.Option("--results", help="Folder of the demo's records and tables.")] = Path(
-        "bench-demo"
-    ),
+    results: Annotated[
+        Path, typer.Option("--results", parser=opt.folder, help="Folder of the demo's records and tables.")
+    ] = Path("bench-demo"),
     on: opt.On = "auto",
     threads: opt.Threads = None,
     data: opt.Data = None,

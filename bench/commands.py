@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rich.console import Console
 
 from bench import interrupt, leaderboard, tabular, terminal
+from bench.claims import Busy, in_turn
 from bench.errors import BenchError
 from bench.progress import Monitor
 from bench.store import Records, check_writable, home, read_record
@@ -54,8 +55,13 @@ def run(
         _foresee([cell for cell, _ in cells], runner, console)
         return 0
     errors: list[Exception] = []
-    for cell, command in cells:
-        done = _record(runner, cell, command, force, several=len(cells) > 1)
+    several = len(cells) > 1
+
+    def do(one: "tuple[Cell, str]", wait: bool) -> dict[str, Any] | Exception:
+        cell, command = one
+        return _record(runner, cell, command, force, several, wait)
+
+    for done in in_turn(cells, do, runner.monitor.say):
         if isinstance(done, Exception):
             errors.append(done)
         else:
@@ -131,18 +137,22 @@ def _foresee(cells: "list[Cell]", runner: "Runner", console: Console) -> None:
     console.print(f"{told} (timed just now, at the fewest chips; teachers are counted once)", highlight=False)
 
 
-def _record(runner: "Runner", cell: "Cell", command: str, force: bool, several: bool) -> dict[str, Any] | Exception:
-    """The record of a cell, or what went wrong."""
+def _record(
+    runner: "Runner", cell: "Cell", command: str, force: bool, several: bool, wait: bool = True
+) -> dict[str, Any] | Exception:
+    """The record of a cell, or what went wrong. Busy, without `wait`, if another process does it just now."""
     from bench.labels import title
 
     named = title(cell.evaluation.training, cell.evaluation.device)
-    return _try(lambda: runner.run(cell, command, force), named, runner.monitor, several)
+    return _try(lambda: runner.run(cell, command, force, wait), named, runner.monitor, several)
 
 
 def _try(work: Callable[[], T], named: str, monitor: Monitor, several: bool) -> T | Exception:
     """What the work gives, or what went wrong; where it is one of several that is told now, and the others go on."""
     try:
         return work()
+    except Busy:
+        raise
     except Exception as error:
         if several:
             monitor.say(f"FAILED {named}: {' '.join(str(error).split()) or type(error).__name__}")

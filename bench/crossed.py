@@ -4,6 +4,7 @@ value[seed, chip] = mu + a_seed + b_chip + e, balanced, S seeds and N chips (Sea
 docs/statistics.md derives the formulas in a few lines; a simulation in tests/test_crossed.py shows what they cover.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -38,7 +39,7 @@ class Effects(NamedTuple):
 
         One chip: a value that no chip changes.
         """
-        means = [float(np.mean(chips)) for chips in values]
+        means = [math.fsum(chips) / len(chips) for chips in values]
         n_seeds, n_chips = len(values), min(map(len, values))
         n0 = max(1, min(first_stage, n_chips))
         first = np.array([list(chips[:n0]) for chips in values])

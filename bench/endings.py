@@ -33,6 +33,7 @@ def one_line(error: Exception) -> tuple[str, int]:
 
 def _is_user_error(error: Any) -> bool:
     names = {"DeviceError", "SettingError", "UnknownProduct", "TaskError", "MethodError", "FitError"}
+    names |= {"BotoCoreError", "ClientError"}  # of an object store that can't be reached, or refuses
     return any(cls.__name__ in names for cls in type(error).__mro__)
 
 

@@ -31,6 +31,7 @@ import numpy as np
 import pandas as pd
 
 from bench.files import write_text
+from devices._seal import sealed
 
 VERSION = "1"
 MIN_CELLS = 200
@@ -261,9 +262,9 @@ def _half_widths(knots_us: np.ndarray) -> np.ndarray:
 
 
 def write_table(table: dict[str, Any], out: Path) -> None:
-    """Write the table as JSON, one key a line, all or nothing; the same table gives the same bytes."""
+    """Write the table and its checksum as JSON, one key a line, all or nothing; the same table gives the same bytes."""
     lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(value, separators=(',', ':'))}" for key, value in table.items())
-    write_text(out, f"{{\n{lines}\n}}\n")
+    write_text(out, sealed(f"{{\n{lines}\n}}"))
 
 
 def fit_file(

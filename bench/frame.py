@@ -1,7 +1,6 @@
 """One row per cell and level: leaderboard.csv, and what a notebook starts from."""
 
 import json
-import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +85,7 @@ def measured(record: Record, level: Record) -> dict[str, Any]:
         "mean": mean,
         "ci_low": low,
         "ci_high": high,
-        "std": _std(chips),
+        "std": stats.deviation_of(chips),
         "p5": stats.fifth_percentile(chips[:first], higher) if whole else None,
         "worst": stats.worst(chips[:first], higher) if whole else None,
         "yield": stats.yield_share(chips, record["clean"], yield_loss(record), higher) if whole else None,
@@ -94,9 +93,3 @@ def measured(record: Record, level: Record) -> dict[str, Any]:
         "ekl": level["ekl"],
         "tail_chips": min(first, len(chips)),
     } | {name: level[name] for name in ("read_power_w", "read_energy_j") if name in level}
-
-
-def _std(values: Sequence[float]) -> float:
-    """Sample standard deviation; 0 for the one chip of a level without randomness."""
-    mean = math.fsum(values) / len(values)
-    return math.sqrt(math.fsum((v - mean) ** 2 for v in values) / max(len(values) - 1, 1))

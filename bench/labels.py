@@ -20,7 +20,9 @@ MISSING = "—"
 
 def plain(text: object) -> str:
     """One printable line: control and direction characters, tabs and line ends become blanks."""
-    kept = "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in str(text))
+    kept = str(text)
+    if not kept.isprintable():
+        kept = "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in kept)
     return " ".join(kept.split())
 
 

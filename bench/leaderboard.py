@@ -4,11 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from bench import frame, latex, markdown, pictures, published
 from bench.errors import BenchError
-from bench.files import write_text, write_with
+from bench.files import lock, write_text, write_with
 from bench.groups import side_by_side
 from bench.labels import Record
 from bench.page import render
@@ -22,7 +20,7 @@ def remake(results_dir: Path) -> tuple[list[dict[str, Any]], list[str], list[Pat
     One process at a time, so that a slow one does not write over a newer table.
     """
     try:
-        with FileLock(results_dir / ".leaderboard.lock"):
+        with lock(results_dir / ".leaderboard.lock"):
             records, warnings = Records(results_dir).load_all()
             return records, warnings, write(results_dir, records)
     except OSError as error:

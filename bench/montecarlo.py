@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from bench.rig import Measurement, Rig, chip_generator, numbered_chip
+from bench.measurement import Measurement
+from bench.rig import Rig, chip_generator, numbered_chip
 from bench.spec import ChipPolicy
 from bench.stats import chips_needed
 from devices._base import Device
@@ -77,7 +78,8 @@ def sweep_level(
         # EKL over the first stage alone: it grows with the number of chips, and that number must not differ.
         chosen = None if samples is None else samples_of_chip(len(own.targets), samples, c).to(own.processor)
         wanted = samples is None and c < first_stage
-        return own.measure(chip, samples=chosen, probabilities=wanted, periphery=around)
+        found = own.measure(chip, samples=chosen, probabilities=wanted, periphery=around)
+        return found.checked(f"on chip {c} at level {level:g}")
 
     while len(chips) < planned:
         for found in in_order(rig, one, range(len(chips), planned)):

@@ -5,6 +5,18 @@ from typing import Annotated
 
 import typer
 
+from bench.errors import BenchError
+from bench.files import place
+
+
+def folder(name: str) -> Path:
+    """What a user names as a folder: a path, or the URL of an object store."""
+    try:
+        return place(name)
+    except BenchError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 # What is run
 Methods = Annotated[str, typer.Option(help="Methods, with commas, or 'all'.")]
 Devices = Annotated[str, typer.Option(help="Devices, with commas, or 'all'; a fitted .json file is one too.")]
@@ -95,5 +107,8 @@ Precision = Annotated[str, typer.Option(help="auto, bf16 or fp32.")]
 On = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Threads = Annotated[int | None, typer.Option(help="CPU threads.")]
 Data = Annotated[Path | None, typer.Option(help="Folder that holds the data set already.")]
-Results = Annotated[Path, typer.Option("--results", help="Folder of records, leaderboard and plots.")]
+Results = Annotated[
+    Path,
+    typer.Option("--results", parser=folder, help="Folder, or URL such as s3://..., of records and plots."),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]

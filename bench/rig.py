@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.fast import compute
 from bench.folding import Folded
+from bench.measurement import Measurement
 from bench.spec import seed_of
 from devices._base import Chip, Device, PeripherySettings, Weights
 from devices._curve import Curve
@@ -40,14 +41,6 @@ FLOPS_A_WEIGHT = 2000  # of a forward pass, in the time that programming a weigh
 def chip_generator(purpose: str, index: int) -> torch.Generator:
     """The random numbers of chip `index`: the same for every method, level and machine (drawn on the CPU)."""
     return torch.Generator().manual_seed(seed_of(purpose, index))
-
-
-class Measurement(NamedTuple):
-    """The metric of a chip, its probabilities (n, classes, ...) on the CPU or None, what the task has in details."""
-
-    metric: float
-    probabilities: Tensor | None
-    details: dict[str, float]
 
 
 class Rig:
@@ -210,14 +203,14 @@ class Rig:
 
         `samples`: indices of the samples to measure on, without details then; None: all.
         """
-        correct, predictive, details = self._run(chip, samples, probabilities, periphery)
+        correct, predictive, details, is_number = self._run(chip, samples, probabilities, periphery)
         known = [p.cpu() for p in predictive if p is not None]
         names = details[0] if samples is None else ()
         means = {name: torch.cat([d[name] for d in details]).double().nanmean().item() for name in names}
         known_means = {name: mean for name, mean in means.items() if not math.isnan(mean)}  # some sample has it
         if samples is None:
             known_means |= self.task.derived(correct)
-        return Measurement(self.task.overall(correct), torch.cat(known) if known else None, known_means)
+        return Measurement(self.task.overall(correct), torch.cat(known) if known else None, known_means, is_number)
 
     def program_cost(self) -> float:
         """What a chip costs before its first sample, in samples: by counting, so that it is the same every time."""
@@ -254,19 +247,21 @@ class Rig:
         samples: Tensor | None,
         probabilities: bool,
         periphery: AbstractContextManager[Any] | None,
-    ) -> tuple[Tensor, list[Tensor | None], list[dict[str, Tensor]]]:
+    ) -> tuple[Tensor, list[Tensor | None], list[dict[str, Tensor]], bool]:
         inputs, targets = (x if samples is None else x[samples] for x in (self.inputs, self.targets))
-        correct, predictive, details = [], [], []
+        correct, predictive, details, sums = [], [], [], []
         network, state = self._ready(chip, periphery)
         batch = self._batch if periphery is None else min(USUAL_BATCH, self.task.batch)
         with torch.inference_mode(), compute(self.processor, self.precision), periphery or nullcontext():
             for some, theirs in zip(inputs.split(batch), targets.split(batch), strict=True):
                 output = functional_call(network, state, (some,)).float()
+                sums.append(output.sum())  # NaN if one of them is
                 correct.append(self.task.correct(output, theirs))
                 details.append(self.task.details(output, theirs))
                 if probabilities:
                     predictive.append(self.task.probabilities(output))
-        return torch.cat(correct).cpu().double(), predictive, details
+            is_number = not torch.stack(sums).isnan().any().item()
+        return torch.cat(correct).cpu().double(), predictive, details, is_number
 
 
 def numbered_chip(

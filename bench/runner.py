@@ -1,6 +1,5 @@
 """One cell: train (or load), sweep, record. A failed cell is recorded and the rest go on."""
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,16 +11,17 @@ from filelock import Timeout
 from torch import nn
 
 from bench import networks, pictures, plan, recording
+from bench.claims import Busy
 from bench.context import TrainingContext, Watch, build_network, input_ranges
 from bench.environment import environment
 from bench.errors import BenchError
-from bench.files import write_text
 from bench.labels import title
 from bench.montecarlo import PILOT_SAMPLES, best_samples, sweep_level, validate_each
 from bench.progress import Monitor
 from bench.rig import Rig
-from bench.spec import Evaluation, Training, canonical
-from bench.store import Checkpoints, Records, misfit
+from bench.spec import Evaluation, Training, canonical, key_of
+from bench.store import Checkpoints, Records, local, misfit
+from bench.sweeps import HalfSweep
 from bench.tuning import saved
 from devices._base import Device
 from devices._ranges import LearnedRanges
@@ -41,7 +41,7 @@ class Runner:
         processor: torch.device,
         monitor: Monitor,
     ) -> None:
-        self.home, self.data_dir = home, data_dir
+        self.home, self.cache, self.data_dir = home, local(home) / "data", data_dir
         self.processor, self.monitor = processor, monitor
         self.checkpoints = Checkpoints(home / "checkpoints")
         self.records = Records(results)
@@ -49,30 +49,48 @@ class Runner:
         self._devices: dict[str, Device] = {}
         self._sources: dict[str, str] = {}  # name of a device -> what makes it: the name, or a table's path
 
-    def run(self, cell: plan.Cell, command: str, force: bool = False) -> dict[str, Any]:
-        """The record of a cell: from the store if it is done, else trained, swept and stored."""
+    def run(self, cell: plan.Cell, command: str, force: bool = False, wait: bool = True) -> dict[str, Any]:
+        """The record of a cell: from the store if it is done, else trained, swept and stored.
+
+        Of several processes one does it; the others wait, or without `wait` raise Busy.
+        """
         evaluation = cell.evaluation
         self._sources |= {evaluation.training.device: cell.train_device, evaluation.device: cell.device}
-        if force:
-            self._drop_older_sweep(evaluation.key)
-        elif (known := self.records.load(evaluation.key)) is not None and known["status"] == "done":
-            self.monitor.say(f"{title(evaluation.training, evaluation.device)}: already done, {evaluation.key}")
-            return self._with_trials(known, evaluation)
+        known = self._finished(evaluation, force)
+        if known is None or force:
+            name = title(evaluation.training, evaluation.device)
+            with self._alone(self.records.lock(evaluation.key), name, "does it", wait):
+                known = self._finished(evaluation, force)  # it may be now
+                if known is None or force:
+                    return self._do(evaluation, command, None if known is None else key_of(known))
+        self.monitor.say(f"{title(evaluation.training, evaluation.device)}: already done, {evaluation.key}")
+        return self._with_trials(known, evaluation)
+
+    def _finished(self, evaluation: Evaluation, force: bool) -> dict[str, Any] | None:
+        try:
+            known = self.records.load(evaluation.key)
+        except BenchError:
+            if not force:
+                raise
+            return None  # it is broken, and made again
+        return known if known is not None and known["status"] == "done" else None
+
+    def _do(self, evaluation: Evaluation, command: str, replaces: str | None) -> dict[str, Any]:
+        """Train, sweep, store; what goes wrong is stored too. `replaces`: names the record that was there."""
 
         def record(**measured: Any) -> dict[str, Any]:
             return recording.frame(evaluation, self._device(evaluation).axis, command, self.processor) | measured
 
         try:
-            measured = self._measure(evaluation)
+            done = record(**self._measure(evaluation, replaces))
+            self.records.save(done)
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".replace("\n", " ")
             # If even this can't be saved, the first error is the one to tell.
             with suppress(BenchError, OSError):
                 self.records.save(record(status="failed", error=reason))
             raise
-        done = record(**measured)
-        self.records.save(done)
-        self._partial_sweep(evaluation.key).unlink(missing_ok=True)
+        HalfSweep(self.home, evaluation.key).drop()
         return done
 
     def _with_trials(self, known: dict[str, Any], evaluation: Evaluation) -> dict[str, Any]:
@@ -87,7 +105,7 @@ class Runner:
         """The task and its data, loaded once."""
         task = plan.task_of(training.task)
         if training.task not in self._splits:
-            self._splits[training.task] = task.splits(self.home / "data", self.data_dir)
+            self._splits[training.task] = task.splits(self.cache, self.data_dir)
         return task, self._splits[training.task]
 
     def train(self, training: Training) -> nn.Module:
@@ -130,7 +148,8 @@ class Runner:
 
     def _trained(self, training: Training, watch: Watch | None = None) -> tuple[nn.Module, dict[str, Any]]:
         task, _ = self.task(training)
-        with self._alone(training):
+        with self._alone(self.checkpoints.lock(training.key), title(training), "trains it"):
+            self.checkpoints.clear_leftovers(training.key)
             found = self.checkpoints.load(training.key)
             if found is None:
                 self._fit(training, watch)
@@ -149,13 +168,14 @@ class Runner:
         return network, about
 
     @contextmanager
-    def _alone(self, training: Training) -> Iterator[None]:
-        """No other process trains this meanwhile; if one does, say so and wait."""
-        lock = self.checkpoints.lock(training.key)
+    def _alone(self, lock: Any, name: str, does: str, wait: bool = True) -> Iterator[None]:
+        """No other process does this meanwhile; if one does, say so and wait, or without `wait` raise Busy."""
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            self.monitor.say(f"{title(training)}: another process trains it; waiting")
+            if not wait:
+                raise Busy(f"{name}: another process {does}") from None
+            self.monitor.say(f"{name}: another process {does}; waiting")
             lock.acquire()
         try:
             yield
@@ -185,7 +205,7 @@ class Runner:
                 train_other=train_other,
                 variant=plan.variant,
                 watch=watch if method.shows_progress else None,
-                cache=self.home / "data",
+                cache=self.cache,
             )
             deployable = method.fit(context)
             work.ending = f", {context.cost['seconds']:.0f} s of it in its own training steps"
@@ -211,7 +231,7 @@ class Runner:
             self._devices[key] = plan.device_of(self._sources.get(of.device, of.device), of.device_settings)
         return self._devices[key]
 
-    def _measure(self, evaluation: Evaluation) -> dict[str, Any]:
+    def _measure(self, evaluation: Evaluation, replaces: str | None) -> dict[str, Any]:
         """Train or load, then sweep the test set. Levels that an interrupted sweep finished are kept."""
         training = evaluation.training
         task, splits = self.task(training)
@@ -225,9 +245,9 @@ class Runner:
         if isinstance(wanted, str):  # auto: chosen on the validation split, level by level
             val = splits.val.head(min(PILOT_SAMPLES, len(splits.val)))
             wanted, pilot = None, _rig(network, about, task, val, adaptation=adaptation)
-        clean = rig.measure()
-        born = about["environment"]["created"]
-        levels, before_s = self._finished_levels(evaluation.key, born)
+        clean = rig.measure().checked("in the digital network")
+        half = HalfSweep(self.home, evaluation.key, about["environment"]["created"], replaces)
+        levels, before_s = half.load()
         chips = evaluation.chips.minimum
         with self.monitor.work(f"sweep {title(training, evaluation.device)}", len(evaluation.points) * chips) as work:
             work.advance(len(levels) * chips)
@@ -239,8 +259,7 @@ class Runner:
                 over_time = {"time_s": time_s} if evaluation.times_s else {}
                 levels.append(done | over_time)
                 work.note(**(over_time or {"level": level}), mean=sum(done["chips"]) / len(done["chips"]))
-                kept = {"levels": levels, "seconds": before_s + time.perf_counter() - began, "trained": born}
-                write_text(self._partial_sweep(evaluation.key), json.dumps(kept))
+                half.save(levels, before_s + time.perf_counter() - began)
         results = self.records.folder.parent
         pictures.keep(results, evaluation, rig, device, test)
         return (
@@ -266,26 +285,6 @@ class Runner:
         _, splits = self.task(training)
         own = splits.train.head(training.budget.train_samples, "train-samples")
         return adaptation, own.head(min(adaptation.samples, len(own)))
-
-    def _partial_sweep(self, key: str) -> Path:
-        return self.home / "sweeps" / f"{key}.json"
-
-    def _drop_older_sweep(self, key: str) -> None:
-        """Forget levels that are older than the record, so not of an interrupted attempt at replacing it."""
-        partial, record = self._partial_sweep(key), self.records.find(key)
-        if record is not None and partial.exists() and partial.stat().st_mtime_ns < record.stat().st_mtime_ns:
-            partial.unlink()
-
-    def _finished_levels(self, key: str, born: str) -> tuple[list[dict[str, Any]], float]:
-        """Levels and seconds of an interrupted sweep of this very network (`born`: when it was trained)."""
-        path = self._partial_sweep(key)
-        if not path.exists():
-            return [], 0.0
-        try:
-            kept = json.loads(path.read_text(encoding="utf-8"))
-            return (list(kept["levels"]), float(kept["seconds"])) if kept["trained"] == born else ([], 0.0)
-        except (ValueError, KeyError, TypeError):
-            raise BenchError(f"half-finished sweep {path} is broken; delete it to sweep again") from None
 
 
 def _rig(

@@ -1,6 +1,7 @@
 """What a record and the description in a checkpoint must hold, so that no reader stumbles over a file."""
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 from types import UnionType
 from typing import Any
 
@@ -98,11 +99,45 @@ def check_record(record: Any) -> None:
 def check(data: Any, shape: Shape) -> None:
     """Raise ValueError that names the first field that is missing or of another type."""
     for part, kind, names in shape:
+        if _holds(data, part, kind, names):
+            continue
         for name in names.split():
             for path, value in _at(data, f"{part}.{name}".strip(".").split("."), ""):
                 if not _fits(value, kind):
                     right = kind.__name__ if isinstance(kind, type) else kind
                     raise ValueError(f"{path} is {value!r:.40}, must be {right}")
+
+
+def _holds(data: Any, part: str, kind: type | UnionType, names: str) -> bool:
+    """Is a rule of a shape kept, beyond doubt? Much faster than finding out where it isn't."""
+    steps, last, kinds = _rule(part, kind, names)
+    found = [data]
+    try:
+        for step in steps:
+            found = [value for one in found for value in (_entries(one) if step == "*" else (one[step],))]
+        for one in found:
+            for name in last:
+                for value in _entries(one) if name == "*" else (one[name],):
+                    of = type(value)
+                    if of not in kinds or (of in (int, float) and not -1e100 < value < 1e100):
+                        return False
+    except (KeyError, TypeError, IndexError):
+        return False
+    return True
+
+
+@cache
+def _rule(part: str, kind: type | UnionType, names: str) -> tuple[list[str], list[str], frozenset[type]]:
+    kinds = kind.__args__ if isinstance(kind, UnionType) else (kind,)
+    return [step for step in part.split(".") if step], names.split(), frozenset(kinds)
+
+
+def _entries(value: Any) -> Iterable[Any]:
+    if type(value) is dict:
+        return value.values()
+    if type(value) is list:
+        return value
+    raise TypeError
 
 
 def _at(data: Any, steps: list[str], path: str) -> Iterator[tuple[str, Any]]:

@@ -19,7 +19,7 @@ from typing import Any
 
 from bench import __version__
 from bench.errors import BenchError
-from bench.files import write_bytes, write_with
+from bench.files import is_remote, move_in, write_bytes, write_with
 from bench.labels import plain
 from bench.store import Checkpoints, Records, parse_record
 
@@ -109,8 +109,10 @@ def merge(archive: Path, results: Path, checkpoints: Checkpoints, *, force: bool
 
 @contextmanager
 def _folder(beside: Path) -> Iterator[Path]:
-    beside.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=beside, prefix=".import-") as name:
+    """To unpack into: where a file can be renamed from, or anywhere if that takes an upload."""
+    if not is_remote(beside):
+        beside.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=None if is_remote(beside) else beside, prefix=".import-") as name:
         yield Path(name)
 
 
@@ -201,7 +203,7 @@ def _put(
     for path in networks:  # first, so that no record is there whose network is still to come
         target = checkpoints.path(path.stem)
         if force or not target.exists():
-            os.replace(path, target)
+            move_in(path, target)
             done.networks += 1
     for record, data in records.values():
         mine = store.load(record["key"])

@@ -14,7 +14,7 @@ from bench.environment import hardware, peak_memory_mib
 from bench.fast import precision_for
 from bench.files import write_text
 from bench.progress import Monitor
-from bench.store import home
+from bench.store import home, local
 from bench.timing import tables, toolkits
 from bench.timing.convolutions import convolutions
 from bench.timing.decision import decision
@@ -118,7 +118,7 @@ def _made(processor: torch.device) -> dict[str, Any]:
 
 def _splits(data: Path | None) -> Callable[[str], Splits]:
     """The data of a task by name, loaded once however many cases ask for them."""
-    return functools.cache(lambda name: plan.task_of(name).splits(home() / "data", data))
+    return functools.cache(lambda name: plan.task_of(name).splits(local(home()) / "data", data))
 
 
 def write(figures: dict[str, Any], folder: Path) -> None:

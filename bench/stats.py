@@ -6,6 +6,7 @@ All values are in the metric's unit. 95% throughout.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from itertools import combinations
 from typing import NamedTuple
 
@@ -47,6 +48,18 @@ class Sample(NamedTuple):
     first_stage: int
 
 
+def mean_of(values: Sequence[float]) -> float:
+    """Plain Python: of the few values that a level has, numpy takes ten times as long."""
+    return math.fsum(values) / len(values)
+
+
+def deviation_of(values: Sequence[float]) -> float:
+    """Sample standard deviation; 0 of a single value."""
+    mean = mean_of(values)
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / max(len(values) - 1, 1))
+
+
+@cache
 def t_quantile(dof: int, alpha: float = ALPHA) -> float:
     """Two-sided quantile of Student's t: P(|T| <= t) = 1 - alpha. Infinite for no degrees of freedom."""
     return float(stdtrit(dof, 1 - alpha / 2)) if dof > 0 else math.inf
@@ -78,7 +91,7 @@ def interval(values: Sequence[float], first_stage: int | None = None, alpha: flo
 
     A single value has zero width: it is a level where chips can't differ.
     """
-    mean = float(np.mean(values))
+    mean = mean_of(values)
     half = _half_width(values, first_stage, alpha)
     return Interval(mean, mean - half, mean + half)
 
@@ -87,7 +100,7 @@ def _half_width(values: Sequence[float], first_stage: int | None, alpha: float =
     if len(values) == 1:
         return 0.0
     n0 = len(values) if first_stage is None else max(2, min(first_stage, len(values)))
-    return t_quantile(n0 - 1, alpha) * float(np.std(values[:n0], ddof=1)) / math.sqrt(len(values))
+    return t_quantile(n0 - 1, alpha) * deviation_of(values[:n0]) / math.sqrt(len(values))
 
 
 def seeds_interval(per_seed_values: Sequence[Sequence[float]], first_stage: int | None = None) -> Interval:
@@ -112,7 +125,8 @@ def chip_scores(levels: Sequence[Sequence[float]], first_stages: Sequence[int]) 
     random = [i for i, chips in enumerate(levels) if len(chips) > 1]
     n = min((len(levels[i]) for i in random), default=1)
     columns = [list(chips[:n]) if len(chips) > 1 else [chips[0]] * n for chips in levels]
-    return Sample(np.mean(columns, axis=0).tolist(), min((first_stages[i] for i in random), default=1))
+    first = min((first_stages[i] for i in random), default=1)
+    return Sample([mean_of(chips) for chips in zip(*columns, strict=True)], first)
 
 
 def score_interval(per_seed_levels: Sequence[Sequence[Sequence[float]]], samples: Sequence[Sample]) -> Interval:
@@ -122,7 +136,7 @@ def score_interval(per_seed_levels: Sequence[Sequence[Sequence[float]]], samples
     One seed: Stein's half-width of its chip scores. Conservative, as levels that ran more chips than
     the common number only narrow the mean.
     """
-    mean = float(np.mean([np.mean([np.mean(chips) for chips in levels]) for levels in per_seed_levels]))
+    mean = mean_of([mean_of([mean_of(chips) for chips in levels]) for levels in per_seed_levels])
     if len(samples) > 1:
         half = _effects(samples).half_width(ALPHA)
     else:
@@ -146,9 +160,14 @@ def paired(a: Mapping[int, Sample], b: Mapping[int, Sample], prior: Prior | None
     infinite interval).
     """
     samples = paired_samples(a, b)
-    if not samples:
-        return Difference(math.nan, -math.inf, math.inf, 1.0)
-    return _test(samples[0]) if len(samples) == 1 else _test_crossed(_effects(samples), prior)
+    return _tested(samples, _effects(samples) if len(samples) > 1 else None, prior)
+
+
+def _tested(samples: Sequence[Sample], effects: Effects | None, prior: Prior | None) -> Difference:
+    """`effects`: of the samples, if they are of several seeds."""
+    if effects is not None:
+        return _test_crossed(effects, prior)
+    return _test(samples[0]) if samples else Difference(math.nan, -math.inf, math.inf, 1.0)
 
 
 def paired_samples(a: Mapping[int, Sample], b: Mapping[int, Sample]) -> list[Sample]:
@@ -160,8 +179,8 @@ def _difference(a: Sample, b: Sample) -> Sample:
     exact = [len(sample.values) == 1 for sample in (a, b)]
     n = max(len(a.values), len(b.values)) if any(exact) else min(len(a.values), len(b.values))
     first = [sample.first_stage for sample, single in zip((a, b), exact, strict=True) if not single]
-    x, y = (np.resize(sample.values[:n], n) for sample in (a, b))
-    return Sample((x - y).tolist(), min(first, default=1))
+    x, y = ([*s.values] * n if len(s.values) == 1 else s.values[:n] for s in (a, b))
+    return Sample([of_a - of_b for of_a, of_b in zip(x, y, strict=True)], min(first, default=1))
 
 
 def _test(d: Sample) -> Difference:
@@ -221,9 +240,9 @@ def differences(methods: Sequence[Mapping[int, Sample]]) -> dict[tuple[int, int]
     """
     pairs = list(combinations(range(len(methods)), 2))
     samples = [paired_samples(methods[i], methods[j]) for i, j in pairs]
-    several = [_effects(each) for each in samples if len(each) > 1]
-    prior = prior_of(several, sum(len(seeds) > 1 for seeds in methods))
-    found = [paired(methods[i], methods[j], prior) for i, j in pairs]
+    effects = [_effects(each) if len(each) > 1 else None for each in samples]
+    prior = prior_of([each for each in effects if each is not None], sum(len(seeds) > 1 for seeds in methods))
+    found = [_tested(each, of_both, prior) for each, of_both in zip(samples, effects, strict=True)]
     result = {}
     for (i, j), d, p in zip(pairs, found, holm_adjusted([d.p for d in found]), strict=True):
         result[i, j] = Difference(d.mean, d.low, d.high, p)
@@ -237,8 +256,13 @@ def ranks(methods: Sequence[Mapping[int, Sample]], higher_is_better: bool = True
     methods[i]: seed -> chip scores. Better: the paired difference of scores is rejected as 0 by
     Holm's procedure over all pairs of this table, and its sign is right.
     """
-    result = [1] * len(methods)
-    for (i, _), difference in differences(methods).items():
+    return ranks_of(len(methods), differences(methods), higher_is_better)
+
+
+def ranks_of(n: int, found: Mapping[tuple[int, int], Difference], higher_is_better: bool = True) -> list[int]:
+    """The same of n methods whose `differences` are known."""
+    result = [1] * n
+    for (i, _), difference in found.items():
         result[i] += difference.p <= ALPHA and (difference.mean < 0) == higher_is_better
     return result
 
@@ -262,13 +286,17 @@ def yield_share(
     values: Sequence[float], clean: float, loss: float = YIELD_LOSS, higher_is_better: bool = True
 ) -> float:
     """Share (0 to 1) of chips whose metric is at most `loss` worse than `clean`, the digital network's."""
-    worse_by = (clean - np.asarray(values)) * (1 if higher_is_better else -1)
-    return float(np.mean(worse_by <= loss + 1e-9))
+    sign = 1 if higher_is_better else -1
+    return sum((clean - value) * sign <= loss + 1e-9 for value in values) / len(values)
 
 
 def fifth_percentile(values: Sequence[float], higher_is_better: bool = True) -> float:
     """The metric that 95% of chips reach or better, linearly interpolated between order statistics."""
-    return float(np.percentile(values, 5 if higher_is_better else 95))
+    at = (len(values) - 1) * (0.05 if higher_is_better else 0.95)
+    ordered, below = sorted(values), int(at)
+    low, high = ordered[below], ordered[min(below + 1, len(values) - 1)]
+    share = at - below  # from the nearer end, so that rounding can't lead past it
+    return low + (high - low) * share if share < 0.5 else high - (high - low) * (1 - share)
 
 
 def worst(values: Sequence[float], higher_is_better: bool = True) -> float:

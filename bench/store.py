@@ -1,48 +1,44 @@
 """Checkpoints in a cache, records in a results folder. A finished file is the only mark of done.
 
-Checkpoints are safetensors, with their Training and cost as JSON in the file's own header;
-records are JSON. Neither can carry code.
+Checkpoints are safetensors, with their Training and cost as JSON in the file's own header; records are JSON. Neither
+can carry code. Both hold a checksum of what is in them; those from before schema 2 have none, and are read without.
 """
 
+import hashlib
 import json
 import os
 import re
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
+from bench import seal
 from bench.errors import BenchError
-from bench.files import write_bytes
+from bench.files import at_hand, check_writable, clear_leftovers, lock, place, read_each, write_bytes
 from bench.labels import plain
 from bench.shape import CHECKPOINT, check, check_record
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-RECORD_SCHEMA = 1
+__all__ = ["Checkpoints", "Records", "check_writable", "home", "local", "misfit", "parse_record", "read_record"]
+
+RECORD_SCHEMA = 2  # 1: without a checksum
 
 
 def home() -> Path:
-    """BENCH_HOME: where data and checkpoints live; by default the user's cache folder."""
-    if chosen := os.environ.get("BENCH_HOME"):
-        return Path(chosen).expanduser()
+    """BENCH_HOME: where checkpoints live, a folder or a URL; by default the user's cache folder."""
+    chosen = os.environ.get("BENCH_HOME")
+    return place(chosen) if chosen else _cache()
+
+
+def local(home: Path) -> Path:
+    """Where what only this machine can use lies, data sets and SQLite files: `home`, or the cache if that is a URL."""
+    return home if isinstance(home, Path) else _cache()
+
+
+def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cim-bench"
-
-
-def check_writable(folder: Path) -> None:
-    """Raise BenchError now, rather than after an hour of training, if `folder` takes no files."""
-    probe = folder / f".probe-{os.getpid()}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"x")
-        probe.unlink()
-    except OSError as error:
-        with suppress(OSError):
-            probe.unlink()
-        raise BenchError(f"can't write to {folder}: {error.strerror or error}; choose another folder") from None
 
 
 class Checkpoints:
@@ -59,10 +55,13 @@ class Checkpoints:
         """The resume point of an unfinished training."""
         return self.folder / f"{key}.partial.safetensors"
 
-    def lock(self, key: str) -> FileLock:
+    def lock(self, key: str) -> Any:
         """Held while a training runs: a second process that wants it waits, then loads it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.folder / f"{key}.lock")
+        return lock(self.folder / f"{key}.lock")
+
+    def clear_leftovers(self, key: str) -> None:
+        """Delete half-written files of processes that were killed; for whoever holds the lock."""
+        clear_leftovers(self.path(key))
 
     def save(self, key: str, tensors: Mapping[str, "Tensor"], about: Mapping[str, Any]) -> None:
         """Write the finished checkpoint, then drop the resume point."""
@@ -120,7 +119,19 @@ def _save(path: Path, tensors: Mapping[str, "Tensor"], about: Mapping[str, Any])
 
     # Contiguous copies: safetensors refuses views and memory formats other than the plain one.
     plain = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
-    _write(path, save(plain, metadata={"about": json.dumps(about)}))
+    text = json.dumps(about)
+    _write(path, save(plain, metadata={"about": text, seal.NAME: _digest(plain, text)}))
+
+
+def _digest(tensors: Mapping[str, "Tensor"], about: str) -> str:
+    """SHA-256 of all that a checkpoint holds."""
+    import torch
+
+    found = hashlib.sha256(about.encode())
+    for name, t in sorted(tensors.items()):
+        found.update(f"\0{name}\0{t.dtype}\0{tuple(t.shape)}\0".encode())
+        found.update(t.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -138,9 +149,14 @@ def _load(path: Path, read: Callable[[dict[str, "Tensor"], Any], Any]) -> Any | 
     if not path.exists():
         return None
     try:
-        with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {})["about"])
-            return read({name: file.get_tensor(name) for name in file.keys()}, about)  # noqa: SIM118
+        with at_hand(path) as here, safe_open(here, framework="pt") as file:
+            text = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if odd := sorted(set(text) - {"about", seal.NAME}):
+            raise ValueError(f"{odd[0]!r:.40} is nothing that it should have")
+        if seal.NAME in text and text[seal.NAME] != _digest(tensors, text["about"]):
+            raise ValueError("its checksum is of other tensors: it was damaged")
+        return read(tensors, json.loads(text["about"]))
     except (SafetensorError, KeyError, TypeError, ValueError, RecursionError, OSError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
         raise BenchError(f"checkpoint {path} is broken ({reason}); delete it to train again") from None
@@ -190,6 +206,11 @@ class Records:
 
     def __init__(self, results: Path) -> None:
         self.folder = results / "records"
+        self._locks = results / ".locks"
+
+    def lock(self, key: str) -> Any:
+        """Held while a cell is trained, swept and written: of several processes one does it."""
+        return lock(self._locks / f"{key}.lock")
 
     def path(self, record: Mapping[str, Any]) -> Path:
         """File name that a person can read and no name can escape from."""
@@ -216,9 +237,10 @@ class Records:
     def load_all(self) -> tuple[list[dict[str, Any]], list[str]]:
         """(records, one-line warnings): a file that can't be used is a warning, and the others go on."""
         records, warnings = [], []
-        for path in sorted(self.folder.glob("[!.]*.json")):  # a dot file is one that is being written
+        paths = sorted(self.folder.glob("[!.]*.json"))  # a dot file is one that is being written
+        for path, data in zip(paths, read_each(paths), strict=True):
             try:
-                records.append(read_record(path))
+                records.append(_parsed(path, data))
             except BenchError as error:
                 warnings.append(plain(error))
         return records, warnings
@@ -228,29 +250,37 @@ class Records:
         path = self.path(record)
         if record["status"] == "failed" and path.exists() and read_record(path)["status"] == "done":
             return path
-        _write(path, (json.dumps(record, indent=1, allow_nan=False) + "\n").encode())
+        _write(path, seal.sealed({**record, "schema": RECORD_SCHEMA}))
         return path
 
 
 def read_record(path: Path) -> dict[str, Any]:
     """Parse and check one record file. BenchError names the file and what to do."""
+    (data,) = read_each([path])
+    return _parsed(path, data)
+
+
+def _parsed(path: Path, data: bytes | OSError) -> dict[str, Any]:
+    if isinstance(data, OSError):
+        raise BenchError(f"can't read record {path}: {data.strerror or data}")
     try:
-        return parse_record(path.read_bytes(), str(path))
+        return parse_record(data, str(path))
     except BenchError:
         raise
-    except OSError as error:
-        raise BenchError(f"can't read record {path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
         reason = str(error).partition("\n")[0]
         raise BenchError(f"record {path} is broken ({reason}); delete it and run the cell again") from None
 
 
 def parse_record(data: bytes, name: str) -> dict[str, Any]:
-    """A record from its file's bytes. ValueError or RecursionError if broken, BenchError if of a newer schema."""
-    record = json.loads(data.decode("utf-8"))
-    json.dumps(record, allow_nan=False, ensure_ascii=False).encode()  # no NaN, no half characters
-    schema = record.get("schema") if isinstance(record, dict) else None
+    """A record from its file's bytes, without its checksum. ValueError or RecursionError if broken, BenchError if of a
+    newer schema.
+    """
+    record, was_sealed = seal.opened(data)
+    schema = record.get("schema")
     if isinstance(schema, int) and schema > RECORD_SCHEMA:
         raise BenchError(f"record {name} has schema {schema}, newer than {RECORD_SCHEMA}: update cim-bench")
     check_record(record)
+    if schema != 1 and not was_sealed:
+        raise ValueError(f"no {seal.NAME!r}")
     return record

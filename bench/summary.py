@@ -7,6 +7,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from operator import itemgetter
 from typing import Any
 
 from bench import stats
@@ -37,10 +38,11 @@ def order(record: Record) -> tuple:
 
 def summary(records: Sequence[Record]) -> list[Group]:
     """Groups in a fixed order that depends on nothing but the records."""
-    groups = defaultdict(list)
-    for record in sorted(records, key=order):
-        groups[group_key(record)].append(record)
-    return [_group(members) for members in groups.values()]
+    groups: dict[tuple, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    for place, record in sorted(((order(record), record) for record in records), key=itemgetter(0)):
+        *group, variant, _, _ = place
+        groups[tuple(group)][variant].append(record)
+    return [_group(list(variants.values())) for variants in groups.values()]
 
 
 def unmeasured_spread(record: Record, level: Record) -> bool:
@@ -74,19 +76,20 @@ def group_key(record: Record) -> tuple:
     return (place, e["preset"], task, network, device, trained_elsewhere(e), samples, over)
 
 
-def _group(records: Sequence[Record]) -> Group:
+def _group(variants: Sequence[Sequence[Record]]) -> Group:
+    """`variants`: the records of each method variant."""
+    records = [record for rows in variants for record in rows]
     e, task, axis = (records[0][name] for name in ("evaluation", "task", "axis"))
     t = e["training"]
     done = [r for r in records if r["status"] == "done"]
     tail = min((level["first_stage"] for r in done for level in r["levels"] if len(level["chips"]) > 1), default=1)
 
-    variants = defaultdict(list)
-    for record in records:
-        variants[variant_key(record)].append(record)
-    members = [one_a_seed(rows) for rows in variants.values()]
+    members = [one_a_seed(rows) for rows in variants]
+    scores = [{_seed(r): _sample(r) for r in m if r["status"] == "done"} for m in members]
     names = labels([rows[0] for rows in members])
-    rows = [_row(label, m, tail, task["higher_is_better"]) for label, m in zip(names, members, strict=True)]
-    rows, tied = _ranked(rows, [_samples(m) for m in members], task["higher_is_better"])
+    higher = task["higher_is_better"]
+    rows = [_row(label, m, s, tail, higher) for label, m, s in zip(names, members, scores, strict=True)]
+    rows, tied = _ranked(rows, [_known(m, s) for m, s in zip(members, scores, strict=True)], higher)
 
     return Group(
         preset=plain(e["preset"]),
@@ -122,8 +125,8 @@ def one_a_seed(records: Sequence[Record]) -> list[Record]:
     return [max(seeds[seed], key=merit) for seed in sorted(seeds)]
 
 
-def _row(label: str, records: Sequence[Record], tail: int, higher: bool) -> Row:
-    """Everything but the rank. `records`: one a seed."""
+def _row(label: str, records: Sequence[Record], scores: Mapping[int, Sample], tail: int, higher: bool) -> Row:
+    """Everything but the rank. `records`: one a seed; `scores`: by seed, of its chips."""
     t = records[0]["evaluation"]["training"]
     done = [r for r in records if r["status"] == "done"]
     common: dict[str, Any] = {
@@ -146,7 +149,7 @@ def _row(label: str, records: Sequence[Record], tail: int, higher: bool) -> Row:
         **common,
         points={point: over_seeds(found) for point, found in by_point.items()},
         clean=_mean([r["clean"] for r in done]),
-        score=_score(done),
+        score=_score(done, list(scores.values())),
         p5=_mean([stats.fifth_percentile(f["chips"][:tail], higher) for _, f in whole]),
         worst=_mean([stats.worst(f["chips"][:tail], higher) for _, f in whole]),
         yield_share=_mean([stats.yield_share(f["chips"], r["clean"], yield_loss(r), higher) for r, f in whole]),
@@ -194,25 +197,26 @@ def _unknown(record: Record) -> bool:
     return any(unmeasured_spread(record, level) for level in record["levels"])
 
 
-def _samples(records: Sequence[Record]) -> dict[int, Sample]:
+def _known(records: Sequence[Record], scores: Mapping[int, Sample]) -> dict[int, Sample]:
     """Seed -> chip scores, of the records that can be ranked."""
-    return {_seed(r): _sample(r) for r in records if r["status"] == "done" and not _unknown(r)}
+    return {_seed(r): scores[_seed(r)] for r in records if r["status"] == "done" and not _unknown(r)}
 
 
-def _score(done: Sequence[Record]) -> Interval:
+def _score(done: Sequence[Record], scores: Sequence[Sample]) -> Interval:
+    """`scores`: of the chips of each record."""
     chips = [[level["chips"] for level in r["levels"]] for r in done]
-    found = stats.score_interval(chips, [_sample(r) for r in done])
+    found = stats.score_interval(chips, scores)
     return Interval(found.mean, math.nan, math.nan) if len(done) == 1 and _unknown(done[0]) else found
 
 
 def chip_samples(record: Record) -> dict[int, Sample]:
     """Seed -> chip scores of one record, {} if its chips can't be compared: for paired differences."""
-    return _samples([record])
+    return _known([record], {_seed(record): _sample(record)}) if record["status"] == "done" else {}
 
 
 def record_score(record: Record) -> Interval:
     """Score of one finished record, with its interval over chips."""
-    return _score([record])
+    return _score([record], [_sample(record)])
 
 
 def _ranked(
@@ -220,9 +224,10 @@ def _ranked(
 ) -> tuple[list[Row], tuple[tuple[int, int], ...]]:
     """Rows with ranks, best first, then those that can't be ranked, then the failed; and runs of rows that are tied."""
     able = [i for i, sample in enumerate(samples) if sample]
-    ranks = dict(zip(able, stats.ranks([samples[i] for i in able], higher), strict=True))
+    found = stats.differences([samples[i] for i in able])
+    ranks = dict(zip(able, stats.ranks_of(len(able), found, higher), strict=True))
     shared = Counter(ranks.values())
-    pairs = {(able[i], able[j]): d for (i, j), d in stats.differences([samples[i] for i in able]).items()}
+    pairs = {(able[i], able[j]): d for (i, j), d in found.items()}
     result: list[Row] = []
     for i, row in enumerate(rows):
         if i in ranks:

@@ -26,7 +26,7 @@ from bench.labels import in_unit
 from bench.progress import Work
 from bench.runner import Runner
 from bench.spec import Training, key_of, seed_of
-from bench.store import home
+from bench.store import home, local
 from bench.tuning import plots, saved, space
 from methods._base import MethodError
 
@@ -59,7 +59,7 @@ class Outcome:
 
 def default_storage() -> str:
     """A SQLite file beside the checkpoints: it changes with every trial, and what it found is in results/tuned."""
-    return f"sqlite:///{home().absolute() / 'tuning' / 'studies.sqlite3'}"
+    return f"sqlite:///{local(home()).absolute() / 'tuning' / 'studies.sqlite3'}"
 
 
 class Search:
@@ -77,7 +77,7 @@ class Search:
     def _open(self) -> tuple[optuna.Study, bool]:
         """The study, and whether it was made just now; one process at a time, since tables are made too."""
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        folder = home() / "tuning"
+        folder = local(home()) / "tuning"
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"), _quiet():
             try:

@@ -15,6 +15,7 @@ from bench.progress import Monitor
 from bench.runner import Runner
 from bench.spec import Evaluation
 from bench.stats import Interval
+from bench.store import local
 from bench.summary import level_interval, record_score
 from methods._base import RECIPE
 
@@ -87,8 +88,9 @@ def again(
         scratch, fresh = Path(name) / "results", Path(name) / "home"
         if retrain:
             fresh.mkdir()
-            (home / "data").mkdir(parents=True, exist_ok=True)
-            (fresh / "data").symlink_to((home / "data").resolve())
+            data_sets = local(home) / "data"
+            data_sets.mkdir(parents=True, exist_ok=True)
+            (fresh / "data").symlink_to(data_sets.resolve())
         runner = Runner(
             home=fresh if retrain else home, results=scratch, data_dir=data, processor=processor, monitor=monitor
         )

@@ -36,6 +36,7 @@ from devices._base import (
     unflatten,
 )
 from devices._faults import FaultSettings
+from devices._seal import NAME, is_whole
 
 # Regular grid on which Q is looked up. 128 conductances are 0.3 uS apart for g_max = 40 uS, a tenth of the
 # measured spread; 2048 equally likely u let one random int32 serve both cells of a pair.
@@ -90,10 +91,18 @@ class Measured(Device):
         try:
             content = path.read_bytes()
             self.table = check_table(json.loads(content), path.name)
+            was_changed = self.table.pop(NAME, None) is not None and not is_whole(content)
         except FileNotFoundError:
             raise DeviceError(f"{path}: there is no such table; make one with bench device fit") from None
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        except DeviceError:
+            raise
+        except (OSError, ValueError, RecursionError) as error:
             raise DeviceError(f"{path.name}: not a readable table: {error}; make one with bench device fit") from error
+        if was_changed:
+            raise DeviceError(
+                f"{path.name}: its checksum is of another table: it was damaged, or changed by hand; make it anew with "
+                "bench device fit, or take its line sha256 out"
+            )
         self._grids: dict[tuple[float, torch.device], Tensor] = {}
         self.conductances_us = (0.0, self.table["g_max_us"])
         return content

@@ -2,9 +2,12 @@
 
 import logging
 import os
+import re
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -99,6 +102,55 @@ def _fresh(folder: Path, cache: Path) -> Path:
     folder.mkdir()
     (folder / "data").symlink_to(cache)
     return folder
+
+
+SERVER = """
+import sys
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import run_simple
+# One request after the other: S3 makes an object that must not be there atomically, moto looks first and then writes.
+run_simple("127.0.0.1", int(sys.argv[1]), DomainDispatcherApplication(create_backend_app), threaded=False)
+"""
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[dict[str, str]]:
+    """What a process needs in its environment to reach an S3 server with the bucket `bench`: moto's, over HTTP."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    access = {name: "testing" for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+    access |= {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_DEFAULT_REGION": "us-east-1"}
+    program = [sys.executable, "-c", SERVER, str(port)]
+    with (
+        subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        try:
+            for name, value in access.items():
+                patch.setenv(name, value)
+            import s3fs
+
+            end = time.monotonic() + 120
+            while True:
+                try:
+                    socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                    break
+                except OSError:
+                    assert server.poll() is None and time.monotonic() < end, "the S3 server did not start"
+                    time.sleep(0.1)
+            s3fs.S3FileSystem().mkdir("bench")
+            yield access
+        finally:
+            server.terminate()
+
+
+@pytest.fixture
+def s3(s3_server: dict[str, str], monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+    """The URL of an empty folder in the bucket, which this process can reach."""
+    for name, value in s3_server.items():
+        monkeypatch.setenv(name, value)
+    return "s3://bench/" + re.sub(r"\W", "_", request.node.name)
 
 
 @pytest.fixture

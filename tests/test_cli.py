@@ -20,6 +20,7 @@ import torch
 from bench import plan, registry, request
 from bench.cli import main
 from bench.errors import BenchError
+from bench.store import Records, read_record
 from devices.rram1t1r import Rram1t1r
 from methods.noise_injection import NoiseInjection
 
@@ -42,7 +43,7 @@ def one_line(ended: Any, *words: str, after: str = "") -> None:
 
 def records(results: Path) -> dict[str, dict]:
     """Records by method."""
-    found = [json.loads(path.read_text()) for path in sorted((results / "records").glob("*.json"))]
+    found = [read_record(path) for path in sorted((results / "records").glob("*.json"))]
     return {record["evaluation"]["training"]["method"]: record for record in found}
 
 
@@ -146,7 +147,7 @@ def test_show_prints_a_record(done, cli):
     (path,) = (done / "results" / "records").glob("*.json")
     for level in record["levels"]:
         level["read_power_w"] = 0.00123
-    path.write_text(json.dumps(record))
+    Records(done / "results").save(record)
     shown = cli("show", record["key"], "--results", done / "results").out
     assert "mW of the cells while they are read: 1.23 at 0, 1.23 at 0.1" in shown
 
@@ -457,7 +458,7 @@ def test_a_broken_record_is_named_and_left_alone(cli, done):
 def test_a_field_of_another_type_stops_no_other_cell(cli, done, caplog, spoil):
     results = done / "results"
     (path,) = (results / "records").glob("*.json")
-    record = json.loads(path.read_text())
+    record = read_record(path)
     *folder, last = spoil.split(".")
     part = record
     for step in folder:

@@ -189,10 +189,10 @@ def test_killed_and_called_again_each_row_is_trained_once(cli, home, tmp_path, m
 def test_a_failed_cell_leaves_a_hole_and_the_rest_go_on(cli, home, tmp_path, monkeypatch):
     measure = runner.Runner._measure
 
-    def broken(self, evaluation):
+    def broken(self, evaluation, replaces):
         if (evaluation.training.device, evaluation.device) == ("rram", "gaussian"):
             raise RuntimeError("out of memory")
-        return measure(self, evaluation)
+        return measure(self, evaluation, replaces)
 
     monkeypatch.setattr(runner.Runner, "_measure", broken)
     ended = cli(*COMMAND, "--results", tmp_path)

@@ -124,8 +124,8 @@ def test_a_forced_sweep_goes_on_too_but_not_from_levels_older_than_the_record(
     old = partial.read_bytes()
     assert swept(run) == [0.2, 0.3, 0.4, 0.5], "there was no record yet to sweep again"
 
-    partial.write_bytes(old)  # as if the record had come from elsewhere since
-    os.utime(partial, (0, 0))
+    partial.write_bytes(old)  # as if the record had come from elsewhere since, and the clock been set back
+    os.utime(partial, (2**32, 2**32))
     assert swept(run, stop=3) == [0.0, 0.1, 0.2]
     assert swept(lambda: run(force=False)) == [], "without --force the finished record stands"
     assert swept(run) == [0.3, 0.4, 0.5]

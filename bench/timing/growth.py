@@ -14,14 +14,14 @@ from bench.environment import peak_memory_mib
 from bench.fast import precision_for
 from bench.montecarlo import in_order
 from bench.rig import Rig
-from bench.store import home
+from bench.store import home, local
 from bench.timing.turns import Turn, seconds, speed_chip
 
 
 def growth(processor: torch.device, data: Path | None) -> dict[str, Any]:
     """Seconds against chips and against images, each with a straight line through them; memory against chips."""
     task = plan.task_of("mnist")
-    test = task.splits(home() / "data", data).test
+    test = task.splits(local(home()) / "data", data).test
     torch.manual_seed(0)
     network = task.network("mlp").to(processor)
     device, names, precision = plan.device_of("rram"), task.analog(network), precision_for(processor)
@@ -53,7 +53,7 @@ def side_by_side(processor: torch.device, data: Path | None, rounds: int) -> dic
         task = plan.task_of(task_name)
         torch.manual_seed(0)
         network = task.network(name).to(processor)
-        test = task.splits(home() / "data", data).test
+        test = task.splits(local(home()) / "data", data).test
         found[name] = _ways(Rig(network, task.analog(network), task, test, precision_for(processor)), rounds)
     return found
 

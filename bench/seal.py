@@ -1,0 +1,49 @@
+"""JSON files with a checksum of their own, so that damage is told from content.
+
+It tells damage, not who made a file: whoever changes one on purpose can change the sum. Files that git gave other line
+ends are whole; files that were indented anew are not.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from devices._seal import NAME, is_whole
+from devices._seal import sealed as _sealed
+
+__all__ = ["NAME", "opened", "sealed"]
+HALF = re.compile(rb"\\u[dD]")  # perhaps half of a character
+
+
+def _refused(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _finite(text: str) -> float:
+    if math.isinf(value := float(text)):
+        raise ValueError(f"{text:.40} is infinite")
+    return value
+
+
+DECODER = json.JSONDecoder(parse_constant=_refused, parse_float=_finite)
+
+
+def sealed(content: Mapping[str, Any]) -> bytes:
+    """A JSON file of the content, with its checksum. ValueError for NaN and infinity, which JSON hasn't."""
+    return _sealed(json.dumps(content, indent=1, allow_nan=False)).encode()
+
+
+def opened(data: bytes) -> tuple[Any, bool]:
+    """(content without its checksum, whether it had one). ValueError or RecursionError if it is broken."""
+    content = DECODER.decode(data.decode("utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError(f"{content!r:.40} is no JSON object")
+    if HALF.search(data):
+        json.dumps(content, ensure_ascii=False).encode()
+    whole = is_whole(data)
+    if whole is False or (whole is None and NAME in content):
+        raise ValueError("its checksum is of another content: it was damaged or changed by hand")
+    content.pop(NAME, None)
+    return content, whole is not None

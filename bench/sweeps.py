@@ -1,0 +1,43 @@
+"""Half-finished sweeps, `<home>/sweeps/<key>.json`: the levels that an interrupted sweep has measured already."""
+
+from pathlib import Path
+from typing import Any
+
+from bench import seal
+from bench.errors import BenchError
+from bench.files import clear_leftovers, write_bytes
+
+NAMES = {"levels", "seconds", "trained", "replaces"}
+
+
+class HalfSweep:
+    """Of one evaluation with one network. `trained`: when that was trained; `replaces`: names the content of the
+    finished record that is swept again, None if there is none. Levels of another network, or measured before that
+    record, don't count.
+    """
+
+    def __init__(self, home: Path, key: str, trained: str = "", replaces: str | None = None) -> None:
+        self.path = home / "sweeps" / f"{key}.json"
+        self._of = {"trained": trained, "replaces": replaces}
+
+    def load(self) -> tuple[list[dict[str, Any]], float]:
+        """Levels, and the seconds that they took. BenchError if broken."""
+        clear_leftovers(self.path)
+        if not self.path.exists():
+            return [], 0.0
+        try:
+            kept, _ = seal.opened(self.path.read_bytes())
+            if odd := sorted(set(kept) - NAMES):
+                raise ValueError(f"{odd[0]!r:.40} is nothing that it should have")
+            found = list(kept["levels"]), float(kept["seconds"])
+            return found if {name: kept.get(name) for name in self._of} == self._of else ([], 0.0)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise BenchError(f"half-finished sweep {self.path} is broken; delete it to sweep again") from None
+
+    def save(self, levels: list[dict[str, Any]], seconds: float) -> None:
+        """Keep the levels so far. OSError if it can't."""
+        write_bytes(self.path, seal.sealed({"levels": levels, "seconds": seconds, **self._of}))
+
+    def drop(self) -> None:
+        """The sweep is done, and its record written."""
+        self.path.unlink(missing_ok=True)
