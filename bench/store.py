@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from bench import limits
 from bench.errors import BenchError
 from bench.files import write_bytes
-from bench.labels import plain
+from bench.labels import file_name, plain
 from bench.shape import CHECKPOINT, check, check_record
 
 if TYPE_CHECKING:
@@ -195,8 +196,7 @@ class Records:
         """File name that a person can read and no name can escape from."""
         training = record["evaluation"]["training"]
         parts = (training["task"], record["evaluation"]["device"], training["method"], f"s{training['seed']}")
-        name = re.sub(r"[^A-Za-z0-9_.-]", "_", "-".join(map(str, parts))).lstrip(".")
-        return self.folder / f"{name}-{record['key']}.json"
+        return self.folder / f"{file_name('-'.join(map(str, parts)))}-{file_name(record['key'])}.json"
 
     def find(self, key: str) -> Path | None:
         """The file of a record, by its key or the beginning of one. BenchError if several begin so."""
@@ -247,6 +247,8 @@ def read_record(path: Path) -> dict[str, Any]:
 
 def parse_record(data: bytes, name: str) -> dict[str, Any]:
     """A record from its file's bytes. ValueError or RecursionError if broken, BenchError if of a newer schema."""
+    if len(data) > limits.RECORD:
+        raise ValueError(f"{len(data) >> 20} MiB, at most {limits.RECORD >> 20} are read")
     record = json.loads(data.decode("utf-8"))
     json.dumps(record, allow_nan=False, ensure_ascii=False).encode()  # no NaN, no half characters
     schema = record.get("schema") if isinstance(record, dict) else None

@@ -40,6 +40,7 @@ from devices._faults import FaultSettings
 # Regular grid on which Q is looked up. 128 conductances are 0.3 uS apart for g_max = 40 uS, a tenth of the
 # measured spread; 2048 equally likely u let one random int32 serve both cells of a pair.
 ROWS, BITS = 128, 11
+MOST_MIB = 64  # of a table; the shipped one has a twentieth of one
 DRAWS = 2**BITS
 
 
@@ -80,7 +81,7 @@ class Measured(Device):
         vars(device).update(
             name=path.stem,
             version=f"fit-{hashlib.sha256(content).hexdigest()[:8]}",
-            source=str(device.table.get("provenance", {}).get("source", "")),
+            source=_printable(str(device.table.get("provenance", {}).get("source", ""))),
             times_s=(device.table["times_s"][0], last),
             default_time_s=last,
         )
@@ -88,7 +89,10 @@ class Measured(Device):
 
     def _load(self, path: Path) -> bytes:
         try:
-            content = path.read_bytes()
+            with path.open("rb") as file:
+                content = file.read((MOST_MIB << 20) + 1)
+            if len(content) > MOST_MIB << 20:
+                raise DeviceError(f"{path.name}: larger than {MOST_MIB} MiB; make one with bench device fit")
             self.table = check_table(json.loads(content), path.name)
         except FileNotFoundError:
             raise DeviceError(f"{path}: there is no such table; make one with bench device fit") from None
@@ -205,6 +209,11 @@ class Measured(Device):
             grid = (area[below] + trapezoid).diff(dim=0).T * (DRAWS / g_max_us)
             self._grids[time_s, where] = grid.to(where, torch.float32).contiguous()
         return self._grids[time_s, where]
+
+
+def _printable(text: str) -> str:
+    """One line, without what a terminal would obey."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _deviated(u: Tensor, draw: Tensor, deviation: Tensor) -> Tensor:

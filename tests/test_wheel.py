@@ -62,9 +62,9 @@ def test_a_command_runs_from_the_wheel_in_an_empty_folder(
     bench: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
     # A repository around it, of somebody else: its commit is not ours
-    commit = ["git", "-c", "user.name=x", "-c", "user.email=x@localhost", "commit", "--quiet", "--allow-empty", "-m", "x"]
+    commit = "git -c user.name=x -c user.email=x@localhost commit --quiet --allow-empty --message x"
     subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
-    subprocess.run(commit, cwd=tmp_path, check=True)
+    subprocess.run(commit.split(), cwd=tmp_path, check=True)
     listed = bench("list")
     assert listed.returncode == 0 and "rram1t1r" in listed.stdout, listed.stderr
     ran = bench("run", "--method", "nominal", "--device", "rram1t1r", *TINY)
