@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from bench import limits
+from bench import limits, migrate
 from bench.errors import BenchError
 from bench.files import write_bytes
 from bench.labels import file_name, plain
@@ -254,5 +254,6 @@ def parse_record(data: bytes, name: str) -> dict[str, Any]:
     schema = record.get("schema") if isinstance(record, dict) else None
     if isinstance(schema, int) and schema > RECORD_SCHEMA:
         raise BenchError(f"record {name} has schema {schema}, newer than {RECORD_SCHEMA}: update cim-bench")
+    record = migrate.current(record, RECORD_SCHEMA)
     check_record(record)
     return record

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import sharing, verify
+from bench import limits, sharing, verify
 from bench.errors import BenchError
 from bench.spec import key_of
 from bench.store import Checkpoints, Records
@@ -157,9 +157,16 @@ def test_an_archive_that_was_cut_anywhere_is_refused(archive, tmp_path):
 
 
 def test_what_unpacks_to_too_much_is_refused(archive, tmp_path, monkeypatch):
-    monkeypatch.setattr(sharing, "MOST_RECORD", 2000)
-    with pytest.raises(BenchError, match="larger than"):
-        merge(archive, tmp_path)
+    for name, said in (
+        ("RECORD", "is larger than 0 MiB"),
+        ("RECORDS", "its records take"),
+        ("ARCHIVE_FILES", "is no archive"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(limits, name, 3)
+            with pytest.raises(BenchError, match=said):
+                merge(archive, tmp_path)
+    assert not (tmp_path / "theirs").exists()
 
 
 def test_my_record_stays_unless_it_failed_or_i_say_so(archive, results, tmp_path):
