@@ -16,7 +16,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add them, each at its path in the checkout, README as index.md."""
     files.append(File.generated(config, "index.md", abs_src_path=str(ROOT / "README.md")))
     results = [path for form in ("*.md", *ASSETS) for path in sorted((ROOT / "results").glob(form))]
-    for path in (*(ROOT / name for name in TOP), *results):
+    for path in (*(ROOT / name for name in (*TOP, "CITATION.cff")), *results):
         files.append(File.generated(config, path.relative_to(ROOT).as_posix(), abs_src_path=str(path)))
     return files
 
