@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import unicodedata
 from typing import Any, NoReturn
 
 from bench.errors import BenchError
@@ -13,6 +14,14 @@ class Stderr(logging.StreamHandler[Any]):
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr
         super().emit(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
+def printable(text: str) -> str:
+    """Text without what a terminal would obey: control and direction characters, line ends aside, become blanks."""
+    return "".join(" " if unicodedata.category(c)[0] == "C" and c != "\n" else c for c in text)
 
 
 def one_line(error: Exception) -> tuple[str, int]:
@@ -40,5 +49,5 @@ def _is_user_error(error: Any) -> bool:
 def end(text: str, code: int) -> NoReturn:
     """Say it and leave."""
     if text:
-        print(f"bench: {text}", file=sys.stderr)
+        print(f"bench: {printable(text)}", file=sys.stderr)
     sys.exit(code)

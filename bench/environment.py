@@ -30,9 +30,11 @@ def environment(processor: torch.device) -> dict[str, Any]:
 
 def _commit() -> str | None:
     """The checkout's commit, with a + if files differ from it; None outside a checkout."""
-    here = Path(__file__).parent
+    checkout = Path(__file__).parent.parent
+    if not (checkout / ".git").exists():
+        return None  # installed, perhaps within somebody else's repository
     try:
-        run = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=12", "--match", ""]
+        run = ["git", "-C", str(checkout), "describe", "--always", "--dirty=+", "--abbrev=12", "--match", ""]
         return subprocess.run(run, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None

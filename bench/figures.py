@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from bench.files import write_with
+from bench.labels import short
 
 # One style for every figure: seaborn's for papers, with room for long names. Text stays text in a PDF.
 STYLE: Any = {
@@ -42,8 +43,8 @@ def canvas(width: float = 6.0, height: float = 3.5) -> tuple[Figure, Axes]:
 
 
 def literal(text: str) -> str:
-    """A dollar sign in a name is not mathematics."""
-    return text.replace("$", r"\$")
+    """A dollar sign in a name is not mathematics; and no name is longer than a figure has room for."""
+    return short(text).replace("$", r"\$")
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:

@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench import limits
 from bench.files import write_text
 from devices._seal import sealed
 
@@ -88,8 +89,13 @@ def _meant(found: Iterable[str]) -> str:
 def _read_text(path: Path) -> pd.DataFrame:
     """The file as strings under their column names; index + 1 is the line number."""
     try:
-        content = path.read_bytes()
-        text = (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode("utf-8-sig")
+        with path.open("rb") as file:
+            is_packed = file.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if is_packed else path.open("rb") as file:
+            content = file.read(limits.CELLS + 1)
+        if len(content) > limits.CELLS:
+            raise ValueError(f"it unpacks to more than {limits.CELLS >> 20:,} MiB")
+        text = content.decode("utf-8-sig")
         separator = "\t" if "\t" in text.split("\n", 1)[0] else ","
         raw = pd.read_csv(io.StringIO(text), sep=separator, header=None, dtype=str, skip_blank_lines=False, **BLANK)
     except FileNotFoundError:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import stats
 from bench.cost import costs
-from bench.labels import Record, all_settings, swept
+from bench.labels import Record, all_settings, plain, swept
 from bench.summary import level_interval, order, yield_loss
 
 if TYPE_CHECKING:
@@ -68,12 +68,19 @@ def rows(record: Record) -> Iterator[dict[str, Any]]:
     if record["status"] == "done":
         renamed = {"samples": "samples_seen", "total_samples": "total_samples_seen", "trials": "tuning_trials"}
         common |= {renamed.get(name, name): value for name, value in costs(record).items()}
+    common = {name: _text(value) if isinstance(value, str) else value for name, value in common.items()}
     sweep, points = swept(e)
     common |= {"sweep": "time" if sweep == "time_s" else "level", "level": e["levels"][0]}
     found = {level[sweep]: level for level in record["levels"]}
     for point in points:
         numbers = measured(record, found[point]) if point in found else {"chips": 0}
         yield common | {sweep: point} | numbers
+
+
+def _text(text: str) -> str:
+    """One line that no spreadsheet takes for a formula."""
+    text = plain(text)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def measured(record: Record, level: Record) -> dict[str, Any]:

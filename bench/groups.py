@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from bench import limits
 from bench.labels import in_unit, point_label
 from bench.stats import Difference, Interval
 
@@ -109,7 +110,12 @@ class Group:
         if self._touched:
             # Short, however many points there are.
             parts.append(hashlib.sha256(repr(self.points).encode()).hexdigest()[:8])
-        return re.sub(r"[^A-Za-z0-9_.-]+", "_", "-".join(parts)).lstrip(".")
+        text = "-".join(parts)
+        name = re.sub(r"[^A-Za-z0-9_.-]+", "_", text).lstrip(".")
+        if len(name) > limits.FILE_NAME or re.search(r"[^A-Za-z0-9_.*=,+: -]", text):
+            # Cut, or with letters that no name of ours has: another group may come to the same.
+            name = f"{name[: limits.FILE_NAME]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        return name
 
     @property
     def over_time(self) -> bool:

@@ -1,5 +1,6 @@
 """Names and numbers as tables and plots print them: one line, short, and different where they differ."""
 
+import hashlib
 import json
 import math
 import re
@@ -9,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench import limits
 from bench.stats import Difference, Interval
 
 if TYPE_CHECKING:
@@ -24,6 +26,18 @@ def plain(text: object) -> str:
     if not kept.isprintable():
         kept = "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in kept)
     return " ".join(kept.split())
+
+
+def short(text: str) -> str:
+    """Text that a table or a figure has room for; what is cut still differs where the whole does."""
+    if len(text) <= limits.LABEL:
+        return text
+    return f"{text[: limits.LABEL]}… {hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def file_name(text: str) -> str:
+    """Text as a part of a file name: one that leads nowhere, is not hidden, and is no longer than file systems take."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", text).lstrip(".")[: limits.FILE_NAME]
 
 
 def title(training: "Training", test_device: str | None = None) -> str:
@@ -77,7 +91,7 @@ def time_label(time_s: float | None) -> str:
 
 def settings_label(owner: Record) -> str:
     """Device settings of an Evaluation or a Training, where any differ from the device's own: ' stuck_on=0.01'."""
-    return "".join(f" {k}={plain(v)}" for k, v in sorted(owner.get("device_settings", {}).items()))
+    return short("".join(f" {plain(k)}={plain(v)}" for k, v in sorted(owner.get("device_settings", {}).items())))
 
 
 def all_settings(record: Record) -> dict[str, Any]:
@@ -124,7 +138,7 @@ def labels(variants: Sequence[Record]) -> list[str]:
     bases = []
     for record in variants:
         t = record["evaluation"]["training"]
-        settings = [f"{k}={plain(v)}" for k, v in sorted(t["settings"].items())]
+        settings = [f"{plain(k)}={plain(v)}" for k, v in sorted(t["settings"].items())]
         elsewhere = _trained_unlike(record["evaluation"])
         where = [f"(trained on {plain(t['device'])}{settings_label(t)})"] if elsewhere else []
         bases.append(" ".join([plain(t["method"]), *settings, *where]))
@@ -132,8 +146,8 @@ def labels(variants: Sequence[Record]) -> list[str]:
     for base, record in zip(bases, variants, strict=True):
         twins = [variant(other) for other, name in zip(variants, bases, strict=True) if name == base]
         differing = [k for k, v in variant(record).items() if any(twin.get(k) != v for twin in twins)]
-        extra = [f"{k}={plain(variant(record)[k])}" for k in differing]
-        result.append(" ".join([base, *extra]))
+        extra = [f"{plain(k)}={plain(variant(record)[k])}" for k in differing]
+        result.append(short(" ".join([base, *extra])))
     return result
 
 
@@ -201,7 +215,11 @@ def p_value(p: float | None) -> str:
 def escape(text: str) -> str:
     """Text that Markdown shows as it is, also in a table; one line."""
     text = plain(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return "".join(f"\\{c}" if c in "\\`*[]|~" else c for c in text)
+    text = "".join(f"\\{c}" if c in "\\`*[]|~" else c for c in text)
+    text = re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)  # not within a name: that is no emphasis
+    # GitHub makes links of bare addresses, and a line may begin with what makes it a heading, a rule or a list.
+    text = re.sub(r"(?i)(www)\.|:(?=//)|@", lambda m: f"{m[1]}\\." if m[1] else f"&#{ord(m[0])};", text)
+    return re.sub(r"^(?:(\d+)([.)])(?= |$)|(?=[#+=-](?:[#= -]|$)))", lambda m: f"{m[1] or ''}\\{m[2] or ''}", text)
 
 
 def code(text: str) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from bench import plan, registry, sweep
 from bench.errors import BenchError
-from bench.labels import in_unit, time_text
+from bench.labels import in_unit, plain, time_text
 from bench.registry import suggestion
 from devices._base import Device
 from devices._settings import Settings
@@ -27,7 +27,7 @@ def about(name: str) -> list[str]:
         lines.append(f"{kind[:-1]} {name}: {entry.summary}" if entry else f"{kind[:-1]} {name}")
         make: Any = {"devices": plan.device_of, "methods": plan.method_of, "tasks": plan.task_of}[kind]
         thing = make(name)
-        lines += [f"  source: {thing.source}"] if thing.source else []
+        lines += [f"  source: {plain(thing.source)}"] if thing.source else []
         lines.append(f"  version: {plan.version_of(type(thing)) if kind == 'methods' else thing.version}")
         tell: Any = {"devices": _device, "methods": _method, "tasks": _task}[kind]
         lines += tell(thing)

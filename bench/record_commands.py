@@ -10,7 +10,7 @@ from rich.console import Console
 
 from bench import interrupt, tabular
 from bench.errors import BenchError
-from bench.labels import difference, in_unit, number, p_value, point_label, spread, swept
+from bench.labels import difference, in_unit, number, p_value, plain, point_label, spread, swept
 from bench.store import Checkpoints, Records, check_writable, home
 
 log = logging.getLogger("bench")
@@ -139,7 +139,7 @@ def verify(key: str, retrain: bool, on: str, threads: int | None, data: Path | N
     ]
     console = Console()
     names = ["time" if sweep == "time_s" else "level", "record", "again", "equal chips"]
-    tabular.print_table(console, names, rows, title=record["command"])
+    tabular.print_table(console, names, rows, title=plain(record["command"]))
     how = "trained and swept again" if retrain else "swept again"
     if found.same:
         told = "the same numbers, chip by chip"

@@ -1,9 +1,12 @@
 """What a record and the description in a checkpoint must hold, so that no reader stumbles over a file."""
 
+import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 from types import UnionType
 from typing import Any
+
+from bench import limits
 
 NUMBER = int | float
 # (part, type, names of its fields of that type); * stands for every entry of a list or a mapping.
@@ -38,6 +41,13 @@ RECORD: Shape = (
     ("levels.*", int | None, "samples"),
     ("cost", NUMBER, "epochs samples seconds teacher_samples teacher_seconds"),
 )
+# The same, of fields that older records lack.
+OPTIONAL: Shape = (
+    ("", NUMBER, "sweep_seconds"),
+    ("", dict, "training_environment"),
+    ("evaluation.chips", NUMBER | None, "maximum half_width"),
+    ("evaluation.training.budget", NUMBER | None, "epochs finetune_epochs batch_size lr train_samples"),
+)
 SPENT = "epochs samples forward_passes seconds"
 LATER_COSTS = (
     "forward_passes backward_passes trials teacher_epochs teacher_forward_passes teacher_backward_passes".split()
@@ -55,6 +65,14 @@ CHECKPOINT: Shape = (
 def check_record(record: Any) -> None:
     """Raise ValueError, in one line, unless every table can be made with the record."""
     check(record, RECORD)
+    check(record, OPTIONAL, may_lack=True)
+    for name in ("key", "training_key"):  # both become names of files
+        if not re.fullmatch(r"[0-9a-f]{16}", record[name]):
+            raise ValueError(f"{name} is {record[name]!r:.40}, must be 16 of 0-9a-f")
+    for part in (record["evaluation"], record["evaluation"]["training"], record["task"], record["axis"]):
+        for name, value in part.items():
+            if isinstance(value, str) and len(value) > limits.NAME:
+                raise ValueError(f"{name:.40} has {len(value):,} letters, must have at most {limits.NAME:,}")
     if not _fits(record["task"].get("yield_loss", 0.0), NUMBER):
         raise ValueError("task.yield_loss must be a number")
     for part in (record["evaluation"], record["evaluation"]["training"]):
@@ -96,13 +114,13 @@ def check_record(record: Any) -> None:
         raise ValueError("a level has no chips or a first_stage below 1")
 
 
-def check(data: Any, shape: Shape) -> None:
-    """Raise ValueError that names the first field that is missing or of another type."""
+def check(data: Any, shape: Shape, may_lack: bool = False) -> None:
+    """Raise ValueError that names the first field that is of another type or, unless it `may_lack`, missing."""
     for part, kind, names in shape:
         if _holds(data, part, kind, names):
             continue
         for name in names.split():
-            for path, value in _at(data, f"{part}.{name}".strip(".").split("."), ""):
+            for path, value in _at(data, f"{part}.{name}".strip(".").split("."), "", may_lack):
                 if not _fits(value, kind):
                     right = kind.__name__ if isinstance(kind, type) else kind
                     raise ValueError(f"{path} is {value!r:.40}, must be {right}")
@@ -140,7 +158,7 @@ def _entries(value: Any) -> Iterable[Any]:
     raise TypeError
 
 
-def _at(data: Any, steps: list[str], path: str) -> Iterator[tuple[str, Any]]:
+def _at(data: Any, steps: list[str], path: str, may_lack: bool) -> Iterator[tuple[str, Any]]:
     """(path, value) of everything that the steps lead to."""
     if not steps:
         yield path.strip("."), data
@@ -152,10 +170,12 @@ def _at(data: Any, steps: list[str], path: str) -> Iterator[tuple[str, Any]]:
         found = data.items()
     elif isinstance(data, dict) and step in data:
         found = [(step, data[step])]
+    elif may_lack:
+        return
     else:
         raise ValueError(f"no '{path}{step}'")
     for name, value in found:
-        yield from _at(value, rest, f"{path}{name}.")
+        yield from _at(value, rest, f"{path}{name}.", may_lack)
 
 
 def _fits(value: Any, kind: type | UnionType) -> bool:

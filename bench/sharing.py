@@ -2,22 +2,28 @@
 
 An archive holds records/NAME.json, checkpoints/KEY.safetensors and manifest.json: versions, and SHA-256 of the others.
 Checksums tell damage, not who made it: whoever changes a record can change the manifest. So nothing in an archive is
-trusted: names must be ours, records must be of their keys, no file is written before all are checked.
+trusted: names must be ours, entries plain files of a bounded size, records of their keys; no file is written before
+all are checked.
 """
 
+import errno
 import hashlib
 import json
 import os
 import re
+import shutil
+import stat
+import struct
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench import __version__
+from bench import __version__, limits
 from bench.errors import BenchError
 from bench.files import is_remote, move_in, write_bytes, write_with
 from bench.labels import plain
@@ -27,8 +33,12 @@ ARCHIVE = 1  # version of the form
 MANIFEST = "manifest.json"
 RECORD_NAME = re.compile(r"records/[A-Za-z0-9_-][A-Za-z0-9_.-]*-[0-9a-f]{16}\.json")
 CHECKPOINT_NAME = re.compile(r"checkpoints/[0-9a-f]{16}\.safetensors")
-MOST_FILES, MOST_RECORD, MOST_CHECKPOINT = 200_000, 16 << 20, 16 << 30  # bytes
 CHUNK = 1 << 20
+# What zipfile raises where an archive is damaged; ValueError: UnicodeDecodeError among others
+BROKEN = (
+    *(zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, struct.error),
+    *(NotImplementedError, RuntimeError, EOFError, ValueError, OverflowError, KeyError, IndexError),
+)
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the same records give the same bytes
 
 
@@ -96,14 +106,21 @@ def merge(archive: Path, results: Path, checkpoints: Checkpoints, *, force: bool
     try:
         with zipfile.ZipFile(archive) as opened, _folder(checkpoints.folder) as temporary:
             sums = _manifest(opened, archive)
+            _check_entries(opened, archive, temporary)
             records = {n: _record(opened, n, sums, archive) for n in sums if RECORD_NAME.fullmatch(n)}
             networks = [
                 _network(opened, name, sums, archive, temporary) for name in sums if CHECKPOINT_NAME.fullmatch(name)
             ]
             return _put(records, networks, Records(results), checkpoints, force)
+    except BenchError:
+        raise
     except FileNotFoundError:
         raise BenchError(f"{archive}: no such file; `bench export` makes one") from None
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except OSError as error:
+        if error.errno not in (None, errno.EINVAL):  # what zipfile makes of an offset that is none
+            raise
+        raise BenchError(f"{archive} is no whole archive of `bench export` ({plain(error)})") from None
+    except BROKEN as error:
         raise BenchError(f"{archive} is no whole archive of `bench export` ({plain(error)})") from None
 
 
@@ -119,10 +136,10 @@ def _folder(beside: Path) -> Iterator[Path]:
 def _manifest(opened: zipfile.ZipFile, archive: Path) -> dict[str, str]:
     """SHA-256 by name of everything else that is in the archive."""
     names = opened.namelist()
-    if len(names) > MOST_FILES or len(set(names)) != len(names) or MANIFEST not in names:
+    if len(names) > limits.ARCHIVE_FILES or len(set(names)) != len(names) or MANIFEST not in names:
         raise BenchError(f"{archive} is no archive of `bench export`: it lacks {MANIFEST} or has a name twice")
     try:
-        about = json.loads(_read(opened, MANIFEST, MOST_RECORD * 4, archive))
+        about = json.loads(_read(opened, MANIFEST, limits.MANIFEST, archive))
         version, sums = about["archive"], about["files"]
         right = isinstance(version, int) and isinstance(sums, dict) and all(isinstance(s, str) for s in sums.values())
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -137,6 +154,25 @@ def _manifest(opened: zipfile.ZipFile, archive: Path) -> dict[str, str]:
         if not (RECORD_NAME.fullmatch(name) or CHECKPOINT_NAME.fullmatch(name)):
             raise BenchError(f"{archive}: {plain(name)} is no name that `bench export` gives; nothing was imported")
     return sums
+
+
+def _check_entries(opened: zipfile.ZipFile, archive: Path, folder: Path) -> None:
+    """BenchError unless all entries are plain files, and as large together as memory and the disk can hold.
+
+    zipfile unpacks no more than the size that an entry states.
+    """
+    for entry in opened.infolist():
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or entry.flag_bits & 1:
+            raise BenchError(f"{archive}: {plain(entry.filename)} is packed in a way that `bench export` doesn't")
+        if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG):
+            raise BenchError(f"{archive}: {plain(entry.filename)} is a link, a folder or a device, must be a file")
+    sizes = [(entry.filename, entry.file_size) for entry in opened.infolist()]
+    records = sum(size for name, size in sizes if RECORD_NAME.fullmatch(name))
+    if records > limits.RECORDS:
+        raise BenchError(f"{archive}: its records take {records >> 20} MiB, more than {limits.RECORDS >> 20}")
+    networks = sum(size for name, size in sizes if CHECKPOINT_NAME.fullmatch(name))
+    if networks > (free := shutil.disk_usage(folder).free):
+        raise BenchError(f"{archive}: its networks take {networks >> 20} MiB, {free >> 20} are free in {folder.parent}")
 
 
 def _read(opened: zipfile.ZipFile, name: str, most: int, archive: Path) -> bytes:
@@ -155,7 +191,7 @@ def _record(opened: zipfile.ZipFile, name: str, sums: Mapping[str, str], archive
     """A record and its bytes, if it is what its key, its name and the manifest say."""
     from bench.spec import key_of
 
-    data = _read(opened, name, MOST_RECORD, archive)
+    data = _read(opened, name, limits.RECORD, archive)
     if hashlib.sha256(data).hexdigest() != sums[name]:
         raise _tampered(archive, name)
     try:
@@ -176,8 +212,8 @@ def _network(opened: zipfile.ZipFile, name: str, sums: Mapping[str, str], archiv
     with opened.open(name) as source, path.open("wb") as target:
         while chunk := source.read(CHUNK):
             size += len(chunk)
-            if size > MOST_CHECKPOINT:
-                raise BenchError(f"{archive}: {name} is larger than {MOST_CHECKPOINT >> 30} GiB")
+            if size > limits.CHECKPOINT:
+                raise BenchError(f"{archive}: {name} is larger than {limits.CHECKPOINT >> 30} GiB")
             digest.update(chunk)
             target.write(chunk)
         target.flush()

@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import seal
+from bench import limits, migrate, seal
 from bench.errors import BenchError
 from bench.files import at_hand, check_writable, clear_leftovers, lock, place, read_each, write_bytes
-from bench.labels import plain
+from bench.labels import file_name, plain
 from bench.shape import CHECKPOINT, check, check_record
 
 if TYPE_CHECKING:
@@ -216,8 +216,7 @@ class Records:
         """File name that a person can read and no name can escape from."""
         training = record["evaluation"]["training"]
         parts = (training["task"], record["evaluation"]["device"], training["method"], f"s{training['seed']}")
-        name = re.sub(r"[^A-Za-z0-9_.-]", "_", "-".join(map(str, parts))).lstrip(".")
-        return self.folder / f"{name}-{record['key']}.json"
+        return self.folder / f"{file_name('-'.join(map(str, parts)))}-{file_name(record['key'])}.json"
 
     def find(self, key: str) -> Path | None:
         """The file of a record, by its key or the beginning of one. BenchError if several begin so."""
@@ -276,10 +275,13 @@ def parse_record(data: bytes, name: str) -> dict[str, Any]:
     """A record from its file's bytes, without its checksum. ValueError or RecursionError if broken, BenchError if of a
     newer schema.
     """
+    if len(data) > limits.RECORD:
+        raise ValueError(f"{len(data) >> 20} MiB, at most {limits.RECORD >> 20} are read")
     record, was_sealed = seal.opened(data)
     schema = record.get("schema")
     if isinstance(schema, int) and schema > RECORD_SCHEMA:
         raise BenchError(f"record {name} has schema {schema}, newer than {RECORD_SCHEMA}: update cim-bench")
+    record = migrate.current(record, RECORD_SCHEMA)
     check_record(record)
     if schema != 1 and not was_sealed:
         raise ValueError(f"no {seal.NAME!r}")

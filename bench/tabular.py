@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bench.endings import printable
+
 WIDEST_WORD = 24  # of a text column; longer words are broken
 GAP = 2
 SMALL = 5e-5  # of a column's greatest number: less than that is shown as 0
@@ -38,7 +40,7 @@ def tables(
     made: list[Table] = []
     for part in parts:
         chosen = sorted({*first, *part})  # in the order of `names`, so that a rank stays before its method
-        heading = Text(title) if title and not made else None
+        heading = Text(printable(title)) if title and not made else None
         table = Table(title=heading, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
         table.padding, table.pad_edge = (0, 1, 0, 0), False
         for i in chosen:
@@ -47,7 +49,7 @@ def tables(
             else:
                 table.add_column(Text(names[i]), justify="right", no_wrap=True, min_width=widths[i])
         for row in rows:
-            table.add_row(*(Text(row[i]) for i in chosen))
+            table.add_row(*(Text(printable(row[i])) for i in chosen))
         made.append(table)
     return made
 

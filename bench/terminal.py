@@ -15,6 +15,7 @@ from bench.columns import failures, notes, tables
 from bench.cost import NAMES, costs
 from bench.frame import measured
 from bench.labels import (
+    MISSING,
     Record,
     all_settings,
     amount,
@@ -136,23 +137,22 @@ def _about(made: Record) -> list[tuple[str, str]]:
     uses = "" if t["device"] == "ideal" else f", for {t['device']}{settings_label(t)}{time_label(t['time_s'])}"
     level = f" at level {t['level']:g}" if t["level"] else ""
     settings = ", ".join(f"{k}={v}" for k, v in all_settings(made).items())
-    many = f"{chips['minimum']}" if chips["half_width"] is None else f"{chips['minimum']} to {chips['maximum']}"
-    until = (
-        ""
-        if chips["half_width"] is None
-        else in_unit(f", until ± {chips['half_width']:g}", made["task"]["unit"], "{} {}")
-    )
+    half, most = (chips.get(name) for name in ("half_width", "maximum"))
+    many = f"{chips['minimum']}" if half is None else f"{chips['minimum']} to {amount(most)}"
+    until = "" if half is None else in_unit(f", until ± {half:g}", made["task"]["unit"], "{} {}")
     samples = "all" if e["test_samples"] is None else f"{e['test_samples']:,}"
     tested = f"{e['device']}{version_label(e['device_version'])}{settings_label(e)}{sweep_label(e)}"
-    epochs = f"{b['epochs']:g} epochs" + (f" and {b['finetune_epochs']:g} with noise" if b["finetune_epochs"] else "")
+    noisy = f" and {amount(b['finetune_epochs'])} with noise" if b.get("finetune_epochs") else ""
+    seconds = made.get("sweep_seconds")
+    budget = f"{amount(b.get('epochs'))} epochs{noisy}, batch {amount(b.get('batch_size'))}"
     lines = [
         ("network", f"{network_label(t)}, {t['task']}{version_label(t['task_version'])}, seed {t['seed']}"),
-        ("trained", f"{t['method']}{uses}{level}; {epochs}, batch {b['batch_size']}, {t['precision']}"),
+        ("trained", f"{t['method']}{uses}{level}; {budget}, {t['precision']}"),
         ("settings", settings or "none but defaults"),
         ("tested", f"{tested}; {samples} test samples, {many} chips a point{until}, where chips can differ"),
         ("cost", f"own training: {_spent(cost, '')}"),
         ("", f"with the runs that it rests on: {_spent(cost, 'total_')}"),
-        ("", f"tuning: {amount(cost['trials'])} trials; sweep {made['sweep_seconds']:,.0f} s"),
+        ("", f"tuning: {amount(cost['trials'])} trials; sweep {MISSING if seconds is None else f'{seconds:,.0f}'} s"),
         ("made", f"{made['environment'].get('created', '')}, commit {born.get('commit', '')}"),
         ("machine", str(made["environment"].get("hardware", ""))),
         ("keys", f"record {made['key']}, training {made['training_key']} (`bench validate` takes either)"),

@@ -47,7 +47,10 @@ def cell_of(record: Record) -> Cell:
     """The cell that a record is of. BenchError if this version of the bench would make another one."""
     evaluation = Evaluation.from_dict(record["evaluation"])
     training = evaluation.training
-    words = shlex.split(record["command"])
+    try:
+        words = shlex.split(record["command"])
+    except ValueError as error:
+        raise BenchError(f"record {record['key']}: its command is none ({error}): {plain(record['command'])}") from None
     given = dict(zip(words, words[1:], strict=False))
     device = _device_name(evaluation.device, given.get("--device", ""))
     trained = _device_name(training.device, given.get("--train-on", given.get("--device", "")))

@@ -41,6 +41,7 @@ from devices._seal import NAME, is_whole
 # Regular grid on which Q is looked up. 128 conductances are 0.3 uS apart for g_max = 40 uS, a tenth of the
 # measured spread; 2048 equally likely u let one random int32 serve both cells of a pair.
 ROWS, BITS = 128, 11
+MOST_MIB = 64  # of a table; the shipped one has a twentieth of one
 DRAWS = 2**BITS
 
 
@@ -81,7 +82,7 @@ class Measured(Device):
         vars(device).update(
             name=path.stem,
             version=f"fit-{hashlib.sha256(content).hexdigest()[:8]}",
-            source=str(device.table.get("provenance", {}).get("source", "")),
+            source=_printable(str(device.table.get("provenance", {}).get("source", ""))),
             times_s=(device.table["times_s"][0], last),
             default_time_s=last,
         )
@@ -89,7 +90,10 @@ class Measured(Device):
 
     def _load(self, path: Path) -> bytes:
         try:
-            content = path.read_bytes()
+            with path.open("rb") as file:
+                content = file.read((MOST_MIB << 20) + 1)
+            if len(content) > MOST_MIB << 20:
+                raise DeviceError(f"{path.name}: larger than {MOST_MIB} MiB; make one with bench device fit")
             self.table = check_table(json.loads(content), path.name)
             was_changed = self.table.pop(NAME, None) is not None and not is_whole(content)
         except FileNotFoundError:
@@ -214,6 +218,11 @@ class Measured(Device):
             grid = (area[below] + trapezoid).diff(dim=0).T * (DRAWS / g_max_us)
             self._grids[time_s, where] = grid.to(where, torch.float32).contiguous()
         return self._grids[time_s, where]
+
+
+def _printable(text: str) -> str:
+    """One line, without what a terminal would obey."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _deviated(u: Tensor, draw: Tensor, deviation: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tasks._base import TaskError
 
 MODELS = Path(__file__).parent / "_models"
+LOADING = {"checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"}  # arguments of timm.create_model
 Build = Callable[[], nn.Module]
 
 
@@ -78,6 +79,8 @@ def _timm(name: str, in_shape: tuple[int, ...], classes: int, width: float) -> B
     given = _parse(name, arguments)
     if taken := settings.keys() & given.keys():
         raise TaskError(f"network {name}: {', '.join(sorted(taken))} is set by the task; leave it out")
+    if loading := LOADING & given.keys():  # a record names its network, and may be anybody's
+        raise TaskError(f"network {name}: {', '.join(sorted(loading))} reads weights from elsewhere; leave it out")
     return lambda: timm.create_model(model, **settings, **given)
 
 

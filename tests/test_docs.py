@@ -1,15 +1,64 @@
 """Documents that list what the code has."""
 
 import dataclasses
+import importlib.util
 import json
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from bench import registry
+from bench import __version__, registry
 
 ROOT = Path(__file__).parent.parent
+
+
+def test_every_document_is_on_the_site() -> None:
+    nav = (ROOT / "mkdocs.yml").read_text().partition("\nnav:\n")[2]
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    assert pages <= set(re.findall(r": ([\w/.-]+\.md)$", nav, re.MULTILINE))
+
+
+def test_the_citation_is_of_this_version() -> None:
+    (version,) = re.findall(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
+    assert version == __version__
+
+
+def audited() -> ModuleType:
+    """The script that tells advisories."""
+    spec = importlib.util.spec_from_file_location("audit", ROOT / ".ci" / "audit.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_packages_that_nothing_is_known_of_are_not_passed_over_in_silence() -> None:
+    found = [
+        {
+            "name": "a",
+            "version": "1",
+            "vulns": [{"id": "X-1", "fix_versions": ["2"]}, {"id": "X-2", "fix_versions": []}],
+        },
+        {"name": "b", "version": "3", "vulns": []},
+    ]
+    assert audited().tell({"dependencies": found}) == [
+        "ADVISORY X-1: a 1; mended in 2",
+        "ADVISORY X-2: a 1; mended in no version yet",
+        "advisories: 2 on 2 packages that were audited",
+    ]
+    skipped = [{"name": "c", "skip_reason": "not found"}]
+    assert audited().tell({"dependencies": skipped})[1] == "NOT AUDITED: 1 of 1 packages, for example: not found"
+
+
+def test_where_advisories_can_not_be_reached_it_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = audited()
+    monkeypatch.setattr(script, "COMMAND", "-c raise(SystemExit('ERROR:no\\x20network'))")
+    script.main()
+    assert capsys.readouterr().out == "NOT AUDITED: the advisories could not be reached (ERROR:no network)\n"
 
 
 @pytest.mark.parametrize("name", registry.entries("methods"))

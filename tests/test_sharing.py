@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import sharing, verify
+from bench import limits, sharing, verify
 from bench.errors import BenchError
 from bench.spec import key_of
 from bench.store import Checkpoints, Records
@@ -157,9 +157,16 @@ def test_an_archive_that_was_cut_anywhere_is_refused(archive, tmp_path):
 
 
 def test_what_unpacks_to_too_much_is_refused(archive, tmp_path, monkeypatch):
-    monkeypatch.setattr(sharing, "MOST_RECORD", 2000)
-    with pytest.raises(BenchError, match="larger than"):
-        merge(archive, tmp_path)
+    for name, said in (
+        ("RECORD", "is larger than 0 MiB"),
+        ("RECORDS", "its records take"),
+        ("ARCHIVE_FILES", "is no archive"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(limits, name, 3)
+            with pytest.raises(BenchError, match=said):
+                merge(archive, tmp_path)
+    assert not (tmp_path / "theirs").exists()
 
 
 def test_my_record_stays_unless_it_failed_or_i_say_so(archive, results, tmp_path):
@@ -167,9 +174,10 @@ def test_my_record_stays_unless_it_failed_or_i_say_so(archive, results, tmp_path
     mine = Records(tmp_path / "theirs")
     one, other, *_ = (r for r in mine.load_all()[0] if r["status"] == "done")
     changed = one | {"clean": one["clean"] + 1}
-    mine.path(one).write_text(json.dumps(changed))
+    mine.save(changed)
     broken = other | {"status": "failed", "error": "power cut", "levels": [], "clean": None}
-    mine.path(other).write_text(json.dumps(broken))
+    mine.path(other).unlink()  # a failure never replaces a record
+    mine.save(broken)
     done = merge(archive, tmp_path)
     assert (done.added, done.same, done.kept) == (1, 4, [one["key"]])
     assert mine.load(one["key"]) == changed

@@ -247,6 +247,8 @@ def test_timm_networks_take_arguments() -> None:
     [
         ("timm:resnet10t", 0.5, "timm networks have no width factor"),
         ("timm:resnet10t?pretrained=True", 1, "pretrained is set by the task"),
+        ("timm:resnet10t?checkpoint_path='/tmp/x.pth'", 1, "checkpoint_path reads weights from elsewhere"),
+        ("timm:resnet10t?pretrained_cfg={'url': 'x'}", 1, "pretrained_cfg reads weights from elsewhere"),
         ("timm:resnet10t?drop_rate", 1, "'drop_rate' is no key=value"),
         ("timm:resnet10t?nonsense=1", 1, "can't be built for 3 x 32 x 32 images"),
         ("timm:vit_tiny_patch16_224?depth=1", 1, "does not take 3 x 32 x 32 images"),

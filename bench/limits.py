@@ -1,0 +1,18 @@
+"""Sizes, in bytes unless they say otherwise, beyond which a file from somebody else is refused.
+
+All are far above what the bench writes itself; SECURITY.md lists them. devices/_measured.py has that of a fitted table.
+"""
+
+MIB, GIB = 1 << 20, 1 << 30
+
+RECORD = 16 * MIB
+NAME = 1_000  # letters of a name in a record
+CELLS = GIB  # measured cells, unpacked
+# An archive of `bench export`
+ARCHIVE_FILES = 200_000  # files
+MANIFEST = 64 * MIB
+RECORDS = 2 * GIB  # all of an archive together, unpacked
+CHECKPOINT = 16 * GIB
+
+LABEL = 300  # letters that tables and figures show of a name with its settings
+FILE_NAME = 150  # letters of a file name that is made of names; file systems take 255 bytes
