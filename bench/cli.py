@@ -61,6 +61,9 @@ def run(
     precision: opt.Precision = "auto",
     on: opt.On = "auto",
     threads: opt.Threads = None,
+    workers: opt.Workers = None,
+    cluster: opt.Cluster = None,
+    gpu_share: opt.GpuShare = None,
     data: opt.Data = None,
     results: opt.Results = Path("results"),
     force: opt.Force = False,
@@ -110,6 +113,9 @@ def matrix(
     precision: opt.Precision = "auto",
     on: opt.On = "auto",
     threads: opt.Threads = None,
+    workers: opt.Workers = None,
+    cluster: opt.Cluster = None,
+    gpu_share: opt.GpuShare = None,
     data: opt.Data = None,
     results: opt.Results = Path("results"),
     debug: opt.Debug = False,
@@ -155,6 +161,14 @@ def tune(
     from bench import commands
 
     _do(commands.tune, locals())
+
+
+@app.command()
+def status(debug: opt.Debug = False) -> None:
+    """Show what running commands are at: cells that are done and those in hand, where, and how far each is."""
+    from bench import commands
+
+    commands.status()
 
 
 @app.command(name="list")

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from functools import partial
@@ -19,6 +20,7 @@ from bench.summary import group_key
 if TYPE_CHECKING:
     import torch
 
+    from bench.cluster import Crew
     from bench.plan import Cell
     from bench.runner import Runner
 
@@ -36,12 +38,15 @@ def run(
     threads: int | None,
     settings: list[str],
     tuned: bool,
+    workers: int | None = None,
+    cluster: str | None = None,
+    gpu_share: float | None = None,
     **given: Any,
 ) -> int:
     """Run the cells of a request; 0 if all are done, 2 if one of several failed. A single one's error is raised."""
-    from bench import fast, matched, request
+    from bench import matched, request, work
 
-    processor = fast.processor(on, threads)
+    crew, processor, given = _crew(workers, cluster, gpu_share, on, threads, given)
     asked = request.read(processor, settings, **given)
     if tuned:
         from bench.tuning import saved
@@ -49,17 +54,12 @@ def run(
         cells = saved.cells(asked, results, settings)
     else:
         cells = [(cell, request.command(cell, asked, settings)) for cell in matched.cells(asked)]
-    console, runner = Console(), _runner(data, results, processor)
+    console, runner = Console(), _runner(data, results, processor, crew)
     if dry_run:
         _foresee([cell for cell, _ in cells], runner, console)
         return 0
-    errors: list[Exception] = []
-    for cell, command in cells:
-        done = _record(runner, cell, command, force, several=len(cells) > 1)
-        if isinstance(done, Exception):
-            errors.append(done)
-        else:
-            console.print(terminal.sweep_table(done))
+    found = work.do(cells, runner, crew, force=force, told=lambda made: console.print(terminal.sweep_table(made)))
+    errors = [done for done in found.values() if isinstance(done, Exception)]
     records: list[dict[str, Any]] = []
     with suppress(BenchError) if errors else nullcontext():  # the first error is the one to tell
         records = _remake(results)
@@ -105,9 +105,12 @@ def demo(*, results: Path, on: str, threads: int | None, data: Path | None) -> i
     return code
 
 
-def _runner(data: Path | None, results: Path, processor: "torch.device") -> "Runner":
-    """Work begins: a runner whose folders can be written to."""
+def _runner(data: Path | None, results: Path, processor: "torch.device", crew: "Crew | None" = None) -> "Runner":
+    """Work begins: a runner whose folders can be written to; what a crew computes on need not be here."""
+    from bench import fast
     from bench.runner import Runner
+
+    processor = processor if crew is None else fast.processor()
 
     interrupt.work_begins()
     check_writable(results)
@@ -131,12 +134,26 @@ def _foresee(cells: "list[Cell]", runner: "Runner", console: Console) -> None:
     console.print(f"{told} (timed just now, at the fewest chips; teachers are counted once)", highlight=False)
 
 
-def _record(runner: "Runner", cell: "Cell", command: str, force: bool, several: bool) -> dict[str, Any] | Exception:
-    """The record of a cell, or what went wrong."""
-    from bench.labels import title
+def _crew(
+    workers: int | None,
+    cluster: str | None,
+    gpu_share: float | None,
+    on: str,
+    threads: int | None,
+    given: dict[str, Any],
+) -> "tuple[Crew | None, torch.device, dict[str, Any]]":
+    """Who does the cells, what processor the request is read for, and the request at the precision that is meant there."""
+    from bench import fast
 
-    named = title(cell.evaluation.training, cell.evaluation.device)
-    return _try(lambda: runner.run(cell, command, force), named, runner.monitor, several)
+    if (workers, cluster, gpu_share) == (None, None, None):
+        return None, fast.processor(on, threads), given
+    import torch
+
+    from bench import cluster as cluster_
+
+    crew = cluster_.crew(workers, cluster, gpu_share, on, threads)
+    precision = crew.precision if given["precision"] == "auto" else given["precision"]
+    return crew, torch.device(crew.processor), given | {"precision": precision}
 
 
 def _try(work: Callable[[], T], named: str, monitor: Monitor, several: bool) -> T | Exception:
@@ -165,22 +182,22 @@ def matrix(
     on: str,
     threads: int | None,
     settings: list[str],
+    workers: int | None,
+    cluster: str | None,
+    gpu_share: float | None,
     **given: Any,
 ) -> int:
     """Train on each device, test on all; 0 if all cells are done, 2 if one failed."""
-    from bench import fast, matrix, request
+    from bench import matrix, request, work
 
-    processor = fast.processor(on, threads)
+    crew, processor, given = _crew(workers, cluster, gpu_share, on, threads, given)
     for kind in ("method", "task"):
         request.one_name(given[kind], f"{kind}s", kind)
     asked = request.read(processor, settings, **given)
     parts = matrix.parts(asked)
-    console, runner = Console(), _runner(data, results, processor)
-    found: dict[str, dict[str, Any]] = {}
-    for part, cell in parts:
-        if cell.evaluation.key not in found:
-            done = _record(runner, cell, request.command(cell, part, settings), force=False, several=True)
-            found |= {} if isinstance(done, Exception) else {cell.evaluation.key: done}
+    console, runner = Console(), _runner(data, results, processor, crew)
+    cells = [(cell, request.command(cell, part, settings)) for part, cell in parts]
+    found = work.records(work.do(cells, runner, crew, told=lambda record: None))
     made = matrix.measured(asked, [cell for _, cell in parts], found)
     _remake(results)
     written = matrix.write(made, results / "matrix")
@@ -241,6 +258,20 @@ def tune(
     report.show(found, console)
     console.print(f"tuned settings, records and plots: {results}", highlight=False, soft_wrap=True)
     return 2 if len(found) < len(cells) else 0
+
+
+def status() -> None:
+    """Print what commands that use this BENCH_HOME are at; where none runs, how the last one ended."""
+    from bench import status as status_
+
+    folder = home() / "runs"
+    told = status_.read(folder)
+    shown = [one for one in told if one.is_alive] or told[:1]
+    for one in shown:
+        for line in status_.lines(one, time.time()):
+            print(line)
+    if not shown:
+        print(f"no command has run cells with this BENCH_HOME, {home()}")
 
 
 def report(results: Path, advise: bool = False) -> int:

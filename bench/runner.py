@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -47,33 +47,41 @@ class Runner:
         self.records = Records(results)
         self._splits: dict[str, Splits] = {}
         self._devices: dict[str, Device] = {}
-        self._sources: dict[str, str] = {}  # name of a device -> what makes it: the name, or a table's path
+        self._sources: dict[str, str] = {}
 
     def run(self, cell: plan.Cell, command: str, force: bool = False) -> dict[str, Any]:
         """The record of a cell: from the store if it is done, else trained, swept and stored."""
         evaluation = cell.evaluation
-        self._sources |= {evaluation.training.device: cell.train_device, evaluation.device: cell.device}
+        self.made_of({evaluation.training.device: cell.train_device, evaluation.device: cell.device})
         if force:
             self._drop_older_sweep(evaluation.key)
         elif (known := self.records.load(evaluation.key)) is not None and known["status"] == "done":
             self.monitor.say(f"{title(evaluation.training, evaluation.device)}: already done, {evaluation.key}")
             return self._with_trials(known, evaluation)
 
-        def record(**measured: Any) -> dict[str, Any]:
-            return recording.frame(evaluation, self._device(evaluation).axis, command, self.processor) | measured
-
         try:
             measured = self._measure(evaluation)
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}".replace("\n", " ")
-            # If even this can't be saved, the first error is the one to tell.
-            with suppress(BenchError, OSError):
-                self.records.save(record(status="failed", error=reason))
+            self.fail(cell, command, f"{type(error).__name__}: {error}")
             raise
-        done = record(**measured)
+        done = self._record(evaluation, command, **measured)
         self.records.save(done)
         self._partial_sweep(evaluation.key).unlink(missing_ok=True)
         return done
+
+    def fail(self, cell: plan.Cell, command: str, reason: str) -> None:
+        """Record that a cell failed. If even this can't be saved, the first error is the one to tell."""
+        with suppress(BenchError, OSError):
+            self.made_of({cell.evaluation.device: cell.device})
+            reason = reason.replace("\n", " ")
+            self.records.save(self._record(cell.evaluation, command, status="failed", error=reason))
+
+    def _record(self, evaluation: Evaluation, command: str, **measured: Any) -> dict[str, Any]:
+        return recording.frame(evaluation, self._device(evaluation).axis, command, self.processor) | measured
+
+    def made_of(self, sources: Mapping[str, str]) -> None:
+        """Names of devices, and what makes each: its name, or the path of a fitted table."""
+        self._sources |= sources
 
     def _with_trials(self, known: dict[str, Any], evaluation: Evaluation) -> dict[str, Any]:
         """A record that is done; one that was made before its settings were tuned now says by how many trials."""
@@ -241,6 +249,7 @@ class Runner:
                 work.note(**(over_time or {"level": level}), mean=sum(done["chips"]) / len(done["chips"]))
                 kept = {"levels": levels, "seconds": before_s + time.perf_counter() - began, "trained": born}
                 write_text(self._partial_sweep(evaluation.key), json.dumps(kept))
+                work.kept()
         results = self.records.folder.parent
         pictures.keep(results, evaluation, rig, device, test)
         return (
