@@ -51,7 +51,8 @@ class Crew:
         return max(1, int(min(of_cpus, have.get("GPU", 0) // self.gpus) if self.gpus else of_cpus))
 
     def __str__(self) -> str:
-        return f"{self.workers} workers" if self.address is None else f"cluster {self.address}"
+        workers = "1 worker" if self.workers == 1 else f"{self.workers} workers"
+        return workers if self.address is None else f"cluster {self.address}"
 
     @contextmanager
     def team(self, home: Path, results: Path, data: Path | None) -> Iterator["RayTeam"]:
@@ -60,48 +61,57 @@ class Crew:
         if self.address is None:
             _init(ray, address="local", num_cpus=self.slots * self.threads, object_store_memory=OBJECTS_BYTES)
         try:
-            folders = [path.absolute() if isinstance(path, Path) else path for path in (home, results, data)]
-            yield RayTeam(ray, Place(*folders, self.processor, self.threads), self.gpus)  # type: ignore[arg-type]
+            place = Place(home.absolute(), results.absolute(), data and data.absolute(), self.processor, self.threads)
+            yield RayTeam(ray, place, self.gpus)
         finally:
             ray.shutdown()
 
 
-def crew(
-    workers: int | None, address: str | None, gpu_share: float | None, on: str, threads: int | None
-) -> Crew | None:
-    """Who is asked for; None: this process alone. Connects to the cluster at an address. BenchError if it can't be."""
-    if workers is None and address is None:
-        if gpu_share is not None:
-            raise BenchError(f"gpu-share {gpu_share:g}: is of --workers or --cluster, give one of them too")
-        return None
+def crew(workers: int | None, address: str | None, gpu_share: float | None, on: str, threads: int | None) -> Crew:
+    """Who is asked for. Connects to the cluster at an address; workers of this machine are started later.
+
+    BenchError for what can't be.
+    """
+    share = f"gpu-share {gpu_share or 0:g}"
     if workers is not None and address is not None:
         raise BenchError("workers, cluster: a cluster has its own number of workers; give one of them")
     if gpu_share is not None and not (0 < gpu_share <= 1 or gpu_share == int(gpu_share) > 0):
-        raise BenchError(f"gpu-share {gpu_share:g}: must be above 0 and at most 1, or a whole number")
-    if on.startswith("cuda:"):
-        raise BenchError(f"on {on}: the GPU of each cell is chosen by Ray; give --on cuda")
+        raise BenchError(f"{share}: must be above 0 and at most 1, or a whole number")
     if gpu_share is not None and on == "cpu":
-        raise BenchError(f"gpu-share {gpu_share:g}: cells on the CPU take no GPU; leave it out, or --on cpu")
-    ray = _ray()
+        raise BenchError(f"{share}: cells on the CPU take no GPU; leave it out, or --on cpu")
+    if on.startswith("cuda:"):
+        raise BenchError(f"on {on}: which GPU a cell gets is chosen by Ray; give --on cuda")
+    _ray()
+    if workers is not None:
+        return _crew_here(workers, gpu_share, on, threads)
     if address is None:
-        assert workers is not None
-        processor = fast.processor(on, threads)
-        per_worker = threads or worker.threads_for(workers)
-        gpus = 0.0
-        if processor.type == "cuda":
-            gpus = gpu_share or min(1.0, 1 / -(-workers // torch.cuda.device_count()))
-        elif gpu_share is not None:
-            raise BenchError(f"gpu-share {gpu_share:g}: this machine has no GPU")
-        return Crew(workers, None, per_worker, gpus, processor.type, fast.precision_for(processor))
+        raise BenchError(f"{share}: it is for cells side by side; give --workers or --cluster too")
     if threads is not None and threads < 1:
         raise BenchError(f"threads {threads}: must be at least 1")
+    return _crew_there(address, gpu_share, on, threads or 1)
+
+
+def _crew_here(workers: int, gpu_share: float | None, on: str, threads: int | None) -> Crew:
+    processor = fast.processor(on, threads)
+    precision = fast.precision_for(processor)
+    threads = threads or worker.threads_for(workers)
+    if processor.type == "cuda":
+        gpus = gpu_share or 1 / -(-workers // torch.cuda.device_count())
+        return Crew(workers, None, threads, gpus, processor.type, precision)
+    if gpu_share is not None:
+        raise BenchError(f"gpu-share {gpu_share:g}: this machine has no GPU")
+    return Crew(workers, None, threads, 0.0, processor.type, precision)
+
+
+def _crew_there(address: str, gpu_share: float | None, on: str, threads: int) -> Crew:
+    ray = _ray()
     _init(ray, address=address)
     have = ray.cluster_resources().get("GPU", 0)
     if not have and (gpu_share is not None or on == "cuda"):
         raise BenchError(f"cluster {address}: has no GPU; leave out --gpu-share and --on cuda")
     gpus = (gpu_share or 1.0) if have and on != "cpu" else 0.0
-    processor_type, precision = _probe(ray, "cuda" if gpus else "cpu", threads or 1, gpus, address)
-    return Crew(None, address, threads or 1, gpus, processor_type, precision)
+    processor, precision = _probe(ray, "cuda" if gpus else "cpu", threads, gpus, address)
+    return Crew(None, address, threads, gpus, processor, precision)
 
 
 def _ray() -> Any:

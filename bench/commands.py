@@ -142,7 +142,7 @@ def _crew(
     threads: int | None,
     given: dict[str, Any],
 ) -> "tuple[Crew | None, torch.device, dict[str, Any]]":
-    """Who does the cells, what processor the request is read for, and the request at the precision that is meant there."""
+    """Who does the cells, the processor that the request is read for, and the request at the precision that it has."""
     from bench import fast
 
     if (workers, cluster, gpu_share) == (None, None, None):

@@ -1,4 +1,4 @@
-"""Drives a graph of jobs on a team of workers: hands out what is ready, shows what all are at, takes what comes back."""
+"""Drives a graph of jobs on a team of workers: hands out what is ready, shows what runs, takes what comes back."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -45,12 +45,13 @@ class Team(Protocol):
 class Boss:
     """Who wants the jobs. `done` may raise: the job has failed then."""
 
-    def more(self, in_hand: int) -> Sequence[Job]:
-        """Further jobs, if so many are with the workers or wait for others."""
+    def more(self) -> Sequence[Job]:
+        """Further jobs; asked for as long as there are any."""
         return ()
 
-    def seen(self, job: Job, told: Mapping[str, Any]) -> None:
-        """What a job that runs is at."""
+    def seen(self, job: Job, told: Mapping[str, Any]) -> bool:
+        """What a job that runs is at; is it to stop?"""
+        return False
 
     def done(self, job: Job, value: Any) -> None:
         """It has ended well, with what it gave."""
@@ -77,21 +78,15 @@ class Engine:
 
     def run(self) -> None:
         """Until all is done or has failed. KeyboardInterrupt after the first Ctrl-C, once the team is drained."""
-        how = "failed"
         try:
             with self.view, interrupt.first_is_told(self._drain):
                 while self._turn():
                     pass
             if self.drains:
                 raise KeyboardInterrupt
-            how = "done"
-        except KeyboardInterrupt:
-            how = "interrupted"
-            raise
         finally:
             if self.handed:
                 self.team.cancel(list(self.handed), force=True)
-            self.status.close(how)
 
     def _drain(self) -> None:
         self.drains = True
@@ -101,8 +96,8 @@ class Engine:
         if self.drains:
             self._stop_all()
         else:
-            self.graph.add(self.boss.more(len(self.handed) + len(self.graph.waiting)))
-            self.status.add(Row(job.key, job.title, job.is_cell) for job in self.graph.jobs.values())
+            self.graph.add(self.boss.more())
+            self.status.add(Row(job.key, job.title, job.kind) for job in self.graph.jobs.values())
             for job in self.graph.ready():
                 self.graph.begin(job.key)
                 self.handed[self.team.submit(job)] = job
@@ -141,7 +136,8 @@ class Engine:
                 row.attempts = attempts
             for name in ("doing", "done", "steps", "figures"):
                 setattr(row, name, seen.get(name, getattr(row, name)))
-            self.boss.seen(job, seen)
+            if self.boss.seen(job, seen):
+                self.team.stop(job.key)
 
     def _take(self, job: Job, result: Result) -> None:
         """What became of a job."""

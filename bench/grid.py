@@ -72,9 +72,11 @@ class Job:
     needs: tuple[str, ...] = ()
 
     @property
-    def is_cell(self) -> bool:
-        """Does a record come of it?"""
-        return isinstance(self.task, Sweep)
+    def kind(self) -> str:
+        """In a word, for people."""
+        if isinstance(self.task, Look):
+            return "trial" if self.task.watched else "check"
+        return "training" if self.task is None else "cell"
 
 
 def jobs_of(cells: Sequence[tuple[Cell, str]], is_trained: Callable[[str], bool], force: bool = False) -> list[Job]:
@@ -111,7 +113,9 @@ def _trainings(
         if key not in made and not is_trained(key):
             one, others = runs[key]
             needs = tuple(other for other in others if add(other))
-            made[key] = Job(key, title(one), one, source if one.device == training.device else one.device, None, needs)
+            made[key] = Job(
+                key, f"train {title(one)}", one, source if one.device == training.device else one.device, None, needs
+            )
         return key in made
 
     return (first,) if add(first) else ()
@@ -129,7 +133,7 @@ class Graph:
         self.add(jobs)
 
     def add(self, jobs: Iterable[Job]) -> None:
-        """More jobs; one whose key is known is the same job. One that needs a failed one fails; ValueError in a ring."""
+        """More jobs; one whose key is known is the same job. Who needs a failed one fails; ValueError in a ring."""
         new = [job for job in jobs if job.key not in self.jobs]
         self.jobs |= {job.key: job for job in new}
         for job in new:

@@ -29,7 +29,7 @@ def work_begins() -> None:
 def first_is_told(tell: Callable[[], None]) -> Iterator[None]:
     """Inside, the first Ctrl-C is but told, so that work can be brought to an end; the next is a KeyboardInterrupt.
 
-    `tell` is called between any two instructions: it does no more than set a flag. Where Ctrl-C is ignored, it stays so.
+    `tell` is called between any two instructions: it may but set a flag. Where Ctrl-C is ignored, it stays so.
     """
     before = signal.getsignal(signal.SIGINT)
     if before is signal.SIG_IGN or threading.current_thread() is not threading.main_thread():

@@ -22,7 +22,7 @@ class Monitor:
     """Follows nested pieces of work. Without a terminal, prints a line at each end and now and then between.
 
     Bars live only while there is work, so that tables can be printed between two cells. `seen`: is told of each step of
-    a piece of work, however quiet; `kept`: of each point from which the work could go on, where it may stop it by raising.
+    a piece of work, however quiet; `kept`: of each point from which the work could go on; it may stop it by raising.
     """
 
     def __init__(

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from bench.files import write_text
@@ -19,18 +20,20 @@ from bench.progress import Work
 SCHEMA = 1
 KEPT = 10  # commands whose files stay
 SILENT_S = 60.0  # of a command on another machine: after so long without a word it is taken for dead
+HERE_SILENT_S = 86_400.0  # on this one its process is looked for, whose number may be another's by then
 
 
 @dataclass
 class Row:
-    """What became of a job so far; times in s since 1970. `attempts`: workers that have begun it.
+    """What became of a job so far; times in s since 1970. `kind`: a word with an s for several of them;
+    `attempts`: workers that have begun it.
 
     `doing`, `done`, `steps`, `figures`: of the piece of work that it is at.
     """
 
     key: str
     title: str
-    is_cell: bool = True
+    kind: str = "cell"
     state: str = "waiting"
     where: str = ""
     begun: float | None = None
@@ -98,9 +101,13 @@ class Status:
         with suppress(OSError):
             write_text(self.path, json.dumps(told) + "\n")
 
-    def close(self, how: str) -> None:
+    def __enter__(self) -> "Status":
+        self.write(now=True)
+        return self
+
+    def __exit__(self, kind: type | None, value: BaseException | None, trace: TracebackType | None) -> None:
         """The command has ended: done, failed or interrupted. What ran is stopped."""
-        self.ended = how
+        self.ended = "done" if kind is None else "failed" if issubclass(kind, Exception) else "interrupted"
         for row in self.rows.values():
             if row.state == "running":
                 row.end("stopped")
@@ -131,13 +138,10 @@ def read(folder: Path) -> list[Told]:
 
 
 def _told(found: dict[str, Any]) -> Told:
-    names = {name.name for name in dataclasses.fields(Row)}
-    rows = (
-        Row(**{k: plain(v) if isinstance(v, str) else v for k, v in row.items() if k in names}) for row in found["jobs"]
-    )
     pid, host, updated = int(found["pid"]), plain(found["host"]), float(found["updated"])
     here = host == socket.gethostname()
-    is_alive = found["ended"] is None and (_runs(pid) if here else time.time() - updated < SILENT_S)
+    silent_s = time.time() - updated
+    is_alive = found["ended"] is None and (_runs(pid) and silent_s < HERE_SILENT_S if here else silent_s < SILENT_S)
     return Told(
         command=plain(found["command"]),
         workers=plain(found["workers"]),
@@ -146,8 +150,19 @@ def _told(found: dict[str, Any]) -> Told:
         updated=updated,
         ended=None if found["ended"] is None else plain(found["ended"]),
         is_alive=is_alive,
-        rows=tuple(rows),
+        rows=tuple(map(_row, found["jobs"])),
     )
+
+
+def _row(found: dict[str, Any]) -> Row:
+    """A row, from a file that anybody may have written; TypeError if it is none."""
+    names = {each.name for each in dataclasses.fields(Row)}
+    known = {name: value for name, value in found.items() if name in names}
+    texts: dict[str, Any] = {name: plain(value) for name, value in known.items() if isinstance(value, str)}
+    row = Row(**(known | texts))
+    if not all(isinstance(value, int | float | None) for value in (row.begun, row.ended, row.attempts)):
+        raise TypeError("times are numbers")
+    return row
 
 
 def _runs(pid: int) -> bool:
@@ -170,12 +185,10 @@ def ago(seconds: float) -> str:
 def summary(rows: Collection[Row]) -> str:
     """'3 of 8 cells done, 1 failed; 2 of 5 trainings done'."""
     parts = []
-    for what, chosen in (("cells", True), ("trainings", False)):
-        states = Counter(row.state for row in rows if row.is_cell == chosen)
-        if not states:
-            continue
+    for kind in sorted({row.kind for row in rows}):
+        states = Counter(row.state for row in rows if row.kind == kind)
         others = "".join(f", {states[state]} {state}" for state in ("failed", "stopped") if states[state])
-        parts.append(f"{states['done']} of {states.total()} {what} done{others}")
+        parts.append(f"{states['done']} of {states.total()} {kind}s done{others}")
     return "; ".join(parts)
 
 

@@ -40,38 +40,37 @@ def do(
     for cell, command in cells:
         known = None if force else runner.records.load(cell.evaluation.key)
         if known is not None and known["status"] == "done":
-            told(found.setdefault(cell.evaluation.key, runner.run(cell, command)))  # says so
+            found[cell.evaluation.key] = record = runner.run(cell, command)  # says so
+            told(record)
         else:
             left.append((cell, command))
     if left:
         graph = Graph(jobs_of(left, lambda key: runner.checkpoints.path(key).exists(), force))
         boss = CellBoss(runner, told)
-        with crew.team(runner.home, runner.records.folder.parent, runner.data_dir) as team:
-            engine.Engine(team, graph, boss, View(), status_of(runner, str(crew))).run()
+        with (
+            crew.team(runner.home, runner.records.folder.parent, runner.data_dir) as team,
+            status_of(runner, str(crew)) as status,
+        ):
+            engine.Engine(team, graph, boss, View(), status).run()
         found |= boss.found
     return found
 
 
 def _one_by_one(cells: Cells, runner: Runner, force: bool, told: Callable[[dict[str, Any]], None]) -> dict[str, Done]:
-    status = status_of(runner, "one process")
     rows = [Row(cell.evaluation.key, title(cell.evaluation.training, cell.evaluation.device)) for cell, _ in cells]
-    status.add(rows)
     found: dict[str, Done] = {}
-    how = "interrupted"
-    try:
+    with status_of(runner, "one process") as status:
+        status.add(rows)
         for (cell, command), row in zip(cells, rows, strict=True):
             if row.key not in found:
                 found[row.key] = _here(runner, cell, command, force, row, status, several=len(cells) > 1)
                 if not isinstance(record := found[row.key], Exception):
                     told(record)
-        how = "done"
-    finally:
-        status.close(how)
     return found
 
 
-def _here(runner: Runner, cell: Cell, command: str, force: bool, row: Row, status: Status, *, several: bool) -> Done:
-    """One cell in this process. What goes wrong in one of several is told now, and the others go on."""
+def follow(runner: Runner, row: Row, status: Status) -> None:
+    """What this process does from now on is this row's."""
 
     def seen(work: Work) -> None:
         row.at(work)
@@ -80,6 +79,12 @@ def _here(runner: Runner, cell: Cell, command: str, force: bool, row: Row, statu
     row.begin("")
     status.write(now=True)
     runner.monitor.seen = seen
+
+
+def _here(runner: Runner, cell: Cell, command: str, force: bool, row: Row, status: Status, *, several: bool) -> Done:
+    """One cell in this process. What goes wrong in one of several is told now, and the others go on."""
+
+    follow(runner, row, status)
     try:
         record = runner.run(cell, command, force)
     except Exception as error:
