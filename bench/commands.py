@@ -3,8 +3,8 @@
 import json
 import logging
 import time
-from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from bench.cluster import Crew
     from bench.plan import Cell
     from bench.runner import Runner
+    from bench.status import Status
+    from bench.tuning.remote import Remote
+    from bench.tuning.workers import Workers
 
 log = logging.getLogger("bench")
 T = TypeVar("T")
@@ -214,6 +217,8 @@ def tune(
     timeout: float | None,
     storage: str | None,
     workers: int,
+    cluster: str | None,
+    gpu_share: float | None,
     val_chips: int,
     seed: int,
     data: Path | None,
@@ -226,34 +231,39 @@ def tune(
     """Tune the cells of a request one after the other; 0 if all are done, 2 if one of several failed."""
     if timeout is not None and not timeout > 0:
         raise BenchError(f"timeout {timeout:g}: must be above 0")
-    from bench import fast
-
-    processor = fast.processor(on, threads)
+    of_cluster = (
+        workers if cluster and workers > 1 else None
+    )  # without a cluster workers are processes, and need no Ray
+    crew, processor, given = _crew(of_cluster, cluster, gpu_share, on, threads, given)
     from bench import plan, request, tune
     from bench.tuning import report
-    from bench.tuning import workers as crew
 
     request.device_settings_only(settings)
     asked = request.read(processor, settings, seed=str(seed), **given)
     cells = plan.cells(asked)
     report.check(cells)
-    console, runner = Console(), _runner(data, results, processor)
-    helpers = crew.Workers(count=workers, processor=str(processor), data=data, results=results)
+    console, runner = Console(), _runner(data, results, processor, crew)
     found: list[report.Tuned] = []
-    for cell in cells:
-        job = tune.Job(
-            request=request.for_cell(asked, cell),
-            trials=trials,
-            timeout_s=timeout,
-            chips=val_chips,
-            storage=storage or tune.default_storage(),
-        )
-        work = partial(report.tuned, runner, job, helpers, settings)
-        done = _try(work, f"tuning of {cell.evaluation.training.method}", runner.monitor, several=len(cells) > 1)
-        if not isinstance(done, Exception):
-            found.append(done)
-        elif len(cells) == 1:
-            raise done
+    with _tuners(runner, crew, workers, str(processor)) as (tuners, status_):
+        for cell in cells:
+            job = tune.Job(
+                request=request.for_cell(asked, cell),
+                trials=trials,
+                timeout_s=timeout,
+                chips=val_chips,
+                storage=storage or tune.default_storage(),
+            )
+            named = f"tuning of {cell.evaluation.training.method}"
+            row = status_.follow(f"{len(found)} {named}", named, "study", runner.monitor)
+            one = partial(report.tuned, runner, job, tuners, settings)
+            done = _try(one, named, runner.monitor, several=len(cells) > 1)
+            row.end(
+                "failed" if isinstance(done, Exception) else "done", str(done) if isinstance(done, Exception) else ""
+            )
+            if not isinstance(done, Exception):
+                found.append(done)
+            elif len(cells) == 1:
+                raise done
     _remake(results)
     report.show(found, console)
     console.print(f"tuned settings, records and plots: {results}", highlight=False, soft_wrap=True)
@@ -272,6 +282,28 @@ def status() -> None:
             print(line)
     if not shown:
         print(f"no command has run cells with this BENCH_HOME, {home()}")
+
+
+@contextmanager
+def _tuners(
+    runner: "Runner", crew: "Crew | None", workers: int, processor: str
+) -> "Iterator[tuple[Workers | Remote, Status]]":
+    """Who does the trials, processes of this machine or a cluster, and the status of it all."""
+    from bench import work
+    from bench.tuning.remote import Remote
+    from bench.tuning.workers import Workers
+
+    results = runner.records.folder.parent
+    if crew is None:
+        said = "one process" if workers == 1 else f"{workers} processes"
+        with work.status_of(runner, said) as status_:
+            yield Workers(count=workers, processor=processor, data=runner.data_dir, results=results), status_
+        return
+    with (
+        crew.team(runner.home, results, runner.data_dir) as team,
+        work.status_of(runner, str(crew)) as status_,
+    ):
+        yield Remote(team, crew.slots, runner, status_), status_
 
 
 def report(results: Path, advise: bool = False) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 
 from bench.files import write_text
 from bench.labels import plain
-from bench.progress import Work
+from bench.progress import Monitor, Work
 
 SCHEMA = 1
 KEPT = 10  # commands whose files stay
@@ -89,6 +89,19 @@ class Status:
         """Jobs that are not known yet."""
         for row in rows:
             self.rows.setdefault(row.key, row)
+
+    def follow(self, key: str, title: str, kind: str, monitor: Monitor) -> Row:
+        """A job that this process does from now on, which is seen by its display."""
+        row = self.rows.setdefault(key, Row(key, title, kind))
+
+        def seen(work: Work) -> None:
+            row.at(work)
+            self.write()
+
+        row.begin("")
+        self.write(now=True)
+        monitor.seen = seen
+        return row
 
     def write(self, now: bool = False) -> None:
         """Write it; not `now`: only if the last time was a while ago."""

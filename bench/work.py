@@ -12,7 +12,6 @@ from bench.grid import Graph, Job, Sweep, jobs_of
 from bench.labels import title
 from bench.live import View
 from bench.plan import Cell
-from bench.progress import Work
 from bench.runner import Runner
 from bench.status import Row, Status
 
@@ -63,28 +62,17 @@ def _one_by_one(cells: Cells, runner: Runner, force: bool, told: Callable[[dict[
         status.add(rows)
         for (cell, command), row in zip(cells, rows, strict=True):
             if row.key not in found:
-                found[row.key] = _here(runner, cell, command, force, row, status, several=len(cells) > 1)
+                found[row.key] = _here(runner, cell, command, force, status, several=len(cells) > 1)
                 if not isinstance(record := found[row.key], Exception):
                     told(record)
     return found
 
 
-def follow(runner: Runner, row: Row, status: Status) -> None:
-    """What this process does from now on is this row's."""
-
-    def seen(work: Work) -> None:
-        row.at(work)
-        status.write()
-
-    row.begin("")
-    status.write(now=True)
-    runner.monitor.seen = seen
-
-
-def _here(runner: Runner, cell: Cell, command: str, force: bool, row: Row, status: Status, *, several: bool) -> Done:
+def _here(runner: Runner, cell: Cell, command: str, force: bool, status: Status, *, several: bool) -> Done:
     """One cell in this process. What goes wrong in one of several is told now, and the others go on."""
+    known = status.rows[cell.evaluation.key]
+    row = status.follow(known.key, known.title, known.kind, runner.monitor)
 
-    follow(runner, row, status)
     try:
         record = runner.run(cell, command, force)
     except Exception as error:

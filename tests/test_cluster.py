@@ -11,17 +11,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from bench import cluster, engine, matched, plan, status, work, worker
+from bench import cluster, engine, matched, plan, status, tune, work, worker
 from bench.errors import BenchError
 from bench.grid import Graph, Job, Sweep, jobs_of, lineage
 from bench.live import View
+from bench.progress import Monitor
 from bench.store import Checkpoints
+from bench.tuning import remote
 from bench.worker import Place, Result
+from methods._base import MethodError
 
 SMALL = {"network": "mlp", "train_samples": 200, "test_samples": 100, "chips": 2}
 LINE = "--device rram --task mnist --network mlp --preset smoke --precision fp32 --test-samples 100 --chips 2".split()
@@ -279,6 +283,62 @@ def test_errors_cross_processes():
     assert type(found) is RuntimeError and str(found) == "Local: lost"
 
 
+# bench tune, with the same team
+
+
+@pytest.fixture
+def study(home, tmp_path, cpu_runner):
+    """A search of three trials in a home."""
+
+    def make(folder: Path) -> tune.Search:
+        names: dict[str, Any] = {"methods": ("trice",), "devices": ("rram",), "tasks": ("mnist",), "seeds": (0,)}
+        asked = plan.Request(**names, preset="smoke", precision="fp32", **SMALL | {"finetune_epochs": 2})
+        job = tune.Job(request=asked, trials=3, timeout_s=None, chips=1, storage=f"sqlite:///{folder}/studies.sqlite3")
+        worker._runner.cache_clear()
+        return tune.Search(cpu_runner(folder, tmp_path / "results"), job)
+
+    return make
+
+
+def remote_of(search: tune.Search, team: Any, slots: int = 1) -> remote.Remote:
+    state = status.Status(search.runner.home / "runs", "bench tune", "test")
+    return remote.Remote(team, slots, search.runner, state)
+
+
+def test_trials_of_a_team_are_those_of_one_process(study, home, other_home, monkeypatch):
+    monkeypatch.setattr(tune, "CONFIRM", 2)
+    here, there = study(home), study(other_home)
+    with Monitor(quiet=True).work("", 3) as watch:
+        here.work(watch)
+    team = Inline(Place(other_home, there.runner.records.folder.parent, None, "cpu", 1))
+    found = remote_of(there, team).tune(there, Monitor(quiet=True))
+    assert [t.params for t in found.trials] == [t.params for t in here.outcome().trials]
+    assert [t.value for t in found.trials] == [t.value for t in here.outcome().trials]
+    assert [t.intermediate_values for t in found.trials] == [{}] * 3, "a trial that ends before its look is just done"
+    assert remote_of(there, team).confirm(there, found) == here.confirm(here.outcome())
+    assert sum(job.training.method == "nominal" for job in team.begun) == 1
+
+
+def test_a_lagging_trial_is_stopped_one_that_diverges_is_pruned_and_an_interrupted_one_is_handed_on(study, home):
+    search = study(home)
+    boss = remote.TrialBoss(search, slots=2)
+    first, second = (job for job in boss.more() if job.kind == "trial")
+    assert not any(job.kind == "trial" for job in boss.more()), "no more than there are slots"
+    search.study.pruner = optuna.pruners.ThresholdPruner(lower=50.0)
+    assert not boss.seen(first, {"means": {1: 60.0}})
+    assert boss.seen(second, {"means": {1: 40.0}}) and boss.stopped(second) and not boss.stopped(first)
+    (third,) = (job for job in boss.more() if job.kind == "trial")
+    boss.failed(third, MethodError("training diverged"))
+    assert boss.error is None
+    boss.hand_on()
+    assert [t.state.name for t in search.study.trials] == ["FAIL", "PRUNED", "PRUNED", "WAITING"]
+    again = remote.TrialBoss(search, slots=1)
+    (job,) = (job for job in again.more() if job.kind == "trial")
+    assert again.trials[job.key][0].params == search.study.trials[0].params
+    again.failed(job, BenchError("disk full"))
+    assert str(again.error) == "disk full" and not again.more()
+
+
 # bench status
 
 
@@ -386,6 +446,19 @@ def test_a_cluster_makes_the_records_of_one_process_and_trains_what_is_shared_on
     for name in names:
         ours, theirs = (load_file(each / "checkpoints" / name) for each in (home, other_home))
         assert all(torch.equal(tensor, theirs[key]) for key, tensor in ours.items()), name
+
+
+def test_tune_runs_its_trials_on_a_cluster(machines, home, cli, tmp_path):
+    small = [*LINE, "--train-samples", 200, "--val-chips", 1, "--trials", 3, "--results", tmp_path]
+    ended = cli("tune", "--method", "trice", *small, "--cluster", machines.address)
+    assert ended.code == 0, ended.err
+    (path,) = (tmp_path / "tuned").glob("mnist-mlp-rram-trice-*.json")
+    assert len(json.loads(path.read_text())["trials"]) == 3
+    (told,) = status.read(home / "runs")
+    kinds = [row.kind for row in told.rows]
+    assert (kinds.count("study"), kinds.count("trial"), kinds.count("check")) == (1, 3, 2)
+    assert len({row.where for row in told.rows if row.kind == "trial"}) == 2, "side by side"
+    assert "trice" in ended.out and "gain" in ended.out
 
 
 def test_a_machine_dies_then_a_worker_and_the_cell_gets_done_from_where_it_was(
