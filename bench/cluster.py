@@ -6,6 +6,7 @@ machine that died to another; that it goes on from its last checkpoint is the ru
 
 import logging
 import os
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -105,6 +106,7 @@ def _crew_here(workers: int, gpu_share: float | None, on: str, threads: int | No
 
 def _crew_there(address: str, gpu_share: float | None, on: str, threads: int) -> Crew:
     ray = _ray()
+    _knock(os.environ.get("RAY_ADDRESS", address) if address == "auto" else address)
     _init(ray, address=address)
     have = ray.cluster_resources().get("GPU", 0)
     if not have and (gpu_share is not None or on == "cuda"):
@@ -124,6 +126,20 @@ def _ray() -> Any:
     return ray
 
 
+def _knock(address: str) -> None:
+    """BenchError if nobody listens at HOST:PORT or ray://HOST:PORT: Ray itself would knock for minutes."""
+    host, colon, port = address.removeprefix("ray://").partition(":")
+    if address == "auto":
+        return
+    if not (host and colon and port.isdecimal()):
+        raise BenchError(f"cluster '{address}': must be auto, HOST:PORT or ray://HOST:PORT")
+    try:
+        socket.create_connection((host, int(port)), timeout=PATIENCE_S).close()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise BenchError(f"cluster {address}: can't be reached ({reason}); `ray start --head` starts one") from None
+
+
 def _init(ray: Any, address: str, **more: Any) -> None:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "ignore_reinit_error": True}
     if address == "local":
@@ -131,10 +147,10 @@ def _init(ray: Any, address: str, **more: Any) -> None:
     try:
         ray.init(address=address, **quiet, **more)
     except Exception as error:  # of many kinds: no such host, no cluster there, another version of Ray or Python
-        reason = " ".join(str(error).partition("\n")[0].split()) or type(error).__name__
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
         if address == "local":
             raise BenchError(f"workers: Ray doesn't start here ({reason})") from None
-        raise BenchError(f"cluster {address}: can't be reached ({reason}); `ray start --head` starts one") from None
+        raise BenchError(f"cluster {address}: can't be joined ({reason}); see docs/cluster.md") from None
 
 
 def _probe(ray: Any, on: str, threads: int, gpus: float, address: str) -> tuple[str, str]:

@@ -386,6 +386,8 @@ def test_status_tells_the_living_from_the_dead(home, cli):
         ("--workers 2 --gpu-share 0.5 --on cpu", "gpu-share 0.5: cells on the CPU take no GPU"),
         ("--workers 2 --on cuda:1", "on cuda:1: which GPU a cell gets is chosen by Ray"),
         ("--cluster auto --threads 0", "threads 0: must be at least 1"),
+        ("--cluster here", "cluster 'here': must be auto, HOST:PORT or ray://HOST:PORT"),
+        ("--cluster ray://127.0.0.1:1", "cluster ray://127.0.0.1:1: can't be reached (Connection refused); `ray start"),
     ],
 )
 def test_options_that_do_not_fit_are_one_line(home, cli, tmp_path, words, message):
