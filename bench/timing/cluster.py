@@ -17,6 +17,7 @@ from rich.console import Console
 
 from bench import engine, plan
 from bench.cluster import crew
+from bench.files import write_text
 from bench.grid import Graph, jobs_of
 from bench.live import View
 from bench.progress import Monitor
@@ -125,7 +126,7 @@ def main() -> None:
         f"{100 * (found['ray_over_plain'] - 1):+.1f}% (5% or less is wanted)"
     )
     if given.out:
-        given.out.write_text(json.dumps(found, indent=1) + "\n")
+        write_text(given.out, json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":
