@@ -17,7 +17,7 @@ from bench.progress import Monitor
 from bench.runner import Runner
 from bench.spec import Training
 from bench.status import Status
-from bench.tune import HEARTBEAT_S, Outcome, Search
+from bench.tune import HEARTBEAT_S, Outcome, Search, quiet
 from bench.work import CellBoss, is_there
 from methods._base import MethodError
 
@@ -142,7 +142,8 @@ class TrialBoss(engine.Boss):
 
     def _ask(self) -> list[Job]:
         search = self.search
-        trial = search.study.ask()
+        with quiet():
+            trial = search.study.ask()
         training = search.suggested(trial)
         key = f"trial {trial.number} {search.study.study_name}"
         self.trials[key], self.reported[key] = (trial, training), set()
@@ -157,7 +158,8 @@ class TrialBoss(engine.Boss):
             self.beat = time.monotonic()
             for trial, _ in self.trials.values():
                 self.search.storage.record_heartbeat(trial._trial_id)
-            optuna.storages.fail_stale_trials(self.search.study)
+            with quiet():
+                optuna.storages.fail_stale_trials(self.search.study)
 
     def seen(self, job: Job, told: Mapping[str, Any]) -> bool:
         """Tell the study what a trial was worth after each epoch; should it end?"""
