@@ -61,7 +61,14 @@ def run(
     if dry_run:
         _foresee([cell for cell, _ in cells], runner, console)
         return 0
-    found = work.do(cells, runner, crew, force=force, told=lambda made: console.print(terminal.sweep_table(made)))
+    found = work.do(
+        cells,
+        runner,
+        crew,
+        force=force,
+        several=len(cells) > 1,
+        told=lambda made: console.print(terminal.sweep_table(made)),
+    )
     errors = [done for done in found.values() if isinstance(done, Exception)]
     records: list[dict[str, Any]] = []
     with suppress(BenchError) if errors else nullcontext():  # the first error is the one to tell
@@ -114,7 +121,6 @@ def _runner(data: Path | None, results: Path, processor: "torch.device", crew: "
     from bench.runner import Runner
 
     processor = processor if crew is None else fast.processor()
-
     interrupt.work_begins()
     check_writable(results)
     check_writable(home())
@@ -231,9 +237,8 @@ def tune(
     """Tune the cells of a request one after the other; 0 if all are done, 2 if one of several failed."""
     if timeout is not None and not timeout > 0:
         raise BenchError(f"timeout {timeout:g}: must be above 0")
-    of_cluster = (
-        workers if cluster and workers > 1 else None
-    )  # without a cluster workers are processes, and need no Ray
+    # Without a cluster workers are processes, and need no Ray
+    of_cluster = workers if cluster and workers > 1 else None
     crew, processor, given = _crew(of_cluster, cluster, gpu_share, on, threads, given)
     from bench import plan, request, tune
     from bench.tuning import report
@@ -254,16 +259,16 @@ def tune(
                 storage=storage or tune.default_storage(),
             )
             named = f"tuning of {cell.evaluation.training.method}"
-            row = status_.follow(f"{len(found)} {named}", named, "study", runner.monitor)
+            row = status_.follow(f"tune {cell.evaluation.key}", named, "study", runner.monitor)
             one = partial(report.tuned, runner, job, tuners, settings)
             done = _try(one, named, runner.monitor, several=len(cells) > 1)
-            row.end(
-                "failed" if isinstance(done, Exception) else "done", str(done) if isinstance(done, Exception) else ""
-            )
             if not isinstance(done, Exception):
+                row.end("done")
                 found.append(done)
-            elif len(cells) == 1:
-                raise done
+            else:
+                row.end("failed", str(done))
+                if len(cells) == 1:
+                    raise done
     _remake(results)
     report.show(found, console)
     console.print(f"tuned settings, records and plots: {results}", highlight=False, soft_wrap=True)

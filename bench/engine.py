@@ -162,6 +162,7 @@ class Engine:
                 self.graph.end(job.key)
             else:
                 self.graph.put_back(job.key)
+                row.attempts = 0
         else:
             self.graph.end(job.key)
             row.end("done")

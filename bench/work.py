@@ -29,11 +29,20 @@ def status_of(runner: Runner, workers: str) -> Status:
 
 
 def do(
-    cells: Cells, runner: Runner, crew: "Crew | None", *, force: bool = False, told: Callable[[dict[str, Any]], None]
+    cells: Cells,
+    runner: Runner,
+    crew: "Crew | None",
+    *,
+    force: bool = False,
+    several: bool = True,
+    told: Callable[[dict[str, Any]], None],
 ) -> dict[str, Done]:
-    """Key -> the record of each cell, or what went wrong; `told` of each record at once."""
+    """Key -> the record of each cell, or what went wrong.
+
+    `told` of each record at once; what goes wrong in one of `several` is told now, and the others go on.
+    """
     if crew is None:
-        return _one_by_one(cells, runner, force, told)
+        return _one_by_one(cells, runner, force, several, told)
     found: dict[str, Done] = {}
     left = []
     for cell, command in cells:
@@ -55,21 +64,23 @@ def do(
     return found
 
 
-def _one_by_one(cells: Cells, runner: Runner, force: bool, told: Callable[[dict[str, Any]], None]) -> dict[str, Done]:
+def _one_by_one(
+    cells: Cells, runner: Runner, force: bool, several: bool, told: Callable[[dict[str, Any]], None]
+) -> dict[str, Done]:
     rows = [Row(cell.evaluation.key, title(cell.evaluation.training, cell.evaluation.device)) for cell, _ in cells]
     found: dict[str, Done] = {}
     with status_of(runner, "one process") as status:
         status.add(rows)
         for (cell, command), row in zip(cells, rows, strict=True):
             if row.key not in found:
-                found[row.key] = _here(runner, cell, command, force, status, several=len(cells) > 1)
+                found[row.key] = _here(runner, cell, command, force, status, several)
                 if not isinstance(record := found[row.key], Exception):
                     told(record)
     return found
 
 
-def _here(runner: Runner, cell: Cell, command: str, force: bool, status: Status, *, several: bool) -> Done:
-    """One cell in this process. What goes wrong in one of several is told now, and the others go on."""
+def _here(runner: Runner, cell: Cell, command: str, force: bool, status: Status, several: bool) -> Done:
+    """One cell in this process."""
     known = status.rows[cell.evaluation.key]
     row = status.follow(known.key, known.title, known.kind, runner.monitor)
 
