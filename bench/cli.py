@@ -61,6 +61,9 @@ def run(
     precision: opt.Precision = "auto",
     on: opt.On = "auto",
     threads: opt.Threads = None,
+    workers: opt.Workers = None,
+    cluster: opt.Cluster = None,
+    gpu_share: opt.GpuShare = None,
     data: opt.Data = None,
     results: opt.Results = Path("results"),
     force: opt.Force = False,
@@ -110,6 +113,9 @@ def matrix(
     precision: opt.Precision = "auto",
     on: opt.On = "auto",
     threads: opt.Threads = None,
+    workers: opt.Workers = None,
+    cluster: opt.Cluster = None,
+    gpu_share: opt.GpuShare = None,
     data: opt.Data = None,
     results: opt.Results = Path("results"),
     debug: opt.Debug = False,
@@ -131,6 +137,8 @@ def tune(
         str | None, typer.Option(help="Optuna storage URL; by default a SQLite file in BENCH_HOME.")
     ] = None,
     workers: Annotated[int, typer.Option(help="Processes on one study; other machines may join.", min=1)] = 1,
+    cluster: opt.Cluster = None,
+    gpu_share: opt.GpuShare = None,
     val_chips: Annotated[int, typer.Option(help="Validation chips a level for each trial.", min=1)] = 3,
     seed: Annotated[int, typer.Option(help="Training seed.", min=0)] = 0,
     preset: opt.Preset = "auto",
@@ -146,7 +154,9 @@ def tune(
     set_: opt.DeviceSettings = None,
     precision: opt.Precision = "auto",
     on: opt.On = "auto",
-    threads: Annotated[int | None, typer.Option(help="CPU threads, of all workers together.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="CPU threads, of all workers together; with --cluster: of each trial.")
+    ] = None,
     data: opt.Data = None,
     results: opt.Results = Path("results"),
     debug: opt.Debug = False,
@@ -155,6 +165,14 @@ def tune(
     from bench import commands
 
     _do(commands.tune, locals())
+
+
+@app.command()
+def status(debug: opt.Debug = False) -> None:
+    """Show what running commands are at: cells that are done and those in hand, where, and how far each is."""
+    from bench import commands
+
+    commands.status()
 
 
 @app.command(name="list")

@@ -2,8 +2,9 @@
 
 import json
 import logging
-from collections.abc import Callable
-from contextlib import nullcontext, suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,17 +12,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rich.console import Console
 
 from bench import interrupt, leaderboard, tabular, terminal
-from bench.claims import Busy, in_turn
 from bench.errors import BenchError
 from bench.progress import Monitor
-from bench.store import Records, check_writable, home, read_record
+from bench.store import Records, check_writable, home, local, read_record
 from bench.summary import group_key
 
 if TYPE_CHECKING:
     import torch
 
+    from bench.cluster import Crew
     from bench.plan import Cell
     from bench.runner import Runner
+    from bench.status import Status
+    from bench.tuning.remote import Remote
+    from bench.tuning.workers import Workers
 
 log = logging.getLogger("bench")
 T = TypeVar("T")
@@ -37,12 +41,15 @@ def run(
     threads: int | None,
     settings: list[str],
     tuned: bool,
+    workers: int | None = None,
+    cluster: str | None = None,
+    gpu_share: float | None = None,
     **given: Any,
 ) -> int:
     """Run the cells of a request; 0 if all are done, 2 if one of several failed. A single one's error is raised."""
-    from bench import fast, matched, request
+    from bench import matched, request, work
 
-    processor = fast.processor(on, threads)
+    crew, processor, given = _crew(workers, cluster, gpu_share, on, threads, given)
     asked = request.read(processor, settings, **given)
     if tuned:
         from bench.tuning import saved
@@ -50,22 +57,19 @@ def run(
         cells = saved.cells(asked, results, settings)
     else:
         cells = [(cell, request.command(cell, asked, settings)) for cell in matched.cells(asked)]
-    console, runner = Console(), _runner(data, results, processor)
+    console, runner = Console(), _runner(data, results, processor, crew)
     if dry_run:
         _foresee([cell for cell, _ in cells], runner, console)
         return 0
-    errors: list[Exception] = []
-    several = len(cells) > 1
-
-    def do(one: "tuple[Cell, str]", wait: bool) -> dict[str, Any] | Exception:
-        cell, command = one
-        return _record(runner, cell, command, force, several, wait)
-
-    for done in in_turn(cells, do, runner.monitor.say):
-        if isinstance(done, Exception):
-            errors.append(done)
-        else:
-            console.print(terminal.sweep_table(done))
+    found = work.do(
+        cells,
+        runner,
+        crew,
+        force=force,
+        several=len(cells) > 1,
+        told=lambda made: console.print(terminal.sweep_table(made)),
+    )
+    errors = [done for done in found.values() if isinstance(done, Exception)]
     records: list[dict[str, Any]] = []
     with suppress(BenchError) if errors else nullcontext():  # the first error is the one to tell
         records = _remake(results)
@@ -111,10 +115,12 @@ def demo(*, results: Path, on: str, threads: int | None, data: Path | None) -> i
     return code
 
 
-def _runner(data: Path | None, results: Path, processor: "torch.device") -> "Runner":
-    """Work begins: a runner whose folders can be written to."""
+def _runner(data: Path | None, results: Path, processor: "torch.device", crew: "Crew | None" = None) -> "Runner":
+    """Work begins: a runner whose folders can be written to; what a crew computes on need not be here."""
+    from bench import fast
     from bench.runner import Runner
 
+    processor = processor if crew is None else fast.processor()
     interrupt.work_begins()
     check_writable(results)
     check_writable(home())
@@ -137,22 +143,32 @@ def _foresee(cells: "list[Cell]", runner: "Runner", console: Console) -> None:
     console.print(f"{told} (timed just now, at the fewest chips; teachers are counted once)", highlight=False)
 
 
-def _record(
-    runner: "Runner", cell: "Cell", command: str, force: bool, several: bool, wait: bool = True
-) -> dict[str, Any] | Exception:
-    """The record of a cell, or what went wrong. Busy, without `wait`, if another process does it just now."""
-    from bench.labels import title
+def _crew(
+    workers: int | None,
+    cluster: str | None,
+    gpu_share: float | None,
+    on: str,
+    threads: int | None,
+    given: dict[str, Any],
+) -> "tuple[Crew | None, torch.device, dict[str, Any]]":
+    """Who does the cells, the processor that the request is read for, and the request at the precision that it has."""
+    from bench import fast
 
-    named = title(cell.evaluation.training, cell.evaluation.device)
-    return _try(lambda: runner.run(cell, command, force, wait), named, runner.monitor, several)
+    if (workers, cluster, gpu_share) == (None, None, None):
+        return None, fast.processor(on, threads), given
+    import torch
+
+    from bench import cluster as cluster_
+
+    crew = cluster_.crew(workers, cluster, gpu_share, on, threads)
+    precision = crew.precision if given["precision"] == "auto" else given["precision"]
+    return crew, torch.device(crew.processor), given | {"precision": precision}
 
 
 def _try(work: Callable[[], T], named: str, monitor: Monitor, several: bool) -> T | Exception:
     """What the work gives, or what went wrong; where it is one of several that is told now, and the others go on."""
     try:
         return work()
-    except Busy:
-        raise
     except Exception as error:
         if several:
             monitor.say(f"FAILED {named}: {' '.join(str(error).split()) or type(error).__name__}")
@@ -175,22 +191,22 @@ def matrix(
     on: str,
     threads: int | None,
     settings: list[str],
+    workers: int | None,
+    cluster: str | None,
+    gpu_share: float | None,
     **given: Any,
 ) -> int:
     """Train on each device, test on all; 0 if all cells are done, 2 if one failed."""
-    from bench import fast, matrix, request
+    from bench import matrix, request, work
 
-    processor = fast.processor(on, threads)
+    crew, processor, given = _crew(workers, cluster, gpu_share, on, threads, given)
     for kind in ("method", "task"):
         request.one_name(given[kind], f"{kind}s", kind)
     asked = request.read(processor, settings, **given)
     parts = matrix.parts(asked)
-    console, runner = Console(), _runner(data, results, processor)
-    found: dict[str, dict[str, Any]] = {}
-    for part, cell in parts:
-        if cell.evaluation.key not in found:
-            done = _record(runner, cell, request.command(cell, part, settings), force=False, several=True)
-            found |= {} if isinstance(done, Exception) else {cell.evaluation.key: done}
+    console, runner = Console(), _runner(data, results, processor, crew)
+    cells = [(cell, request.command(cell, part, settings)) for part, cell in parts]
+    found = work.records(work.do(cells, runner, crew, told=lambda record: None))
     made = matrix.measured(asked, [cell for _, cell in parts], found)
     _remake(results)
     written = matrix.write(made, results / "matrix")
@@ -207,6 +223,8 @@ def tune(
     timeout: float | None,
     storage: str | None,
     workers: int,
+    cluster: str | None,
+    gpu_share: float | None,
     val_chips: int,
     seed: int,
     data: Path | None,
@@ -219,38 +237,78 @@ def tune(
     """Tune the cells of a request one after the other; 0 if all are done, 2 if one of several failed."""
     if timeout is not None and not timeout > 0:
         raise BenchError(f"timeout {timeout:g}: must be above 0")
-    from bench import fast
-
-    processor = fast.processor(on, threads)
+    # Without a cluster workers are processes, and need no Ray
+    of_cluster = workers if cluster and workers > 1 else None
+    crew, processor, given = _crew(of_cluster, cluster, gpu_share, on, threads, given)
     from bench import plan, request, tune
     from bench.tuning import report
-    from bench.tuning import workers as crew
 
     request.device_settings_only(settings)
     asked = request.read(processor, settings, seed=str(seed), **given)
     cells = plan.cells(asked)
     report.check(cells)
-    console, runner = Console(), _runner(data, results, processor)
-    helpers = crew.Workers(count=workers, processor=str(processor), data=data, results=results)
+    console, runner = Console(), _runner(data, results, processor, crew)
     found: list[report.Tuned] = []
-    for cell in cells:
-        job = tune.Job(
-            request=request.for_cell(asked, cell),
-            trials=trials,
-            timeout_s=timeout,
-            chips=val_chips,
-            storage=storage or tune.default_storage(),
-        )
-        work = partial(report.tuned, runner, job, helpers, settings)
-        done = _try(work, f"tuning of {cell.evaluation.training.method}", runner.monitor, several=len(cells) > 1)
-        if not isinstance(done, Exception):
-            found.append(done)
-        elif len(cells) == 1:
-            raise done
+    with _tuners(runner, crew, workers, str(processor)) as (tuners, status_):
+        for cell in cells:
+            job = tune.Job(
+                request=request.for_cell(asked, cell),
+                trials=trials,
+                timeout_s=timeout,
+                chips=val_chips,
+                storage=storage or tune.default_storage(),
+            )
+            named = f"tuning of {cell.evaluation.training.method}"
+            row = status_.follow(f"tune {cell.evaluation.key}", named, "study", runner.monitor)
+            one = partial(report.tuned, runner, job, tuners, settings)
+            done = _try(one, named, runner.monitor, several=len(cells) > 1)
+            if not isinstance(done, Exception):
+                row.end("done")
+                found.append(done)
+            else:
+                row.end("failed", str(done))
+                if len(cells) == 1:
+                    raise done
     _remake(results)
     report.show(found, console)
     console.print(f"tuned settings, records and plots: {results}", highlight=False, soft_wrap=True)
     return 2 if len(found) < len(cells) else 0
+
+
+def status() -> None:
+    """Print what commands that use this BENCH_HOME are at; where none runs, how the last one ended."""
+    from bench import status as status_
+
+    folder = local(home()) / "runs"
+    told = status_.read(folder)
+    shown = [one for one in told if one.is_alive] or told[:1]
+    for one in shown:
+        for line in status_.lines(one, time.time()):
+            print(line)
+    if not shown:
+        print(f"no command has run cells with this BENCH_HOME, {home()}")
+
+
+@contextmanager
+def _tuners(
+    runner: "Runner", crew: "Crew | None", workers: int, processor: str
+) -> "Iterator[tuple[Workers | Remote, Status]]":
+    """Who does the trials, processes of this machine or a cluster, and the status of it all."""
+    from bench import work
+    from bench.tuning.remote import Remote
+    from bench.tuning.workers import Workers
+
+    results = runner.records.folder.parent
+    if crew is None:
+        said = "one process" if workers == 1 else f"{workers} processes"
+        with work.status_of(runner, said) as status_:
+            yield Workers(count=workers, processor=processor, data=runner.data_dir, results=results), status_
+        return
+    with (
+        crew.team(runner.home, results, runner.data_dir) as team,
+        work.status_of(runner, str(crew)) as status_,
+    ):
+        yield Remote(team, crew.slots, runner, status_), status_
 
 
 def report(results: Path, advise: bool = False) -> int:

@@ -194,6 +194,7 @@ class TrainingContext:
                     # A run from scratch and one that fine-tunes are compared where both have had as many epochs
                     before = max(round(self.budget.epochs + self.budget.finetune_epochs - n), 0)
                     self._watch.seen(before + epoch + 1, self._seen(network, self._watch))
+                self.work.kept()
 
     def _resume(self, state: Mapping[str, Any]) -> int:
         partial = self.checkpoints.load_partial(self.training.key)

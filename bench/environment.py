@@ -13,6 +13,8 @@ import torch
 
 from bench import __version__
 
+PROGRAM = ("bench", "devices", "methods", "tasks", "pyproject.toml")  # what a run's numbers depend on
+
 
 def environment(processor: torch.device) -> dict[str, Any]:
     """Versions, commit, hardware, and the most memory that this process has held so far."""
@@ -29,15 +31,21 @@ def environment(processor: torch.device) -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """The checkout's commit, with a + if files differ from it; None outside a checkout."""
+    """The checkout's commit, with a + if files of the program differ from it; None outside a checkout."""
     checkout = Path(__file__).parent.parent
     if not (checkout / ".git").exists():
         return None  # installed, perhaps within somebody else's repository
+    git = ["git", "-C", str(checkout)]
     try:
-        run = ["git", "-C", str(checkout), "describe", "--always", "--dirty=+", "--abbrev=12", "--match", ""]
-        return subprocess.run(run, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        commit = _said([*git, "rev-parse", "--short=12", "HEAD"])
+        changed = _said([*git, "status", "--porcelain", "--untracked-files=no", "--", *PROGRAM])
     except (OSError, subprocess.SubprocessError):
         return None
+    return f"{commit}+" if changed else commit
+
+
+def _said(command: list[str]) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
 
 def hardware(device: torch.device) -> str:

@@ -9,6 +9,7 @@ import dataclasses
 
 from bench import plan
 from bench.errors import BenchError
+from bench.grid import lineage
 from bench.plan import Cell, Request
 from bench.spec import Training
 from methods._base import Budget
@@ -60,16 +61,9 @@ def scaled(training: Training, levels: tuple[float, ...]) -> Training:
 def passes(training: Training, levels: tuple[float, ...]) -> dict[str, float]:
     """Key -> forward-backward passes, in epochs, of a training and of each that it rests on."""
     found: dict[str, float] = {}
-    waiting = [plan.normalise(training)]
-    while waiting:
-        one = waiting.pop()
-        if one.key in found:
-            continue
+    for key, (one, _) in lineage(training, levels).items():
         method = plan.method_of(one.method, one.settings)
-        found[one.key] = method.own_epochs(one.budget) * method.passes(levels)
-        for need in method.needs(one.level, one.seed, levels):
-            own = one if need.seed is None else dataclasses.replace(one, seed=need.seed)
-            waiting.append(plan.variant(own, need.method, need.level, need.settings))
+        found[key] = method.own_epochs(one.budget) * method.passes(levels)
     return found
 
 

@@ -105,7 +105,20 @@ Force = Annotated[bool, typer.Option("--force", help="Sweep again even if the re
 # Where, and with what
 Precision = Annotated[str, typer.Option(help="auto, bf16 or fp32.")]
 On = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Threads = Annotated[int | None, typer.Option(help="CPU threads.")]
+Threads = Annotated[int | None, typer.Option(help="CPU threads; with --workers or --cluster: of each cell.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        help="So many cells side by side on this machine, by Ray: needs pip install 'cim-bench[cluster]'.", min=1
+    ),
+]
+Cluster = Annotated[
+    str | None,
+    typer.Option(help="The Ray cluster whose machines share the cells: auto, HOST:PORT or ray://HOST:PORT."),
+]
+GpuShare = Annotated[
+    float | None, typer.Option(help="GPUs that each cell takes, such as 0.25; by default a cluster's cells take one.")
+]
 Data = Annotated[Path | None, typer.Option(help="Folder that holds the data set already.")]
 Results = Annotated[
     Path,

@@ -21,12 +21,20 @@ from rich.progress import (
 class Monitor:
     """Follows nested pieces of work. Without a terminal, prints a line at each end and now and then between.
 
-    Bars live only while there is work, so that tables can be printed between two cells.
+    Bars live only while there is work, so that tables can be printed between two cells. `seen`: is told of each step of
+    a piece of work, however quiet; `kept`: of each point from which the work could go on; it may stop it by raising.
     """
 
-    def __init__(self, console: Console | None = None, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        console: Console | None = None,
+        quiet: bool = False,
+        *,
+        seen: "Callable[[Work], None]" = lambda work: None,
+        kept: Callable[[], None] = lambda: None,
+    ) -> None:
         self.console = console or Console(stderr=True)
-        self.quiet = quiet
+        self.quiet, self.seen, self.kept = quiet, seen, kept
         self.bars: Progress | None = None
         self._depth = 0
 
@@ -80,6 +88,7 @@ class Work:
         self.monitor.begin()
         if self.monitor.bars:
             self.bar = self.monitor.bars.add_task(self.title, total=self.steps, note="")
+        self.monitor.seen(self)
         return self
 
     def __exit__(self, kind: type | None, value: BaseException | None, trace: TracebackType | None) -> None:
@@ -103,6 +112,10 @@ class Work:
             self.last = time.monotonic()
             self.monitor.say(f"{self.title}: {self.done}/{self.steps}  {self.figures}".rstrip())
 
+    def kept(self) -> None:
+        """All that was done so far is kept: the work could be stopped here, and go on from here."""
+        self.monitor.kept()
+
     def following(self, planned: int) -> Callable[[float, int], None]:
         """To be called for each chip: one further, while the number of `planned` chips may change."""
 
@@ -124,3 +137,4 @@ class Work:
     def _update(self, **changes: Any) -> None:
         if self.monitor.bars and self.bar is not None:
             self.monitor.bars.update(self.bar, **changes)
+        self.monitor.seen(self)

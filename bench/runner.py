@@ -1,7 +1,7 @@
 """One cell: train (or load), sweep, record. A failed cell is recorded and the rest go on."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ class Runner:
         self.records = Records(results)
         self._splits: dict[str, Splits] = {}
         self._devices: dict[str, Device] = {}
-        self._sources: dict[str, str] = {}  # name of a device -> what makes it: the name, or a table's path
+        self._sources: dict[str, str] = {}
 
     def run(self, cell: plan.Cell, command: str, force: bool = False, wait: bool = True) -> dict[str, Any]:
         """The record of a cell: from the store if it is done, else trained, swept and stored.
@@ -55,14 +55,14 @@ class Runner:
         Of several processes one does it; the others wait, or without `wait` raise Busy.
         """
         evaluation = cell.evaluation
-        self._sources |= {evaluation.training.device: cell.train_device, evaluation.device: cell.device}
+        self.made_of({evaluation.training.device: cell.train_device, evaluation.device: cell.device})
         known = self._finished(evaluation, force)
         if known is None or force:
             name = title(evaluation.training, evaluation.device)
             with self._alone(self.records.lock(evaluation.key), name, "does it", wait):
                 known = self._finished(evaluation, force)  # it may be now
                 if known is None or force:
-                    return self._do(evaluation, command, None if known is None else key_of(known))
+                    return self._do(cell, command, None if known is None else key_of(known))
         self.monitor.say(f"{title(evaluation.training, evaluation.device)}: already done, {evaluation.key}")
         return self._with_trials(known, evaluation)
 
@@ -75,23 +75,31 @@ class Runner:
             return None  # it is broken, and made again
         return known if known is not None and known["status"] == "done" else None
 
-    def _do(self, evaluation: Evaluation, command: str, replaces: str | None) -> dict[str, Any]:
+    def _do(self, cell: plan.Cell, command: str, replaces: str | None) -> dict[str, Any]:
         """Train, sweep, store; what goes wrong is stored too. `replaces`: names the record that was there."""
-
-        def record(**measured: Any) -> dict[str, Any]:
-            return recording.frame(evaluation, self._device(evaluation).axis, command, self.processor) | measured
-
+        evaluation = cell.evaluation
         try:
-            done = record(**self._measure(evaluation, replaces))
+            done = self._record(evaluation, command, **self._measure(evaluation, replaces))
             self.records.save(done)
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}".replace("\n", " ")
-            # If even this can't be saved, the first error is the one to tell.
-            with suppress(BenchError, OSError):
-                self.records.save(record(status="failed", error=reason))
+            self.fail(cell, command, f"{type(error).__name__}: {error}")
             raise
         HalfSweep(self.home, evaluation.key).drop()
         return done
+
+    def fail(self, cell: plan.Cell, command: str, reason: str) -> None:
+        """Record that a cell failed. If even this can't be saved, the first error is the one to tell."""
+        with suppress(BenchError, OSError):
+            self.made_of({cell.evaluation.device: cell.device})
+            reason = reason.replace("\n", " ")
+            self.records.save(self._record(cell.evaluation, command, status="failed", error=reason))
+
+    def _record(self, evaluation: Evaluation, command: str, **measured: Any) -> dict[str, Any]:
+        return recording.frame(evaluation, self._device(evaluation).axis, command, self.processor) | measured
+
+    def made_of(self, sources: Mapping[str, str]) -> None:
+        """Names of devices, and what makes each: its name, or the path of a fitted table."""
+        self._sources |= sources
 
     def _with_trials(self, known: dict[str, Any], evaluation: Evaluation) -> dict[str, Any]:
         """A record that is done; one that was made before its settings were tuned now says by how many trials."""
@@ -260,6 +268,7 @@ class Runner:
                 levels.append(done | over_time)
                 work.note(**(over_time or {"level": level}), mean=sum(done["chips"]) / len(done["chips"]))
                 half.save(levels, before_s + time.perf_counter() - began)
+                work.kept()
         results = self.records.folder.parent
         pictures.keep(results, evaluation, rig, device, test)
         return (

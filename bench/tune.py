@@ -69,6 +69,7 @@ class Search:
         (self.cell,) = plan.cells(job.request)
         self.runner, self.job, self.evaluation = runner, job, self.cell.evaluation
         self.device = plan.device_of(self.cell.device, self.evaluation.device_settings)
+        runner.made_of({self.evaluation.training.device: self.cell.train_device})
         self.method = registry.get("methods", self.evaluation.training.method)
         self.space = space.of(self.method, self.device)
         self.better = max if plan.task_of(self.evaluation.training.task).metric.higher_is_better else min
@@ -79,11 +80,11 @@ class Search:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         folder = local(home()) / "tuning"
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock"), _quiet():
+        with FileLock(folder / ".lock"), quiet():
             try:
-                storage = _storage(self.job.storage)
+                self.storage = _storage(self.job.storage)
                 study = optuna.create_study(
-                    storage=storage,
+                    storage=self.storage,
                     study_name=self._name(),
                     direction="maximize" if self.better is max else "minimize",
                     pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
@@ -112,28 +113,34 @@ class Search:
     def work(self, watch: Work) -> None:
         """Try settings until enough trials are done, by this and other workers, or time is up."""
         ends = None if self.job.timeout_s is None else time.monotonic() + self.job.timeout_s
-        try:
-            with _quiet():
-                while (left := self.job.trials - len(self._ended())) > 0 and (ends is None or time.monotonic() < ends):
-                    self._show(watch)
-                    if left > len(self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))):
-                        self.study.optimize(self._trial, n_trials=1)
-                        self._discard()
-                    else:  # the others' trials may be the last ones, unless one was killed
-                        time.sleep(0.5)
-                        optuna.storages.fail_stale_trials(self.study)
+        with self.stored():
+            while (left := self.job.trials - len(self.ended())) > 0 and (ends is None or time.monotonic() < ends):
                 self._show(watch)
+                if left > len(self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))):
+                    self.study.optimize(self._trial, n_trials=1)
+                    self.discard()
+                else:  # the others' trials may be the last ones, unless one was killed
+                    time.sleep(0.5)
+                    optuna.storages.fail_stale_trials(self.study)
+            self._show(watch)
+
+    @contextmanager
+    def stored(self) -> Iterator[None]:
+        """Inside, a database that fails is a user's one line."""
+        try:
+            with quiet():
+                yield
         except optuna.exceptions.StorageInternalError as error:
             reason = " ".join(str(error.__cause__ or error).partition("\n")[0].split())
             raise BenchError(f"storage {_shown(self.job.storage)}: {reason}") from None
 
-    def _ended(self) -> list[FrozenTrial]:
+    def ended(self) -> list[FrozenTrial]:
         """Trials that count, in the order in which they ended: no more than the job's."""
         done = self.study.get_trials(deepcopy=False, states=ENDED)
         return sorted(done, key=lambda t: (t.datetime_complete, t.number))[: self.job.trials]
 
     def _show(self, watch: Work) -> None:
-        ended = self._ended()
+        ended = self.ended()
         if len(ended) > watch.done:
             watch.advance(len(ended) - watch.done)
         if (best := self._best(ended)) is not None:
@@ -146,12 +153,7 @@ class Search:
 
     def _trial(self, trial: optuna.Trial) -> float:
         """Mean metric over the device's sweep on validation chips, with the settings that the trial suggests."""
-        settings, level = self.space.suggest(trial)
-        training = self.training(settings, level)
-        is_new = not self.runner.checkpoints.path(training.key).exists()
-        about = {"settings": settings, "level": level, "training": training.key, "new": is_new, "process": os.getpid()}
-        for name, value in about.items():
-            trial.set_user_attr(name, value)
+        training = self.suggested(trial)
 
         def seen(epoch: int, metric: float) -> None:
             trial.report(metric, epoch)
@@ -168,18 +170,32 @@ class Search:
             raise
         except (MethodError, optuna.TrialPruned) as error:
             # Training that diverged is as bad as can be: no reason to end the search
-            trial.set_user_attr("reason", str(error))
-            self.runner.checkpoints.partial_path(training.key).unlink(missing_ok=True)
+            self.given_up(trial, training, str(error))
             raise optuna.TrialPruned from None
         return sum(means.values()) / len(means)
+
+    def suggested(self, trial: optuna.Trial) -> Training:
+        """What the trial trains, which it keeps."""
+        settings, level = self.space.suggest(trial)
+        training = self.training(settings, level)
+        is_new = not self.runner.checkpoints.path(training.key).exists()
+        about = {"settings": settings, "level": level, "training": training.key, "new": is_new, "process": os.getpid()}
+        for name, value in about.items():
+            trial.set_user_attr(name, value)
+        return training
+
+    def given_up(self, trial: optuna.Trial, training: Training, reason: str) -> None:
+        """Its training is not gone on with."""
+        trial.set_user_attr("reason", reason)
+        self.runner.checkpoints.partial_path(training.key).unlink(missing_ok=True)
 
     def training(self, settings: Mapping[str, Any], level: float) -> Training:
         """What a trial trains."""
         return plan.normalise(dataclasses.replace(self.evaluation.training, settings=dict(settings), level=level))
 
-    def _discard(self) -> None:
+    def discard(self) -> None:
         """Delete the networks of trials that aren't the best, except where others may rest on them."""
-        best = self._best(self._ended())
+        best = self._best(self.ended())
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
             about = trial.user_attrs
             ours = about.get("new") and about.get("settings")
@@ -188,7 +204,7 @@ class Search:
 
     def outcome(self) -> Outcome:
         """The best of the trials that count. BenchError if none was finished."""
-        ended = self._ended()
+        ended = self.ended()
         best = self._best(ended)
         if best is None:
             reasons = [t.user_attrs["reason"] for t in ended if t.user_attrs.get("reason")]
@@ -197,17 +213,22 @@ class Search:
         settings, level = best.user_attrs["settings"], best.user_attrs["level"]
         return Outcome(study=self.study.study_name, settings=settings, level=level, trials=tuple(ended), best=best)
 
+    def finalists(self, found: Outcome) -> tuple[Training, Training]:
+        """The training with the best settings, and the default one."""
+        return self.training(found.settings, found.level), self.evaluation.training
+
+    @property
+    def fresh_chips(self) -> range:
+        """Validation chips that no trial saw."""
+        return range(self.job.chips, self.job.chips + CONFIRM)
+
     def confirm(self, found: Outcome) -> list[tuple[list[float], list[float]]]:
         """For each level: metrics of fresh validation chips with the best settings, and with the default ones."""
         chosen, usual = (
             self.runner.validate_each(
-                training,
-                self.device,
-                self.evaluation.levels,
-                self.evaluation.time_s,
-                range(self.job.chips, self.job.chips + CONFIRM),
+                training, self.device, self.evaluation.levels, self.evaluation.time_s, self.fresh_chips
             )
-            for training in (self.training(found.settings, found.level), self.evaluation.training)
+            for training in self.finalists(found)
         )
         return list(zip(chosen.values(), usual.values(), strict=True))
 
@@ -230,11 +251,11 @@ class Search:
 
     def importances(self) -> dict[str, float]:
         """Share of each parameter, largest first; {} where two trials that differ are not at hand."""
-        whole = [t for t in self._ended() if t.state == TrialState.COMPLETE]
+        whole = [t for t in self.ended() if t.state == TrialState.COMPLETE]
         if len({t.value for t in whole}) < 2:
             return {}
         best = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=max(0.1, min(0.5, 5 / len(whole))))
-        with _quiet():
+        with quiet():
             return optuna.importance.get_param_importances(self.study, evaluator=best)
 
     def _about(self, found: Outcome) -> dict[str, Any]:
@@ -277,7 +298,7 @@ def _shown(url: str) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No warnings that parts of Optuna are experimental, nor of few trials."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

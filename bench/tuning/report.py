@@ -16,7 +16,8 @@ from bench.stats import Difference, Interval
 from bench.summary import chip_samples, record_score
 from bench.tune import Job, Search
 from bench.tuning import saved, space
-from bench.tuning.workers import Workers, tune
+from bench.tuning.remote import Remote
+from bench.tuning.workers import Workers
 
 Record = Mapping[str, Any]
 
@@ -47,25 +48,25 @@ def check(cells: Sequence[plan.Cell]) -> None:
         raise BenchError(f"tune: {', '.join(methods)} has no settings to tune")
 
 
-def tuned(runner: Runner, job: Job, workers: Workers, words: list[str]) -> Tuned:
+def tuned(runner: Runner, job: Job, workers: Workers | Remote, words: list[str]) -> Tuned:
     """Tune one cell and save what was found; then, and not before, read the test set: default and tuned."""
     (cell,) = plan.cells(job.request)
     command = request.command(cell, job.request, words)
     training = cell.evaluation.training
     if _space(cell).is_empty:
         runner.monitor.say(f"{training.method}: nothing to tune")
-        record = runner.run(cell, command)
+        (record,) = _records(runner, workers, (cell, command))
         return Tuned(cell=cell, records=(record, record), settings={}, level=training.level)
     search = Search(runner, job)
-    found = tune(search, workers, runner.monitor)
-    chosen, usual = (_chip_scores(levels) for levels in zip(*search.confirm(found), strict=True))
+    found = workers.tune(search, runner.monitor)
+    chosen, usual = (_chip_scores(levels) for levels in zip(*workers.confirm(search, found), strict=True))
     written = search.write(found)
     best, best_command = saved.cell_with(job.request, cell, found.settings, found.level, words)
-    records = (runner.run(cell, command), runner.run(best, best_command))
+    default_record, best_record = _records(runner, workers, (cell, command), (best, best_command))
     means = [sum(sample.values) / len(sample.values) for sample in (usual, chosen)]
     return Tuned(
         cell=cell,
-        records=records,
+        records=(default_record, best_record),
         settings=found.settings,
         level=found.level,
         trials=len(found.trials),
@@ -74,6 +75,12 @@ def tuned(runner: Runner, job: Job, workers: Workers, words: list[str]) -> Tuned
         validation=(means[0], means[1], stats.paired({0: chosen}, {0: usual})),
         written=tuple(map(str, written)),
     )
+
+
+def _records(runner: Runner, workers: Workers | Remote, *cells: tuple[plan.Cell, str]) -> list[Record]:
+    if isinstance(workers, Remote):
+        return workers.records(cells)
+    return [runner.run(cell, command) for cell, command in cells]
 
 
 def _space(cell: plan.Cell) -> space.Space:

@@ -1,4 +1,8 @@
-"""Several processes on one study of `bench tune`."""
+"""Several processes of this machine on one study of `bench tune`.
+
+They meet in the study's database, so they need no Ray; the workers of a cluster, which don't reach it, are those of
+bench/tuning/remote.py.
+"""
 
 import multiprocessing
 import os
@@ -27,6 +31,14 @@ class Workers:
     processor: str
     data: Path | None
     results: Path
+
+    def tune(self, search: Search, monitor: Monitor) -> Outcome:
+        """Trials until the study has enough of them; what it found."""
+        return tune(search, self, monitor)
+
+    def confirm(self, search: Search, found: Outcome) -> list[tuple[list[float], list[float]]]:
+        """In this process."""
+        return search.confirm(found)
 
 
 def tune(search: Search, workers: Workers, monitor: Monitor) -> Outcome:

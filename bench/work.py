@@ -1,0 +1,152 @@
+"""The cells of a command: one after the other in this process, or side by side on workers; never without a status."""
+
+import logging
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from bench import engine
+from bench.claims import Busy, in_turn
+from bench.errors import BenchError
+from bench.grid import Graph, Job, Sweep, jobs_of
+from bench.labels import title
+from bench.live import View
+from bench.plan import Cell
+from bench.runner import Runner
+from bench.status import Row, Status
+
+if TYPE_CHECKING:
+    from bench.cluster import Crew
+
+log = logging.getLogger("bench")
+Done = dict[str, Any] | Exception
+Cells = Sequence[tuple[Cell, str]]
+
+
+def status_of(runner: Runner, workers: str) -> Status:
+    """The status of the command that this process was given."""
+    return Status(runner.cache.parent / "runs", shlex.join(["bench", *sys.argv[1:]]), workers)
+
+
+def do(
+    cells: Cells,
+    runner: Runner,
+    crew: "Crew | None",
+    *,
+    force: bool = False,
+    several: bool = True,
+    told: Callable[[dict[str, Any]], None],
+) -> dict[str, Done]:
+    """Key -> the record of each cell, or what went wrong.
+
+    `told` of each record at once; what goes wrong in one of `several` is told now, and the others go on.
+    """
+    if crew is None:
+        return _one_by_one(cells, runner, force, several, told)
+    found: dict[str, Done] = {}
+    left = []
+    for cell, command in cells:
+        known = None if force else runner.records.load(cell.evaluation.key)
+        if known is not None and known["status"] == "done":
+            found[cell.evaluation.key] = record = runner.run(cell, command)  # says so
+            told(record)
+        else:
+            left.append((cell, command))
+    if left:
+        graph = Graph(jobs_of(left, lambda key: runner.checkpoints.path(key).exists(), force))
+        boss = CellBoss(runner, told)
+        with (
+            crew.team(runner.home, runner.records.folder.parent, runner.data_dir) as team,
+            status_of(runner, str(crew)) as status,
+        ):
+            engine.Engine(team, graph, boss, View(), status).run()
+        found |= boss.found
+    return found
+
+
+def _one_by_one(
+    cells: Cells, runner: Runner, force: bool, several: bool, told: Callable[[dict[str, Any]], None]
+) -> dict[str, Done]:
+    rows = [Row(cell.evaluation.key, title(cell.evaluation.training, cell.evaluation.device)) for cell, _ in cells]
+    found: dict[str, Done] = {}
+    with status_of(runner, "one process") as status:
+        status.add(rows)
+
+        def do(one: tuple[Cell, str], wait: bool) -> tuple[str, Done]:
+            return one[0].evaluation.key, _here(runner, *one, force, wait, status, several)
+
+        distinct = {cell.evaluation.key: (cell, command) for cell, command in cells}
+        for key, done in in_turn(distinct.values(), do, runner.monitor.say):
+            found[key] = done
+            if not isinstance(done, Exception):
+                told(done)
+    return found
+
+
+def _here(runner: Runner, cell: Cell, command: str, force: bool, wait: bool, status: Status, several: bool) -> Done:
+    """One cell in this process. Busy, without `wait`, if another process does it just now."""
+    known = status.rows[cell.evaluation.key]
+    row = status.follow(known.key, known.title, known.kind, runner.monitor)
+
+    try:
+        record = runner.run(cell, command, force, wait)
+    except Busy:
+        row.state = "waiting"
+        raise
+    except Exception as error:
+        row.end("failed", engine.one_line(error))
+        if several:
+            runner.monitor.say(f"FAILED {row.title}: {row.reason}")
+            log.debug("", exc_info=True)
+        return error
+    row.end("done")
+    return record
+
+
+class CellBoss(engine.Boss):
+    """Wants a record of each cell. What workers have made must be seen from here, too."""
+
+    def __init__(self, runner: Runner, told: Callable[[dict[str, Any]], None]) -> None:
+        self.runner, self.told = runner, told
+        self.found: dict[str, Done] = {}
+
+    def done(self, job: Job, value: Any) -> None:
+        """Read the record; of a training, see that its network is there."""
+        if not isinstance(job.task, Sweep):
+            is_there(self.runner, job)
+            return
+        record = self.runner.records.load(job.key)
+        if record is None or record["status"] != "done":
+            raise BenchError(f"its record is not in {self.runner.records.folder}: all workers must see this folder")
+        self.found[job.key] = record
+        self.told(record)
+
+    def failed(self, job: Job, error: Exception) -> None:
+        """A failed cell is recorded, here if its worker could not."""
+        log.debug("%s", "".join(getattr(error, "__notes__", ())))
+        if isinstance(job.task, Sweep):
+            self.found[job.key] = error
+            if self.runner.records.find(job.key) is None:
+                self.runner.fail(job.task.cell, job.task.command, _reason(error))
+
+    def lost(self, job: Job, root: Job, error: Exception) -> None:
+        """So is one that could not begin."""
+        if isinstance(job.task, Sweep):
+            self.found[job.key] = error
+            self.runner.fail(job.task.cell, job.task.command, f"{root.title}: {_reason(error)}")
+
+
+def is_there(runner: Runner, job: Job) -> None:
+    """BenchError if a network that a worker has trained is not seen from here."""
+    if not runner.checkpoints.path(job.key).exists():
+        raise BenchError(f"its network is not in {runner.checkpoints.folder}: all workers must see this BENCH_HOME")
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def records(found: Mapping[str, Done]) -> dict[str, dict[str, Any]]:
+    """Those of cells that are done."""
+    return {key: done for key, done in found.items() if not isinstance(done, Exception)}
