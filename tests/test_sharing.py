@@ -174,9 +174,9 @@ def test_my_record_stays_unless_it_failed_or_i_say_so(archive, results, tmp_path
     mine = Records(tmp_path / "theirs")
     one, other, *_ = (r for r in mine.load_all()[0] if r["status"] == "done")
     changed = one | {"clean": one["clean"] + 1}
-    mine.path(one).write_text(json.dumps(changed))
-    broken = other | {"status": "failed", "error": "power cut", "levels": [], "clean": None}
-    mine.path(other).write_text(json.dumps(broken))
+    mine.save(changed)
+    mine.path(other).unlink()
+    mine.save(other | {"status": "failed", "error": "power cut", "levels": [], "clean": None})
     done = merge(archive, tmp_path)
     assert (done.added, done.same, done.kept) == (1, 4, [one["key"]])
     assert mine.load(one["key"]) == changed
