@@ -390,6 +390,7 @@ def test_a_record_with_junk_in_a_field_is_broken_or_whole_and_never_more(tmp_pat
             )
             continue
         terminal.sweep_table(found)
+        assert terminal._about(found)
         for records in ([found], [found, other], [found, other | {"evaluation": found["evaluation"]}]):
             assert summary(records)
             assert markdown.leaderboard(summary(records)) and published.markdown(records)
