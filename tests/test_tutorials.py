@@ -54,6 +54,6 @@ def test_a_tutorial_does_what_it_says(name: str, home: Path, tmp_path: Path) -> 
         assert done.returncode == 0, f"{block.text}\n{done.stdout}\n{done.stderr}"
     # What the text says is there, is there.
     said = set(re.findall(r"`((?:results/[\w./-]+|\w+\.json))`", page.read_text()))
-    assert said <= {"results/records", "results/tuned", *said} and all((folder / path).exists() for path in said)
+    assert all((folder / path).exists() for path in said), said
     records = list((folder / "results" / "records").glob("*.json"))
     assert len(records) >= 2 and all('"status": "done"' in path.read_text() for path in records)
