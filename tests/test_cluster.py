@@ -450,6 +450,7 @@ def test_a_cluster_makes_the_records_of_one_process_and_trains_what_is_shared_on
         assert all(torch.equal(tensor, theirs[key]) for key, tensor in ours.items()), name
 
 
+@pytest.mark.long
 def test_tune_runs_its_trials_on_a_cluster(machines, home, cli, tmp_path):
     small = [*LINE, "--train-samples", 200, "--val-chips", 1, "--trials", 3, "--results", tmp_path]
     ended = cli("tune", "--method", "trice", *small, "--cluster", machines.address)

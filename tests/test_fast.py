@@ -116,7 +116,7 @@ def test_tester_in_fp32_is_the_network_itself():
     network = task.network("lenet")
     images = torch.randint(0, 256, (40, 3, 32, 32), dtype=torch.uint8)
     split = Split(images, torch.randint(0, 10, (40,)))
-    _, probabilities, _ = Rig(network, task.analog(network), task, split, "fp32").measure()
+    probabilities = Rig(network, task.analog(network), task, split, "fp32").measure().probabilities
     with torch.no_grad():
         expected = task.probabilities(network.eval()(task.prepare(images)))
     assert torch.equal(probabilities, expected)

@@ -13,7 +13,7 @@ import torch
 from bench import fit, plan
 from bench.errors import BenchError
 from bench.spec import key_of
-from bench.store import Checkpoints, Records, read_record
+from bench.store import RECORD_SCHEMA, Checkpoints, Records, read_record
 from bench.sweeps import HalfSweep
 from devices._base import DeviceError
 from devices.rram1t1r import Rram1t1r
@@ -147,7 +147,7 @@ def test_files_from_before_checksums_are_read(tmp_path, committed):
     text, record = committed
     assert "sha256" not in json.loads(text) and json.loads(text)["schema"] == 1
     (tmp_path / "old.json").write_text(text)
-    assert read_record(tmp_path / "old.json") == json.loads(text)
+    assert read_record(tmp_path / "old.json") == json.loads(text) | {"schema": RECORD_SCHEMA}
     path, load = a_device_file(tmp_path, None)
     table = json.loads(path.read_text())
     del table["sha256"]

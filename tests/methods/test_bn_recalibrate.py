@@ -122,7 +122,7 @@ def test_a_chip_is_measured_with_its_own_statistics(precision):
     network, device = network_of(0.125), plan.device_of("rram")
     rig = rig_of(network, precision)
     chip, _ = numbered_chip(rig, device, "test chip", 0, 0.4, None)
-    _, found, _ = rig.measure(chip)
+    found = rig.measure(chip).probabilities
     with torch.no_grad():
         exact = functional_call(network, {**chip, **chip.digital}, (rig.inputs.float(),)).softmax(1)
         usual = functional_call(network, dict(chip), (rig.inputs.float(),)).softmax(1)

@@ -38,7 +38,7 @@ def test_trained_reloaded_and_measured_on_a_chip(watch, method, network):
     split = Split(torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8), torch.randint(0, 10, (8,)))
     rig = Rig(loaded, made.analog, context.task, split, "bf16", adaptation=adaptation and (adaptation, split))
     chip, around = numbered_chip(rig, context.device, "test chip", 0, context.level, context.time_s)
-    _, probabilities, _ = rig.measure(chip, periphery=around)
+    probabilities = rig.measure(chip, periphery=around).probabilities
     assert probabilities.shape == (8, 10) and probabilities.isfinite().all()
     if method == "bn_recalibrate":
         norms = [m for m in loaded.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
