@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from bench.columns import Column
 from bench.cost import PASSES
 from bench.groups import Group, Row
-from bench.labels import MISSING, amount, difference, in_unit, number, p_value, spread
+from bench.labels import MISSING, amount, difference, number, p_value, spread
 from bench.stats import ALPHA
 
 ALIKE = 1.05  # costs that differ by no more than this factor are the same: what is easier to use is chosen
@@ -128,9 +128,7 @@ def sentences(advice: Advice) -> list[str]:
         from_ = _listed(list(dict.fromkeys((use.label, ranked[0].label))))
         left_out.insert(0, f"not comparable: no training seed in common with {from_}: {_listed(apart)}")
     if advice.doubtful:
-        little = LITTLE * advice.group.yield_loss
-        points = "point" if little == 1 else "points"
-        more = in_unit(f"{little:g}", points if advice.group.unit == "%" else advice.group.unit, "{} {}")
+        more = advice.group.difference(f"{LITTLE * advice.group.yield_loss:g}")
         few = f"of the first rank, but worse by more than {more} and by their own intervals, so not advised"
         left_out.insert(0, f"{few}: {_listed([row.label for row in advice.doubtful])}")
     return [_use(advice, use), _difference(advice, use), _seeds(advice, use), *left_out]
@@ -193,8 +191,7 @@ def _apart(advice: Advice, row: Row) -> str:
     assert found is not None
     half = found.high - found.mean
     better = (found.mean > 0) == group.higher_is_better
-    size = f"{number(abs(found.mean))} ± {number(half) if math.isfinite(half) else '?'}"
-    size = in_unit(size, "points" if group.unit == "%" else group.unit, "{} {}")
+    size = group.difference(f"{number(abs(found.mean))} ± {number(half) if math.isfinite(half) else '?'}")
     seeds = [str(seed) for seed in _common(row, top)]
     said = f"{size} {'better' if better and found.mean else 'worse'}"
     if {*row.seeds} != {*top.seeds}:

@@ -17,7 +17,7 @@ import torch
 
 from bench import fast, worker
 from bench.board import Board
-from bench.errors import BenchError
+from bench.errors import BenchError, in_one_line
 from bench.grid import Job
 from bench.worker import Place, Result
 
@@ -147,7 +147,7 @@ def _init(ray: Any, address: str, **more: Any) -> None:
     try:
         ray.init(address=address, **quiet, **more)
     except Exception as error:  # of many kinds: no such host, no cluster there, another version of Ray or Python
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        reason = in_one_line(error)[:300]
         if address == "local":
             raise BenchError(f"workers: Ray doesn't start here ({reason})") from None
         raise BenchError(f"cluster {address}: can't be joined ({reason}); see docs/cluster.md") from None

@@ -75,7 +75,7 @@ def notes(group: Group) -> list[str]:
     """What a reader must know to read the numbers."""
     better = "higher" if group.higher_is_better else "lower"
     points = ", ".join(point_label(group.sweep, point) for point in group.points)
-    loss = in_unit(f"{group.yield_loss:g}", "points" if group.unit == "%" else group.unit, "{} {}")
+    loss = group.difference(f"{group.yield_loss:g}")
     tail = "chip" if group.tail_chips == 1 else f"{group.tail_chips} chips"
     metric = in_unit(group.metric, group.unit)
     lines = [f"{metric}, {better} is better; score: mean over {group.axis} at {points}; {STATED}."]

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rich.console import Console
 
 from bench import interrupt, leaderboard, tabular, terminal
-from bench.errors import BenchError
+from bench.errors import BenchError, in_one_line
+from bench.files import check_writable
 from bench.progress import Monitor
-from bench.store import Records, check_writable, home, local, read_record
+from bench.store import Records, home, local, read_record
 from bench.summary import group_key
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ def _try(work: Callable[[], T], named: str, monitor: Monitor, several: bool) -> 
         return work()
     except Exception as error:
         if several:
-            monitor.say(f"FAILED {named}: {' '.join(str(error).split()) or type(error).__name__}")
+            monitor.say(f"FAILED {named}: {in_one_line(error)}")
             log.debug("", exc_info=True)
         return error
 
@@ -206,7 +207,7 @@ def matrix(
     parts = matrix.parts(asked)
     console, runner = Console(), _runner(data, results, processor, crew)
     cells = [(cell, request.command(cell, part, settings)) for part, cell in parts]
-    found = work.records(work.do(cells, runner, crew, told=lambda record: None))
+    found = work.records(work.do(cells, runner, crew))
     made = matrix.measured(asked, [cell for _, cell in parts], found)
     _remake(results)
     written = matrix.write(made, results / "matrix")
@@ -308,7 +309,7 @@ def _tuners(
         crew.team(runner.home, results, runner.data_dir) as team,
         work.status_of(runner, str(crew)) as status_,
     ):
-        yield Remote(team, crew.slots, runner, status_), status_
+        yield Remote(team, crew.slots, status_), status_
 
 
 def report(results: Path, advise: bool = False) -> int:

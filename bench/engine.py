@@ -1,10 +1,11 @@
 """Drives a graph of jobs on a team of workers: hands out what is ready, shows what runs, takes what comes back."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from bench import interrupt
+from bench.errors import in_one_line
 from bench.grid import Graph, Job
 from bench.live import View
 from bench.status import Row, Status
@@ -79,6 +80,7 @@ class Engine:
     def run(self) -> None:
         """Until all is done or has failed. KeyboardInterrupt after the first Ctrl-C, once the team is drained."""
         try:
+            self._add_rows(self.graph.jobs.values())
             with self.view, interrupt.first_is_told(self._drain):
                 while self._turn():
                     pass
@@ -88,6 +90,9 @@ class Engine:
             if self.handed:
                 self.team.cancel(list(self.handed), force=True)
 
+    def _add_rows(self, jobs: Iterable[Job]) -> None:
+        self.status.add(Row(job.key, job.title, job.kind) for job in jobs)
+
     def _drain(self) -> None:
         self.drains = True
 
@@ -96,8 +101,9 @@ class Engine:
         if self.drains:
             self._stop_all()
         else:
-            self.graph.add(self.boss.more())
-            self.status.add(Row(job.key, job.title, job.kind) for job in self.graph.jobs.values())
+            if more := self.boss.more():
+                self.graph.add(more)
+                self._add_rows(more)
             for job in self.graph.ready():
                 self.graph.begin(job.key)
                 self.handed[self.team.submit(job)] = job
@@ -148,7 +154,7 @@ class Engine:
         if result.state == "done":
             error = _error_of(lambda: self.boss.done(job, result.value))
         if error is not None:
-            row.end("failed", one_line(error))
+            row.end("failed", in_one_line(error))
             self.view.ended(row)
             self.boss.failed(job, error)
             for other in self.graph.fail(job.key):
@@ -175,8 +181,3 @@ def _error_of(act: Callable[[], None]) -> Exception | None:
     except Exception as error:
         return error
     return None
-
-
-def one_line(error: Exception) -> str:
-    """What went wrong, on one line."""
-    return " ".join(str(error).split()) or type(error).__name__

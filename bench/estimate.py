@@ -65,7 +65,7 @@ def estimate(cells: Sequence[Cell], runner: Runner) -> list[Estimate]:
         samples = len(splits.train) if training.budget.train_samples is None else training.budget.train_samples
         epochs = 0.0
         for key, needed in passes(training, levels).items():
-            if key not in counted and not runner.checkpoints.path(key).exists():
+            if key not in counted and not runner.checkpoints.has(key):
                 epochs += needed
                 begun = runner.checkpoints.partial_path(key).exists()
                 state = "begun" if begun and state == "to do" else state

@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from filelock import FileLock
 
-from bench.errors import BenchError
+from bench.errors import BenchError, in_one_line
 
 AT_ONCE = 16  # objects of a store that are read side by side
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -60,7 +60,7 @@ def reached(path: Any) -> Iterator[None]:
     except (FileNotFoundError, FileExistsError):
         raise
     except Exception as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+        reason = getattr(error, "strerror", None) or in_one_line(error)
         raise OSError(getattr(error, "errno", None) or errno.EIO, reason, str(path)) from error
 
 

@@ -99,6 +99,11 @@ class Group:
         points = f" · {'times' if self.over_time else 'levels'} {points}" if self._touched else ""
         return f"{self.preset} · {self.task} · {self.network} · {self.device}{elsewhere}{subset}{points}"
 
+    def difference(self, size: str) -> str:
+        """A size of a difference in the metric, with its unit: '5 points', '1.2 dB'."""
+        points = "point" if size == "1" else "points"
+        return in_unit(size, points if self.unit == "%" else self.unit, "{} {}")
+
     @property
     def slug(self) -> str:
         """A file name without suffix: <preset>-<task>-<network>-<device>."""

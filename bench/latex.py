@@ -100,7 +100,7 @@ def _caption(group: Group) -> str:
     top = point_label(group.sweep, group.points[-1])
     tail = "chip" if group.tail_chips == 1 else f"{group.tail_chips} chips"
     better = "higher" if group.higher_is_better else "lower"
-    loss = f"{group.yield_loss:g} {'points' if group.unit == '%' else group.unit}"
+    loss = group.difference(f"{group.yield_loss:g}")
     swept = "times" if group.over_time else "levels"
     said = [
         f"{group.title}: {in_unit(group.metric, group.unit)}, {better} is better.",

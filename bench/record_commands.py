@@ -10,8 +10,9 @@ from rich.console import Console
 
 from bench import interrupt, tabular
 from bench.errors import BenchError
+from bench.files import check_writable
 from bench.labels import difference, in_unit, number, p_value, plain, point_label, spread, swept
-from bench.store import Checkpoints, Records, check_writable, home
+from bench.store import Checkpoints, Records, home
 
 log = logging.getLogger("bench")
 

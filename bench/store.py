@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from bench import limits, migrate, seal
 from bench.errors import BenchError
-from bench.files import at_hand, check_writable, clear_leftovers, lock, place, read_each, write_bytes
+from bench.files import at_hand, clear_leftovers, lock, place, read_each, write_bytes
 from bench.labels import file_name, plain
 from bench.shape import CHECKPOINT, check, check_record
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-__all__ = ["Checkpoints", "Records", "check_writable", "home", "local", "misfit", "parse_record", "read_record"]
 
 RECORD_SCHEMA = 2  # 1: without a checksum
 
@@ -37,6 +35,14 @@ def local(home: Path) -> Path:
     return home if isinstance(home, Path) else _cache()
 
 
+def lend_data(home: Path, scratch: Path) -> None:
+    """Let the folder `scratch` be a BENCH_HOME without checkpoints that has the data sets of `home`, and more come."""
+    data = local(home) / "data"
+    data.mkdir(parents=True, exist_ok=True)
+    scratch.mkdir()
+    (scratch / "data").symlink_to(data.resolve())
+
+
 def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cim-bench"
 
@@ -50,6 +56,10 @@ class Checkpoints:
     def path(self, key: str) -> Path:
         """The finished checkpoint of a training."""
         return self.folder / f"{key}.safetensors"
+
+    def has(self, key: str) -> bool:
+        """Is a training finished?"""
+        return self.path(key).exists()
 
     def partial_path(self, key: str) -> Path:
         """The resume point of an unfinished training."""

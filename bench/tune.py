@@ -178,7 +178,7 @@ class Search:
         """What the trial trains, which it keeps."""
         settings, level = self.space.suggest(trial)
         training = self.training(settings, level)
-        is_new = not self.runner.checkpoints.path(training.key).exists()
+        is_new = not self.runner.checkpoints.has(training.key)
         about = {"settings": settings, "level": level, "training": training.key, "new": is_new, "process": os.getpid()}
         for name, value in about.items():
             trial.set_user_attr(name, value)

@@ -15,7 +15,7 @@ from bench.progress import Monitor
 from bench.runner import Runner
 from bench.spec import Evaluation
 from bench.stats import Interval
-from bench.store import local
+from bench.store import lend_data
 from bench.summary import level_interval, record_score
 from methods._base import RECIPE
 
@@ -90,10 +90,7 @@ def again(
     with tempfile.TemporaryDirectory(prefix="bench-verify-") as name:
         scratch, fresh = Path(name) / "results", Path(name) / "home"
         if retrain:
-            fresh.mkdir()
-            data_sets = local(home) / "data"
-            data_sets.mkdir(parents=True, exist_ok=True)
-            (fresh / "data").symlink_to(data_sets.resolve())
+            lend_data(home, fresh)
         runner = Runner(
             home=fresh if retrain else home, results=scratch, data_dir=data, processor=processor, monitor=monitor
         )

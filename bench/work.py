@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import engine
 from bench.claims import Busy, in_turn
-from bench.errors import BenchError
+from bench.errors import BenchError, in_one_line
 from bench.grid import Graph, Job, Sweep, jobs_of
 from bench.labels import title
 from bench.live import View
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("bench")
 Done = dict[str, Any] | Exception
 Cells = Sequence[tuple[Cell, str]]
+Told = Callable[[dict[str, Any]], None]
+
+
+def quietly(record: dict[str, Any]) -> None:
+    """Nobody waits for the record of a single cell."""
 
 
 def status_of(runner: Runner, workers: str) -> Status:
@@ -36,7 +41,7 @@ def do(
     *,
     force: bool = False,
     several: bool = True,
-    told: Callable[[dict[str, Any]], None],
+    told: Told = quietly,
 ) -> dict[str, Done]:
     """Key -> the record of each cell, or what went wrong.
 
@@ -44,30 +49,42 @@ def do(
     """
     if crew is None:
         return _one_by_one(cells, runner, force, several, told)
+    found, left = known(cells, runner, force=force, told=told)
+    if not left:
+        return found
+    with (
+        crew.team(runner.home, runner.records.folder.parent, runner.data_dir) as team,
+        status_of(runner, str(crew)) as status,
+    ):
+        return found | by_team(left, runner, team, status, force=force, told=told)
+
+
+def known(
+    cells: Cells, runner: Runner, *, force: bool = False, told: Told = quietly
+) -> tuple[dict[str, Done], list[tuple[Cell, str]]]:
+    """Key -> record of the cells that are done, which is said; and the other cells. With `force` none is done."""
     found: dict[str, Done] = {}
     left = []
     for cell, command in cells:
-        known = None if force else runner.records.load(cell.evaluation.key)
-        if known is not None and known["status"] == "done":
+        record = None if force else runner.records.load(cell.evaluation.key)
+        if record is not None and record["status"] == "done":
             found[cell.evaluation.key] = record = runner.run(cell, command)  # says so
             told(record)
         else:
             left.append((cell, command))
-    if left:
-        graph = Graph(jobs_of(left, lambda key: runner.checkpoints.path(key).exists(), force))
-        boss = CellBoss(runner, told)
-        with (
-            crew.team(runner.home, runner.records.folder.parent, runner.data_dir) as team,
-            status_of(runner, str(crew)) as status,
-        ):
-            engine.Engine(team, graph, boss, View(), status).run()
-        found |= boss.found
-    return found
+    return found, left
 
 
-def _one_by_one(
-    cells: Cells, runner: Runner, force: bool, several: bool, told: Callable[[dict[str, Any]], None]
+def by_team(
+    cells: Cells, runner: Runner, team: engine.Team, status: Status, *, force: bool = False, told: Told = quietly
 ) -> dict[str, Done]:
+    """Key -> the record of each cell, or what went wrong, done side by side."""
+    boss = CellBoss(runner, told)
+    engine.Engine(team, Graph(jobs_of(cells, runner.checkpoints.has, force)), boss, View(), status).run()
+    return boss.found
+
+
+def _one_by_one(cells: Cells, runner: Runner, force: bool, several: bool, told: Told) -> dict[str, Done]:
     rows = [Row(cell.evaluation.key, title(cell.evaluation.training, cell.evaluation.device)) for cell, _ in cells]
     found: dict[str, Done] = {}
     with status_of(runner, "one process") as status:
@@ -86,16 +103,15 @@ def _one_by_one(
 
 def _here(runner: Runner, cell: Cell, command: str, force: bool, wait: bool, status: Status, several: bool) -> Done:
     """One cell in this process. Busy, without `wait`, if another process does it just now."""
-    known = status.rows[cell.evaluation.key]
-    row = status.follow(known.key, known.title, known.kind, runner.monitor)
-
+    waiting = status.rows[cell.evaluation.key]
+    row = status.follow(waiting.key, waiting.title, waiting.kind, runner.monitor)
     try:
         record = runner.run(cell, command, force, wait)
     except Busy:
         row.state = "waiting"
         raise
     except Exception as error:
-        row.end("failed", engine.one_line(error))
+        row.end("failed", in_one_line(error))
         if several:
             runner.monitor.say(f"FAILED {row.title}: {row.reason}")
             log.debug("", exc_info=True)
@@ -107,7 +123,7 @@ def _here(runner: Runner, cell: Cell, command: str, force: bool, wait: bool, sta
 class CellBoss(engine.Boss):
     """Wants a record of each cell. What workers have made must be seen from here, too."""
 
-    def __init__(self, runner: Runner, told: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, runner: Runner, told: Told = quietly) -> None:
         self.runner, self.told = runner, told
         self.found: dict[str, Done] = {}
 
@@ -139,7 +155,7 @@ class CellBoss(engine.Boss):
 
 def is_there(runner: Runner, job: Job) -> None:
     """BenchError if a network that a worker has trained is not seen from here."""
-    if not runner.checkpoints.path(job.key).exists():
+    if not runner.checkpoints.has(job.key):
         raise BenchError(f"its network is not in {runner.checkpoints.folder}: all workers must see this BENCH_HOME")
 
 

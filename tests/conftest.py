@@ -71,9 +71,22 @@ def cache() -> Path:
 
 
 @pytest.fixture
-def home(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A fresh BENCH_HOME without checkpoints, with the data at hand."""
-    folder = _fresh(tmp_path / "home", cache)
+def fresh_home(tmp_path: Path, cache: Path) -> Callable[[str], Path]:
+    """Makes a folder of that name a BENCH_HOME without checkpoints, with the data at hand."""
+
+    def make(name: str) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "data").symlink_to(cache)
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def home(fresh_home: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fresh BENCH_HOME without checkpoints, with the data at hand, in use."""
+    folder = fresh_home("home")
     monkeypatch.setenv("BENCH_HOME", str(folder))
     return folder
 
@@ -102,15 +115,9 @@ def one_cell() -> Callable[..., plan.Cell]:
 
 
 @pytest.fixture
-def other_home(tmp_path: Path, cache: Path) -> Path:
+def other_home(fresh_home: Callable[[str], Path]) -> Path:
     """A second fresh BENCH_HOME with the data at hand, for what `home` is held against."""
-    return _fresh(tmp_path / "undisturbed", cache)
-
-
-def _fresh(folder: Path, cache: Path) -> Path:
-    folder.mkdir()
-    (folder / "data").symlink_to(cache)
-    return folder
+    return fresh_home("undisturbed")
 
 
 SERVER = """

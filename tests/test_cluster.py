@@ -302,7 +302,7 @@ def study(home, tmp_path, cpu_runner):
 
 def remote_of(search: tune.Search, team: Any, slots: int = 1) -> remote.Remote:
     state = status.Status(search.runner.home / "runs", "bench tune", "test")
-    return remote.Remote(team, slots, search.runner, state)
+    return remote.Remote(team, slots, state)
 
 
 def test_trials_of_a_team_are_those_of_one_process(study, home, other_home, monkeypatch):

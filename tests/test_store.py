@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from bench import frame, markdown, published, terminal
 from bench.errors import BenchError
-from bench.files import write_bytes, write_text, write_with
+from bench.files import check_writable, write_bytes, write_text, write_with
 from bench.spec import key_of
-from bench.store import RECORD_SCHEMA, Checkpoints, Records, check_writable, home, read_record
+from bench.store import RECORD_SCHEMA, Checkpoints, Records, home, read_record
 from bench.summary import summary
 
 TRAINED = key_of({"seed": 0})

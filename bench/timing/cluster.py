@@ -23,7 +23,7 @@ from bench.live import View
 from bench.progress import Monitor
 from bench.runner import Runner
 from bench.status import Status
-from bench.store import home
+from bench.store import home, lend_data
 from bench.work import CellBoss, records
 
 BATCH, SAMPLES, TEST_SAMPLES = 16, 2000, 1000
@@ -34,9 +34,7 @@ class Timing:
 
     def __init__(self, folder: Path, data: Path | None) -> None:
         place, results = folder / "home", folder / "results"
-        place.mkdir()
-        (home() / "data").mkdir(parents=True, exist_ok=True)
-        (place / "data").symlink_to((home() / "data").resolve())
+        lend_data(home(), place)
         cpu = torch.device("cpu")
         quiet = Monitor(quiet=True)
         self.runner = Runner(home=place, results=results, data_dir=data, processor=cpu, monitor=quiet)
@@ -60,7 +58,7 @@ class Timing:
     def by(self, team: engine.Team, n: int, epochs: int) -> float:
         """Seconds of n cells with a team. RuntimeError if one fails."""
         cells = self.cells(n, epochs)
-        boss = CellBoss(self.runner, lambda record: None)
+        boss = CellBoss(self.runner)
         view, status = View(Console(quiet=True)), Status(self.folder / "runs", "timing", "")
         spent = seconds(lambda: engine.Engine(team, Graph(jobs_of(cells, lambda key: False)), boss, view, status).run())
         if len(records(boss.found)) < n:

@@ -8,9 +8,9 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from bench import engine, plan
+from bench import engine
 from bench.errors import BenchError
-from bench.grid import Graph, Job, Look, jobs_of, resting_on
+from bench.grid import Graph, Job, Look, resting_on
 from bench.labels import title
 from bench.live import View
 from bench.progress import Monitor
@@ -18,7 +18,7 @@ from bench.runner import Runner
 from bench.spec import Training
 from bench.status import Status
 from bench.tune import HEARTBEAT_S, Outcome, Search, quiet
-from bench.work import CellBoss, is_there
+from bench.work import Cells, by_team, is_there, known, records
 from methods._base import MethodError
 
 
@@ -28,7 +28,6 @@ class Remote:
 
     team: engine.Team
     slots: int
-    runner: Runner
     status: Status
 
     def tune(self, search: Search, monitor: Monitor) -> Outcome:
@@ -53,23 +52,15 @@ class Remote:
         values = [boss.value(f"{name} {search.study.study_name}") for name in ("best", "default")]
         return list(zip(*(one.values() for one in values), strict=True))
 
-    def records(self, cells: Sequence[tuple[plan.Cell, str]]) -> list[Mapping[str, Any]]:
+    def records(self, runner: Runner, cells: Cells) -> list[dict[str, Any]]:
         """Their records, in this order. The first error, if one has failed."""
-        left = []
-        found: dict[str, Any] = {}
-        for cell, command in cells:
-            known = self.runner.records.load(cell.evaluation.key)
-            if known is not None and known["status"] == "done":
-                found[cell.evaluation.key] = self.runner.run(cell, command)
-            else:
-                left.append((cell, command))
-        boss = CellBoss(self.runner, lambda record: None)
-        self._drive(jobs_of(left, lambda key: self.runner.checkpoints.path(key).exists()), boss)
-        found |= boss.found
+        found, left = known(cells, runner)
+        found |= by_team(left, runner, self.team, self.status)
         for done in found.values():
             if isinstance(done, Exception):
                 raise done
-        return [found[cell.evaluation.key] for cell, _ in cells]
+        made = records(found)
+        return [made[cell.evaluation.key] for cell, _ in cells]
 
     def _drive(self, jobs: Iterable[Job], boss: engine.Boss) -> None:
         engine.Engine(self.team, Graph(jobs), boss, View(), self.status).run()
@@ -87,8 +78,7 @@ def _looks(trainings: Mapping[str, Training], search: Search, look: Look) -> lis
 
 def _rests(search: Search, training: Training) -> tuple[list[Job], tuple[str, ...]]:
     """What a training still rests on."""
-    checkpoints = search.runner.checkpoints
-    return resting_on(training, search.cell.train_device, lambda key: checkpoints.path(key).exists())
+    return resting_on(training, search.cell.train_device, search.runner.checkpoints.has)
 
 
 class LookBoss(engine.Boss):

@@ -55,14 +55,14 @@ def tuned(runner: Runner, job: Job, workers: Workers | Remote, words: list[str])
     training = cell.evaluation.training
     if _space(cell).is_empty:
         runner.monitor.say(f"{training.method}: nothing to tune")
-        (record,) = _records(runner, workers, (cell, command))
+        (record,) = workers.records(runner, [(cell, command)])
         return Tuned(cell=cell, records=(record, record), settings={}, level=training.level)
     search = Search(runner, job)
     found = workers.tune(search, runner.monitor)
     chosen, usual = (_chip_scores(levels) for levels in zip(*workers.confirm(search, found), strict=True))
     written = search.write(found)
     best, best_command = saved.cell_with(job.request, cell, found.settings, found.level, words)
-    default_record, best_record = _records(runner, workers, (cell, command), (best, best_command))
+    default_record, best_record = workers.records(runner, [(cell, command), (best, best_command)])
     means = [sum(sample.values) / len(sample.values) for sample in (usual, chosen)]
     return Tuned(
         cell=cell,
@@ -75,12 +75,6 @@ def tuned(runner: Runner, job: Job, workers: Workers | Remote, words: list[str])
         validation=(means[0], means[1], stats.paired({0: chosen}, {0: usual})),
         written=tuple(map(str, written)),
     )
-
-
-def _records(runner: Runner, workers: Workers | Remote, *cells: tuple[plan.Cell, str]) -> list[Record]:
-    if isinstance(workers, Remote):
-        return workers.records(cells)
-    return [runner.run(cell, command) for cell, command in cells]
 
 
 def _space(cell: plan.Cell) -> space.Space:

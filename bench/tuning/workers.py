@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -21,6 +22,7 @@ from bench.progress import Monitor
 from bench.runner import Runner
 from bench.store import home
 from bench.tune import Job, Outcome, Search
+from bench.work import Cells
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,28 +35,27 @@ class Workers:
     results: Path
 
     def tune(self, search: Search, monitor: Monitor) -> Outcome:
-        """Trials until the study has enough of them; what it found."""
-        return tune(search, self, monitor)
+        """Trials until the study has enough of them, with helpers in processes of their own; what it found."""
+        others = start(search.job, self)
+        try:
+            title = f"tune {search.method.name} on {search.evaluation.device}, {search.evaluation.training.task}"
+            with monitor.work(title, search.job.trials) as watch:
+                search.work(watch)
+                for other in others:
+                    other.join()
+        finally:
+            stop(others)
+        if any(other.exitcode for other in others):
+            monitor.say(f"{sum(bool(other.exitcode) for other in others)} of {self.count} workers ended with an error")
+        return search.outcome()
 
     def confirm(self, search: Search, found: Outcome) -> list[tuple[list[float], list[float]]]:
         """In this process."""
         return search.confirm(found)
 
-
-def tune(search: Search, workers: Workers, monitor: Monitor) -> Outcome:
-    """Work on a study until it has its trials, with helpers in processes of their own; what it found, saved."""
-    others = start(search.job, workers)
-    try:
-        title = f"tune {search.method.name} on {search.evaluation.device}, {search.evaluation.training.task}"
-        with monitor.work(title, search.job.trials) as watch:
-            search.work(watch)
-            for other in others:
-                other.join()
-    finally:
-        stop(others)
-    if any(other.exitcode for other in others):
-        monitor.say(f"{sum(bool(other.exitcode) for other in others)} of {workers.count} workers ended with an error")
-    return search.outcome()
+    def records(self, runner: Runner, cells: Cells) -> list[dict[str, Any]]:
+        """In this process, one after the other."""
+        return [runner.run(cell, command) for cell, command in cells]
 
 
 def start(job: Job, workers: Workers) -> list[BaseProcess]:

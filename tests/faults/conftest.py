@@ -101,15 +101,3 @@ def _numbers(results: Path) -> dict[str, Any]:
         )
         for record in records
     }
-
-
-@pytest.fixture
-def fresh_home(tmp_path: Path, cache: Path) -> Callable[[str], Path]:
-    """A BENCH_HOME without checkpoints, with the data at hand."""
-
-    def make(name: str) -> Path:
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "data").symlink_to(cache)
-        return tmp_path / name
-
-    return make
