@@ -4,21 +4,11 @@ import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
 
 from bench import limits
 from bench.labels import in_unit, point_label
 from bench.stats import Difference, Interval
-
-
-class Reading(NamedTuple):
-    """One seed at one point of the sweep: its metric over chips, and the power of the cells while they are read, W."""
-
-    seed: int
-    point: float
-    found: Interval
-    power_w: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +20,7 @@ class Row:
     group's last point, each the mean over seeds; `cost` (bench/cost.py) too, {} if all failed.
     `adapted_on`: samples that each chip runs before it is measured, None if it doesn't adapt. `analog_weights`: of the
     deployed network, on crossbars; None of older records.
-    `readings`: every seed and point whose read power is known and above 0.
+    `read_powers`: by point, W, mean over seeds; where they are known and above 0.
     `failed`: (seed, error, key); `keys`: of the records that `command` remakes.
     `rank` None: not ranked, since it failed or a measure of spread is missing. `to_best`: difference of the score to
     that of the group's first row, paired by chip, with Holm's p over all pairs of the group; None in the first row.
@@ -50,7 +40,7 @@ class Row:
     yield_share: float | None = None
     ekl: float | None = None
     read_power_w: float | None = None
-    readings: tuple[Reading, ...] = ()
+    read_powers: Mapping[float, float] = field(default_factory=dict)
     chips: tuple[int, int] | None = None
     adapted_on: float | None = None
     analog_weights: float | None = None
@@ -134,8 +124,8 @@ class Group:
 
     @property
     def has_power(self) -> bool:
-        """Is the read power of two records known, so that it can be compared?"""
-        return sum(len({reading.seed for reading in row.readings}) for row in self.rows) > 1
+        """Is the read power of two rows known, so that it can be compared?"""
+        return sum(bool(row.read_powers) for row in self.rows) > 1
 
     @property
     def has_turned_error(self) -> bool:

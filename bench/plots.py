@@ -49,12 +49,13 @@ def metric_over_sweep(group: Group) -> Figure:
 
 
 def error_over_power(group: Group) -> Figure:
-    """Error over read power, a line a method variant and seed through the points of the sweep, hollow at the first;
-    with 95% intervals over chips.
+    """Error over read power, a line a method variant through the points of the sweep, hollow at the first.
+
+    Both are means over seeds; intervals are 95%, over chips and seeds.
     """
-    rows = [row for row in group.rows if row.readings]
+    rows = [row for row in group.rows if row.read_powers]
     frame, found = power_points(group), looks([row.label for row in rows])
-    look: dict[str, Any] = {"hue": "method", "style": "method", "units": "seed", "estimator": None, "sort": False}
+    look: dict[str, Any] = {"hue": "method", "style": "method", "estimator": None, "sort": False}
     look |= {"palette": {name: one.light for name, one in found.items()}, "linewidth": 0.8, "alpha": 0.8}
     look |= {"markers": {name: one.marker for name, one in found.items()}, "dashes": False, "markersize": 6}
     with mpl.rc_context(STYLE):
@@ -82,23 +83,23 @@ def error_over_power(group: Group) -> Figure:
             axes.set_yscale("log")
         _legend(axes, rows, found)
         through = f"{'times' if group.over_time else 'levels'}, hollow at {point_label(group.sweep, min(group.points))}"
-        said = f"{_caption(group, rows)}; a line a seed through the {through}"
+        said = f"{_caption(group, rows)}; a line through the {through}"
         figure.supxlabel(literal(said), fontsize=7, color="0.35", x=0.01, ha="left")
     return figure
 
 
 def power_points(group: Group) -> pd.DataFrame:
-    """A row a method variant, seed and point of the sweep.
+    """A row a method variant and point of the sweep.
 
-    Columns method, seed, level (or time) as printed, point, power_mw; error, low, high in the metric's unit.
+    Columns method, level (or time) as printed, point, power_mw; error, low, high in the metric's unit.
     """
     made = []
     for row in group.rows:
-        for seed, point, measured, power_w in row.readings:
-            error = group.as_error(measured)
-            made.append((row.label, seed, point_label(group.sweep, point), point, 1e3 * power_w, *error))
+        for point, power_w in row.read_powers.items():
+            error = group.as_error(row.points[point])
+            made.append((row.label, point_label(group.sweep, point), point, 1e3 * power_w, *error))
     sweep = "time" if group.over_time else "level"
-    return pd.DataFrame(made, columns=["method", "seed", sweep, "point", "power_mw", "error", "low", "high"])
+    return pd.DataFrame(made, columns=["method", sweep, "point", "power_mw", "error", "low", "high"])
 
 
 def _height(rows: list[Row]) -> float:

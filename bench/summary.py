@@ -12,7 +12,7 @@ from typing import Any
 
 from bench import stats
 from bench.cost import mean_costs
-from bench.groups import Group, Reading, Row
+from bench.groups import Group, Row
 from bench.labels import (
     Record,
     command,
@@ -154,18 +154,18 @@ def _row(label: str, records: Sequence[Record], scores: Mapping[int, Sample], ta
         worst=_mean([stats.worst(f["chips"][:tail], higher) for _, f in whole]),
         yield_share=_mean([stats.yield_share(f["chips"], r["clean"], yield_loss(r), higher) for r, f in whole]),
         ekl=_mean([f["ekl"] for _, f in top if f["ekl"] is not None]),
-        read_power_w=_mean([f["read_power_w"] for _, f in top if "read_power_w" in f]),
-        readings=tuple(
-            Reading(_seed(r), f[sweep], level_interval(r, f), f["read_power_w"])
-            for found in by_point.values()
-            for r, f in found
-            if f.get("read_power_w", 0.0) > 0
-        ),
+        read_power_w=_read_power(top),
+        read_powers={point: power for point, found in by_point.items() if (power := _read_power(found))},
         chips=(min(sizes, default=1), max(sizes, default=1)),
         cost=mean_costs(done),
         adapted_on=_mean([r.get("adaptation", {}).get("samples_a_chip", 0) for r in done]) or None,
         analog_weights=_mean([r["analog_weights"] for r in done if "analog_weights" in r]),
     )
+
+
+def _read_power(found: Sequence[tuple[Record, Record]]) -> float | None:
+    """W, mean over seeds, from (record, its entry) of each; None where none holds it."""
+    return _mean([level["read_power_w"] for _, level in found if "read_power_w" in level])
 
 
 def _seed(record: Record) -> int:

@@ -585,31 +585,27 @@ def with_power(made: dict, *powers_w: float) -> dict:
     return made
 
 
-def test_error_over_power_has_a_point_a_method_seed_and_level():
+def test_error_over_power_has_a_point_a_method_and_level_over_its_seeds():
     records = [with_power(record("a", seed=seed), 1e-3, 2e-3, 4e-3 + seed) for seed in (0, 1)]
     (group,) = summary([*records, with_power(record("b", 5.0), 0.1, 0.2, 0.3), record("unknown"), failed("c")])
     points = power_points(group)
-    assert list(zip(points.method, points.seed, points.level, strict=True)) == [
-        (method, seed, level)
-        for method, seeds in (("b", (0,)), ("a", (0, 1)))
-        for level in ("0", "0.1", "0.2")
-        for seed in seeds
+    assert list(zip(points.method, points.level, strict=True)) == [
+        (method, level) for method in "ba" for level in ("0", "0.1", "0.2")
     ]
-    one = points[(points.method == "a") & (points.seed == 1) & (points.level == "0.2")].iloc[0]
-    chips = np.array(records[1]["levels"][2]["chips"])
-    half = 2.262157 * chips[:10].std(ddof=1) / 20**0.5
-    assert one.power_mw == pytest.approx(1004.0) and one.error == pytest.approx(100 - chips.mean())
-    assert (one.low, one.high) == (pytest.approx(one.error - half), pytest.approx(one.error + half))
+    one = points[(points.method == "a") & (points.level == "0.2")].iloc[0]
+    assert one.power_mw == pytest.approx(504.0), "the mean of 4 and 1,004"
+    assert one.error == pytest.approx(100 - np.mean([r["levels"][2]["chips"] for r in records]))
+    (row,) = (row for row in group.rows if row.label == "a")
+    assert (one.low, one.high) == (100 - row.points[0.2].high, 100 - row.points[0.2].low), "over chips and seeds"
 
     figure = error_over_power(group)
     (axes,) = figure.axes
     drawn = sorted(tuple(line.get_xydata()[:, 0]) + tuple(line.get_xydata()[:, 1]) for line in axes.lines)
-    seeds = points.groupby(["method", "seed"])
-    expected = sorted(tuple(part["power_mw"]) + tuple(part["error"]) for _, part in seeds)
-    assert drawn == [pytest.approx(line) for line in expected] and len(drawn) == 3
+    expected = sorted(tuple(part["power_mw"]) + tuple(part["error"]) for _, part in points.groupby("method"))
+    assert drawn == [pytest.approx(line) for line in expected] and len(drawn) == 2
     assert len({(line.get_color(), line.get_marker()) for line in axes.lines}) == 2
     hollow = [tuple(spot) for marks in axes.collections if len(marks.get_facecolors()) for spot in marks.get_offsets()]
-    assert len(hollow) == 3, "the first level of each"
+    assert len(hollow) == 2, "the first level of each"
     assert axes.get_xscale() == "log" and axes.get_ylabel() == "100 - accuracy (%)"
     assert axes.get_xlabel() == "read power of all cells (mW)"
     words = [text.get_text() for text in axes.get_legend().get_texts()]
@@ -626,7 +622,7 @@ def test_where_lower_is_better_the_metric_is_the_error():
     assert error_over_power(group).axes[0].get_ylabel() == "accuracy (%)"
 
 
-def test_error_over_power_is_drawn_where_two_records_have_power(tmp_path):
+def test_error_over_power_is_drawn_where_two_rows_have_power(tmp_path):
     powers = (1e-3, 2e-3, 3e-3)
     stuck, pcm = ({"device": name, "train": {"device": name}} for name in ("stuck", "pcm"))
     both = [with_power(record(m, **stuck), *powers) for m in "ab"]

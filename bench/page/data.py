@@ -142,7 +142,8 @@ def _row(row: Row, group: Group) -> dict[str, Any]:
         "ekl": row.ekl,
         "power_mw": None if row.read_power_w is None else 1e3 * row.read_power_w,
         "readings": [
-            [r.seed, group.points.index(r.point), 1e3 * r.power_w, *group.as_error(r.found)] for r in row.readings
+            [group.points.index(point), 1e3 * power_w, *group.as_error(row.points[point])]
+            for point, power_w in row.read_powers.items()
         ],
         "chips": sorted(set(row.chips or ())),
         "cost": {name: row.cost.get(name) for name in COSTS},

@@ -136,8 +136,8 @@ def test_readings_are_error_over_milliwatts(cell):
     found = collected(records)
     row = next(row for row in rows_of(found) if row["label"] == "mtrd")
     assert found["groups"][0]["error"] == "100 - accuracy (%)"
-    seed, point, power, error, low, high = row["readings"][2]
-    assert (seed, point, power) == (0, 2, pytest.approx(2.4))
+    point, power, error, low, high = row["readings"][2]
+    assert (point, power) == (2, pytest.approx(2.4))
     chips = next(r for r in records if r["evaluation"]["training"]["method"] == "mtrd")["levels"][2]["chips"]
     assert low < error == pytest.approx(100 - np.mean(chips), rel=1e-5) and error < high
 

@@ -158,35 +158,29 @@ function yieldChart(group, lines) {
   };
 }
 
-/** Error over read power: a line a row and seed through the points of the sweep, hollow at the first. */
+/** Error over read power: a line a row through the points of the sweep, hollow at the first. */
 function powerChart(group, lines) {
-  const traces = [];
-  const rows = [];
-  for (const { row, label } of lines) {
-    const hue = colour(row);
-    for (const seed of unique(row.readings.map(([of]) => of))) {
-      const found = row.readings.filter(([of]) => of === seed);
-      const text = ([, point, power, mean, low, high]) => [group.labels[point], `${short(power)} mW`, spread([mean, low, high])];
-      found.forEach((reading) => rows.push([label, String(seed), ...text(reading)]));
-      traces.push({
-        x: found.map(([, , power]) => power),
-        y: found.map(([, , , mean]) => mean),
-        error_y: {
-          type: "data", symmetric: false, color: faded(hue, 0.6), thickness: 1, width: 0,
-          array: found.map(([, , , mean, , high]) => (high === null ? 0 : high - mean)),
-          arrayminus: found.map(([, , , mean, low]) => (low === null ? 0 : mean - low)),
-        },
-        hovertext: found.map((reading) => `<b>${literal(label)}</b>, seed ${seed}<br>${literal(text(reading).join(" · "))}`),
-        type: "scatter", mode: "lines+markers", hoverinfo: "text", name: literal(label),
-        line: { color: faded(hue, 0.55), width: 1, dash: row.look.dash },
-        marker: { color: hue, size: 8, symbol: found.map(([, point]) => row.look.symbol + (point === 0 ? "-open" : "")) },
-      });
-    }
-  }
+  const text = ([point, power, mean, low, high]) => [group.labels[point], `${short(power)} mW`, spread([mean, low, high])];
+  const known = lines.filter(({ row }) => row.readings.length);
   return {
-    traces,
-    layout: { x: { title: "read power of all cells (mW)", type: "log" }, y: { title: group.error, ...scaleOf(group, lines.flatMap(({ row }) => row.readings.map(([, , , mean]) => mean))) }, revision: group.id },
-    numbers: { heads: ["method", "seed", group.over_time ? "time" : "level", "read power", group.error], rows },
+    traces: known.map(({ row, label }) => ({
+      x: row.readings.map(([, power]) => power),
+      y: row.readings.map(([, , mean]) => mean),
+      error_y: {
+        type: "data", symmetric: false, color: faded(colour(row), 0.6), thickness: 1, width: 0,
+        array: row.readings.map(([, , mean, , high]) => (high === null ? 0 : high - mean)),
+        arrayminus: row.readings.map(([, , mean, low]) => (low === null ? 0 : mean - low)),
+      },
+      hovertext: row.readings.map((reading) => `<b>${literal(label)}</b><br>${literal(text(reading).join(" · "))}`),
+      type: "scatter", mode: "lines+markers", hoverinfo: "text", name: literal(label),
+      line: { color: faded(colour(row), 0.55), width: 1, dash: row.look.dash },
+      marker: { color: colour(row), size: 8, symbol: row.readings.map(([point]) => row.look.symbol + (point === 0 ? "-open" : "")) },
+    })),
+    layout: { x: { title: "read power of all cells (mW)", type: "log" }, y: { title: group.error, ...scaleOf(group, known.flatMap(({ row }) => row.readings.map(([, , mean]) => mean))) }, revision: group.id },
+    numbers: {
+      heads: ["method", group.over_time ? "time" : "level", "read power", group.error],
+      rows: known.flatMap(({ row, label }) => row.readings.map((reading) => [label, ...text(reading)])),
+    },
   };
 }
 

@@ -82,7 +82,7 @@ function showCurves(state) {
     box.append(figure);
   }
   if (rows.some((row) => row.yields.some((shares) => shares))) box.append(yieldFigure(group, visible, add, size));
-  if (group.has_power) box.append(...add(chart("Error versus read power", () => powerChart(group, visible()), { low: true, caption: `Error over read power: a line a seed through the ${group.over_time ? "times" : "levels"}, hollow at the first; 95% intervals over chips` })));
+  if (group.has_power) box.append(...add(chart("Error versus read power", () => powerChart(group, visible()), { low: true, caption: `Error over read power, means over seeds: a line through the ${group.over_time ? "times" : "levels"}, hollow at the first; 95% intervals over chips and seeds` })));
   at("curves-body").replaceChildren(methodPicker(lines, chosen, redraw), ...charts.slice(0, Number(group.points.length > 1)), box);
 }
 
