@@ -25,7 +25,7 @@ app.add_typer(cli_records.app)
 
 def _do(command: Callable[..., int], given: dict[str, Any]) -> None:
     """Hand the options of a command to the function that does it; how that ended is the exit code."""
-    options = {name: value for name, value in given.items() if name not in ("commands", "debug")}
+    options = {name: value for name, value in given.items() if name not in ("command", "commands", "debug")}
     if "set_" in options:
         options["settings"] = options.pop("set_") or []
     if code := command(**options):
@@ -162,17 +162,17 @@ def tune(
     debug: opt.Debug = False,
 ) -> None:
     """Search each method's settings on validation chips, save the best for `bench run --tuned`, and test them."""
-    from bench import commands
+    from bench.tuning import command
 
-    _do(commands.tune, locals())
+    _do(command.command, locals())
 
 
 @app.command()
 def status(debug: opt.Debug = False) -> None:
     """Show what running commands are at: cells that are done and those in hand, where, and how far each is."""
-    from bench import commands
+    from bench import status
 
-    commands.status()
+    status.show()
 
 
 @app.command(name="list")
@@ -239,9 +239,9 @@ def speed(
     debug: opt.Debug = False,
 ) -> None:
     """Time training steps, chips and decisions, ours and the published way, taking turns in one run."""
-    from bench import commands
+    from bench.timing import command
 
-    commands.speed(rounds, network, methods, plain_chips, profile, on, data, results)
+    command.command(rounds, network, methods, plain_chips, profile, on, data, results)
 
 
 @device_app.command(name="fit")

@@ -16,6 +16,7 @@ from typing import Any
 from bench.files import write_text
 from bench.labels import plain
 from bench.progress import Monitor, Work
+from bench.store import home, local
 
 SCHEMA = 1
 KEPT = 10  # commands whose files stay
@@ -220,3 +221,14 @@ def lines(told: Told, now: float) -> list[str]:
             shown = "stopped" if state == "running" and not told.is_alive else state
             said.append(f"  {shown}{since}{where}{again}: {row.title}  {row.progress}".rstrip())
     return said
+
+
+def show() -> None:
+    """Print what commands that use this BENCH_HOME are at; where none runs, how the last one ended."""
+    told = read(local(home()) / "runs")
+    shown = [one for one in told if one.is_alive] or told[:1]
+    for one in shown:
+        for line in lines(one, time.time()):
+            print(line)
+    if not shown:
+        print(f"no command has run cells with this BENCH_HOME, {home()}")
