@@ -103,6 +103,8 @@ def merge(archive: Path, results: Path, checkpoints: Checkpoints, *, force: bool
 
     A record that is here already stays, unless it is of a failed run and theirs is not, or with `force`.
     """
+    if archive.exists() and not archive.is_file():  # of a device zipfile would read until memory is full
+        raise BenchError(f"{archive} is no file; `bench export` makes one")
     try:
         with zipfile.ZipFile(archive) as opened, _folder(checkpoints.folder) as temporary:
             sums = _manifest(opened, archive)

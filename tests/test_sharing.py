@@ -154,6 +154,9 @@ def test_an_archive_that_was_cut_anywhere_is_refused(archive, tmp_path):
     assert not (tmp_path / "theirs").exists()
     with pytest.raises(BenchError, match="no such file"):
         merge(tmp_path / "none.zip", tmp_path)
+    for odd in (tmp_path, Path("/dev/zero")):
+        with pytest.raises(BenchError, match="is no file"):
+            merge(odd, tmp_path / "theirs")
 
 
 def test_what_unpacks_to_too_much_is_refused(archive, tmp_path, monkeypatch):
