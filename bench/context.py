@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from bench import registry
 from bench.fast import compute
 from bench.montecarlo import validate
 from bench.progress import Work
@@ -70,6 +71,7 @@ class TrainingContext:
         """`cache`: where the task keeps what networks start from; None: they start from chance."""
         self._cache = cache
         self.training, self.task, self.device, self.seed = training, task, device, training.seed
+        self.learns_ranges = registry.get("methods", training.method).learns_ranges
         self.level, self.time_s, self.budget = training.level, training.time_s, training.budget
         self.processor, self.checkpoints, self.work = processor, checkpoints, work
         self._train_other, self._variant, self._watch = train_other, variant, watch
@@ -130,7 +132,9 @@ class TrainingContext:
     def _periphery(self, network: nn.Module, chip: Mapping[str, Tensor]) -> AbstractContextManager[Any]:
         """What surrounds the chip's products; full scales are those of the batch, or learned with the network."""
         learned = None
-        if self.device.settings.input_range == "learned":
+        settings = self.device.settings
+        own = self.learns_ranges and settings.dac_bits is not None
+        if settings.input_range == "learned" or (settings.input_range == "auto" and own):
             learned = learned_ranges(network, make=network.training)
             if learned is not None and torch.is_grad_enabled():
                 learned.step()

@@ -158,7 +158,7 @@ class Rig:
 
     def _observed(self, settings: PeripherySettings, weights: Weights, curve: Curve | None) -> Ranges:
         """What the calibration samples show on their way through these weights and curves."""
-        learned = learned_ranges(self.network, make=False) if settings.input_range == "learned" else None
+        learned = learned_ranges(self.network, make=False) if settings.input_range != "static" else None
         ranges = Ranges(learned)
         few = min(CALIBRATION, self.task.batch, len(self._calibration))
         inputs = self.task.prepare(self._calibration.head(few).inputs)

@@ -16,7 +16,11 @@ class PeripherySettings(Settings):
 
     dac_bits: int | None = setting(None, "bits of the DACs that drive the rows, sign included", low=2, high=16)
     adc_bits: int | None = setting(None, "bits of the ADCs that read a tile's columns, sign included", low=2, high=16)
-    input_range: str = setting("static", "full scale of inputs: calibrated or trained", choices=("static", "learned"))
+    input_range: str = setting(
+        "auto",
+        "full scale of a DAC: calibrated or trained; auto: trained by methods that do so (hwa)",
+        choices=("auto", "static", "learned"),
+    )
     dac_range: float = setting(1.0, "full scale of the inputs / largest |input| in calibration", low=0.01, high=100.0)
     adc_range: float = setting(1.0, "full scale of an ADC / largest |partial sum| in calibration", low=0.01, high=100.0)
     input_noise: float = setting(0.0, "noise on the inputs, std / full scale", low=0.0, high=10.0)

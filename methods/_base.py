@@ -225,6 +225,8 @@ class Method(ABC):
     finetunes: ClassVar[bool] = True
     # False: the network in mid-training isn't what would be deployed, so the tuner doesn't stop a run halfway.
     shows_progress: ClassVar[bool] = True
+    # True: where the device has a DAC, its input ranges are learned along with the weights, unless it says otherwise.
+    learns_ranges: ClassVar[bool] = False
     # Methods whose runs `fit` asks for: their versions are part of this method's, so that none is corrected unseen.
     rests_on: ClassVar[tuple[str, ...]] = ()
     # A wrapper's setting that names another method, whose run `fit` asks for as well: what that run makes use of, and

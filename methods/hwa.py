@@ -11,8 +11,8 @@ Deviations: noise ramps up to the run's level, not to three times the device's (
 as w would be, so that the budget's learning rate fits it, and a scale's own part in that is g's; weights beyond
 `clip_w` std are clipped at the start and at each remap, with MAT's 2.5, since no value is known to us; scales
 are folded into the weights at the end, as every device here scales by the largest weight itself (by column
-with `device.scale=column`). Converters and their input ranges are the device's: they are learned along with the
-weights if it has `dac_bits` and `input_range=learned`.
+with `device.scale=column`). Converters are the device's; where it has a DAC its input ranges are learned along with the
+weights, unless it says `input_range=static`.
 """
 
 from collections.abc import Mapping
@@ -51,6 +51,7 @@ class Hwa(Method):
     name = "hwa"
     source = "Rasch et al. 2023, arXiv 2302.08469"
     rests_on = ("nominal",)
+    learns_ranges = True
     Settings = HwaSettings
 
     def fit(self, context: Context) -> Deployable:

@@ -5,7 +5,7 @@ every k batches instead of injecting it in the forward pass.
 Deviations: it starts from the nominal network and trains for the budget's noisy epochs, like all methods
 here; the source's k is not known to us, and 400 is ours (docs/log.md: noise that comes more often than it heals
 ruins the network); the last noise comes `until` of the way, so that what is deployed had time to heal (with a
-learning rate that falls to 0, noise at the very end would stay).
+learning rate that falls to 0, noise at the very end would stay). Runs too short for two noises at that pace have two.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,9 @@ from methods._loop import finetune, finetune_steps
 class NoiseBackSettings(Settings):
     """Settings of noise back; the level of the noise is the run's own (`--level`)."""
 
-    every: int = setting(400, "batches from one noise to the next", low=1, high=10_000, tune=(1, 1000))
+    every: int = setting(
+        400, "batches from one noise to the next; fewer where a run is short", low=1, high=10_000, tune=(1, 1000)
+    )
     until: float = setting(0.8, "share of the steps after which no more noise comes", low=0.0, high=1.0)
 
 
@@ -39,7 +41,8 @@ class NoiseBack(Method):
         task, settings = context.task, self.settings
         network = context.train("nominal")
         names = task.analog(network)
-        last = settings.until * finetune_steps(context)
+        last = int(settings.until * finetune_steps(context))
+        every = min(settings.every, max(1, last // 2))
         progress = {"step": 0}
 
         @torch.no_grad()
@@ -50,7 +53,7 @@ class NoiseBack(Method):
 
         def loss(inputs: Tensor, targets: Tensor) -> Tensor:
             progress["step"] += 1
-            if progress["step"] % settings.every == 0 and progress["step"] <= last:
+            if progress["step"] % every == 0 and progress["step"] <= last:
                 disturb()
             return task.loss(context.forward(network, inputs), targets)
 

@@ -106,8 +106,13 @@ def test_hwa_trains_within_bounds_and_leaves_a_plain_network(watch):
 
 
 def test_input_ranges_are_learned_where_the_device_has_a_dac(watch):
-    asked = {"dac_bits": "8", "input_range": "learned"}
-    made = watch("hwa", "gaussian", device_settings=asked).fit()
-    ranges = learned_ranges(made.network, make=False)
-    assert ranges is not None and set(ranges.logarithms()) == {"fc1.weight", "fc2.weight"}
-    assert learned_ranges(watch("hwa", "gaussian").fit().network, make=False) is None
+    for asked in ({"dac_bits": "8"}, {"dac_bits": "8", "input_range": "learned"}):
+        made = watch("hwa", "gaussian", device_settings=asked).fit()
+        ranges = learned_ranges(made.network, make=False)
+        assert ranges is not None and set(ranges.logarithms()) == {"fc1.weight", "fc2.weight"}
+    for method, without in (
+        ("hwa", {}),
+        ("hwa", {"dac_bits": "8", "input_range": "static"}),
+        ("vant", {"dac_bits": "8"}),
+    ):
+        assert learned_ranges(watch(method, "gaussian", device_settings=without).fit().network, make=False) is None

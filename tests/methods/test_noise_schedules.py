@@ -70,6 +70,15 @@ def test_noise_back_makes_the_weights_those_of_a_chip_every_k_batches(watch):
     assert (context.chips[0]["fc1.weight"] / before).std() > 0.2, "lognormal at .3, on top of one step"
 
 
+def test_noise_back_adds_noise_twice_in_a_run_that_is_too_short_for_its_pace(watch):
+    context = watch("noise_back", finetune_epochs=4)  # 16 steps, noise every 400 and until .8
+    context.fit()
+    noisy = [context.passes[step - 1].weights for step in (6, 12)]
+    assert len(context.chips) == 2
+    for weights, chip in zip(noisy, context.chips, strict=True):
+        assert all(torch.equal(weights[name], w) for name, w in chip.items())
+
+
 def test_vant_ramps_up_to_the_level(watch):
     context = watch("vant", settings={"spread": "0", "ramp": "0.5"}, finetune_epochs=2)  # 8 steps
     context.fit()
