@@ -66,8 +66,8 @@ class Segmentation(Masks):
     turned = True
     presets: ClassVar = {
         "smoke": {"width": 0.125, "train_samples": 64, "test_samples": 20, "batch_size": 16},
-        "quick": {"epochs": 30, "finetune_epochs": 10, "batch_size": 16, "test_samples": None},
-        "standard": {"epochs": 40, "finetune_epochs": 12, "batch_size": 16},
+        "quick": {"epochs": 30, "finetune_epochs": 10, "batch_size": 8, "test_samples": None},
+        "standard": {"width": 0.25, "epochs": 100, "finetune_epochs": 30, "batch_size": 8},
         "paper": {"epochs": 200, "finetune_epochs": 200, "batch_size": 16},
     }
     data = Dataset(
@@ -99,6 +99,9 @@ class Horses(Segmentation):
     source = "Borenstein and Ullman 2002"
     in_shape = (3, 128, 128)
     turned = False
+    presets: ClassVar = Segmentation.presets | {
+        "standard": {"width": 0.25, "epochs": 30, "finetune_epochs": 10, "batch_size": 8},
+    }
     folders: ClassVar[tuple[tuple[str, str], ...]] = (
         ("horse", "mask"), ("rgb", "figure_ground"), ("images", "masks"),
     )  # fmt: skip
