@@ -3,6 +3,7 @@ const plotly = new Promise((resolve) => document.addEventListener("DOMContentLoa
 const darkness = matchMedia("(prefers-color-scheme: dark)");
 const drawn = new Set();
 let printing = false;
+const PRINTED = 680; // pixels across a sheet
 const isDark = () => darkness.matches && !printing;
 // Plotly reads some markup in texts: names are shown as they are.
 const literal = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
@@ -45,7 +46,9 @@ async function draw(place) {
     return;
   }
   const { traces, layout } = place.build();
-  await library.react(place, traces, dressed(layout), {
+  // A sheet is narrower than most screens, and no resize tells a chart so.
+  const size = printing ? { autosize: false, width: PRINTED, height: layout.height ?? place.clientHeight } : { autosize: true };
+  await library.react(place, traces, { ...dressed(layout), ...size }, {
     responsive: true,
     displaylogo: false,
     showSendToCloud: false,  // nothing leaves this page
@@ -258,6 +261,11 @@ function chipsChart(row) {
 }
 
 darkness.addEventListener("change", redrawAll);
-addEventListener("beforeprint", () => { printing = true; redrawAll(); });
+// On paper nothing comes into view later: all charts are drawn.
+addEventListener("beforeprint", () => {
+  printing = true;
+  document.querySelectorAll(".chart").forEach((place) => { inView.unobserve(place); drawn.add(place); });
+  redrawAll();
+});
 addEventListener("afterprint", () => { printing = false; redrawAll(); });
 function redrawAll() { drawn.forEach(draw); }
