@@ -199,7 +199,7 @@ function scoresChart(group, lines) {
   const runs = group.tied.map(([first, last]) => {
     const [best, worst] = [group.rows[first], group.rows[last]].map((row) => sign * row.score[0]);
     return shown.filter(({ row }) => sign * row.score[0] >= best && sign * row.score[0] <= worst).map(({ row }) => place.get(row));
-  }).filter((run) => run.length > 1);
+  }).filter((run) => run.length > 1).filter((run, i, all) => !all.some((other, j) => other.length > run.length && run.every((at) => other.includes(at)) || j < i && String(other) === String(run)));
   const ink = isDark() ? "#e6ebf0" : "#1a2129";
   const longest = innerWidth < 600 ? 16 : 30;
   return {
