@@ -35,7 +35,7 @@ function bodyOf(row) {
   const group = row.home;
   const parts = [h("p", { class: "muted" }, DATA.names.methods[row.method]?.summary ?? "")];
   row.failed.forEach(({ seed, error, key }) => parts.push(h("p", { class: "failed" }, `Seed ${seed} failed: ${error} (${key})`)));
-  if (row.seeds.length) parts.push(numbersOf(row), chartsOf(row));
+  if (row.seeds.length) parts.push(numbersOf(row), notesOf(group), chartsOf(row));
   parts.push(h("h4", {}, "The command that remakes it"), command(row.command));
   if (row.records.length > 1) parts.push(h("p", { class: "small muted" }, `Makes the records ${listed(row.keys)}.`));
   parts.push(...row.records.map((record, i) => recordOf(record, group, row, i === 0)));
