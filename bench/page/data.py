@@ -110,6 +110,7 @@ def _group(group: Group, members: Sequence[Record]) -> dict[str, Any]:
         "has_power": group.has_power,
         "tied": [list(run) for run in group.tied],
         "notes": columns.notes(group),
+        "yield_loss": group.difference(f"{group.yield_loss:g}"),
         "failures": columns.failures(group),
         "advice": advice.sentences(advised),
         "use": None if advised.use is None else places[id(advised.use)],

@@ -45,7 +45,7 @@ function startAnswer(follow) {
   const devices = Object.keys(DATA.names.devices).filter((name) => name !== "ideal");
   const state = { task: first?.task ?? tasks[0], device: first?.device ?? devices[0], group: first ?? null };
   const show = () => {
-    at("verdict").replaceChildren(state.group ? verdict(state.group) : nothing(state));
+    at("verdict").replaceChildren(...described(state), state.group ? verdict(state.group) : nothing(state));
     if (state.group) follow(state.group);
   };
   placePicker(at("answer-controls"), state, tasks, devices, () => {
@@ -55,6 +55,12 @@ function startAnswer(follow) {
   });
   show();
   return state;
+}
+
+/** Task and device in full, as a list cuts them off; nothing for what the bench doesn't know. */
+function described({ task, device }) {
+  const said = [["tasks", task], ["devices", device]].map(([kind, name]) => [name, DATA.names[kind][name]?.summary]).filter(([, summary]) => summary);
+  return said.length ? [h("p", { class: "small muted described" }, said.map(([name, summary], i) => [i ? " " : null, h("b", {}, name), `: ${summary.replace(/\.$/, "")}.`]))] : [];
 }
 
 function verdict(group) {
@@ -69,11 +75,11 @@ function verdict(group) {
       use && h("p", {}, DATA.names.methods[use.method]?.summary ?? ""),
       use ? facts(group, use) : group.advice.map((line) => h("p", {}, sentence(line))),
       group.preset.startsWith("smoke") && h("p", { class: "notice warn" }, "Preset smoke trains for seconds, for tests: this is no evidence.")),
-    shown && group.points.length > 1
-      ? chart(`${group.metric} on ${group.device_label}`, () => sweepChart(group, lines), {
+    h("div", {},
+      shown && group.points.length > 1 && chart(`${group.metric} on ${group.device_label}`, () => sweepChart(group, lines), {
         caption: `${group.metric} over ${group.over_time ? "time" : group.axis}, with 95% intervals`, legend: lines,
-      })
-      : null);
+      }),
+      notesOf(group)));
 }
 /** A line of advice as a sentence; the name of a method, and a p, keep their small letters. */
 const sentence = (line) => `${line.startsWith("p ") || ROWS.some((row) => line.startsWith(row.label)) ? line : line.charAt(0).toUpperCase() + line.slice(1)}.`;
@@ -86,8 +92,9 @@ function facts(group, use) {
   const good = [
     `${number(use.clean)}${unit} without a device`,
     asMeasured > 0 && asMeasured < last && point(asMeasured, "on the device as measured"),
-    last > 0 && point(last, group.over_time ? `after ${group.labels[last]}` : `at the hardest level, ${group.labels[last]}`),
-    use.worst !== null && last > 0 && `the worst chip there ${number(use.worst)}${unit}, yield ${percent(use.yield)}`,
+    last > 0 && point(last, group.over_time ? `after ${group.labels[last]}` : `at the hardest level (${group.labels[last]})`),
+    use.worst !== null && last > 0 && `the worst chip there ${number(use.worst)}${unit}`,
+    use.yield !== null && last > 0 && `${percent(use.yield)} of the chips there at most ${group.yield_loss} worse than without a device`,
   ].filter(Boolean);
   const others = group.choices.map((i) => group.rows[i]).filter((row) => row !== use);
   const nominal = group.nominal === null ? null : group.rows[group.nominal];
@@ -103,7 +110,9 @@ function facts(group, use) {
     h("dd", {}, said && h("p", {}, sentence(said)), sure.map((line) => h("p", {}, sentence(line.replace(/^how sure: /, ""))))),
     h("dt", {}, "Cost"), h("dd", {}, costLines(group, use)),
     h("dt", {}, "Run it"),
-    h("dd", {}, command(use.command), h("button", { class: "plain", type: "button", onclick: () => openRow(use) }, "Every chip, setting and version of it")),
+    h("dd", {}, command(use.command),
+      h("p", { class: "small muted" }, h("code", {}, "pip install -e ."), " in a copy of cim-bench’s repository installs ", h("code", {}, "bench"), "."),
+      h("button", { class: "plain", type: "button", onclick: () => openRow(use) }, "Every chip, setting and version of it")),
     others.length > 0 && [h("dt", {}, "Tied with"), h("dd", {}, tiedList(others, unit))]);
 }
 function tiedList(others, unit, most = 5) {
@@ -120,7 +129,7 @@ function costLines(group, use) {
   return [
     h("p", {}, ratio ? h("span", { class: "figure" }, `${short(ratio)} ×`) : null, ratio ? " the training of nominal, with all that it rests on" : "Training as stated below"),
     h("p", { class: "small muted" }, [
-      seconds !== null && `${duration(seconds)} of training${machine.length ? ` on ${machine.join("; ")}` : ""}`,
+      seconds !== null && `${duration(seconds)} of training${use.seeds.length > 1 ? " a seed" : ""}${machine.length ? ` on ${machine.join("; ")}` : ""}`,
       epochs !== null && `${amount(epochs)} epochs in all`,
       trials ? `settings chosen in ${trials} trials` : null,
       use.adapted_on && `each chip runs ${amount(use.adapted_on)} unlabelled samples first`,
@@ -160,7 +169,7 @@ function startOverview() {
     at("overview-table").append(notice(h("p", {}, "No records yet.")));
     return;
   }
-  const heads = ["task and device", "best methods (tied)", "score", "clean", "nominal, to best", "training / nominal’s", "methods", "preset, network"];
+  const heads = ["task and device", "best methods (tied)", "score", "clean", "nominal, to the best", "training / nominal’s", "methods", "preset, network"];
   const rows = shown.map((group) => {
     const use = group.use === null ? null : group.rows[group.use];
     const others = group.choices.filter((i) => i !== group.use).map((i) => group.rows[i]);
@@ -177,5 +186,5 @@ function startOverview() {
   const made = table(heads, rows, "Best tied methods of every comparison", "overview");
   made.querySelectorAll("tr > :nth-child(-n+2), tr > :last-child").forEach((cell) => cell.classList.add("text"));
   made.querySelectorAll("tbody td:nth-child(2)").forEach((cell) => cell.classList.add("wrap"));
-  at("overview-table").append(scrolling("Best methods of every comparison", made, "tall"));
+  at("overview-table").append(scrolling("Best methods of every comparison", made, rows.length > 40 ? "tall" : ""));
 }

@@ -72,7 +72,7 @@ function renderBoard() {
     h("thead", {}, h("tr", {}, heads)), bodies);
   const held = document.activeElement?.dataset?.sort;
   const scrolled = at("board").firstElementChild?.scrollLeft ?? 0;
-  at("board").replaceChildren(rows.length ? scrolling("Leaderboard", made, "tall") : notice(h("p", {}, ROWS.length ? "No method fits these filters." : "No records yet.")));
+  at("board").replaceChildren(rows.length ? scrolling("Rows of the leaderboard", made, "tall") : notice(h("p", {}, ROWS.length ? "No method fits these filters." : "No records yet.")));
   if (scrolled) at("board").firstElementChild.scrollLeft = scrolled;
   if (held) made.querySelector(`[data-sort="${held}"]`)?.focus();
   at("board-count").textContent = `${counted(rows.length, "row")} of ${ROWS.length}, in ${counted(groups.length, "comparison")}; sorted by ${column.name} within each`;
@@ -88,7 +88,7 @@ function sortBy(column) {
 function blockHead(group, shown, columns) {
   const first = columns.findIndex(({ set }) => set === "levels");
   const lead = first < 0 ? columns.length : first;
-  const levels = columns.filter(({ set }) => set === "levels").map((_, i) => h("th", { scope: "col" }, group.labels[i] ?? ""));
+  const levels = columns.filter(({ set }) => set === "levels").map((_, i) => (i < group.labels.length ? h("th", { scope: "col" }, group.labels[i]) : h("td")));
   const missing = Object.keys(DATA.names.methods).filter((name) => !group.rows.some((row) => row.method === name));
   const better = group.higher ? "higher" : "lower";
   const title = h("span", { class: "title" }, group.title,

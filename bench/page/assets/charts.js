@@ -3,6 +3,7 @@ const plotly = new Promise((resolve) => document.addEventListener("DOMContentLoa
 const darkness = matchMedia("(prefers-color-scheme: dark)");
 const drawn = new Set();
 let printing = false;
+const PRINTED = 680; // pixels across a sheet
 const isDark = () => darkness.matches && !printing;
 // Plotly reads some markup in texts: names are shown as they are.
 const literal = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
@@ -45,7 +46,9 @@ async function draw(place) {
     return;
   }
   const { traces, layout } = place.build();
-  await library.react(place, traces, dressed(layout), {
+  // A sheet is narrower than most screens, and no resize tells a chart so.
+  const size = printing ? { autosize: false, width: PRINTED, height: layout.height ?? place.clientHeight } : { autosize: true };
+  await library.react(place, traces, { ...dressed(layout), ...size }, {
     responsive: true,
     displaylogo: false,
     showSendToCloud: false,  // nothing leaves this page
@@ -196,7 +199,7 @@ function scoresChart(group, lines) {
   const runs = group.tied.map(([first, last]) => {
     const [best, worst] = [group.rows[first], group.rows[last]].map((row) => sign * row.score[0]);
     return shown.filter(({ row }) => sign * row.score[0] >= best && sign * row.score[0] <= worst).map(({ row }) => place.get(row));
-  }).filter((run) => run.length > 1);
+  }).filter((run) => run.length > 1).filter((run, i, all) => !all.some((other, j) => other.length > run.length && run.every((at) => other.includes(at)) || j < i && String(other) === String(run)));
   const ink = isDark() ? "#e6ebf0" : "#1a2129";
   const longest = innerWidth < 600 ? 16 : 30;
   return {
@@ -258,6 +261,11 @@ function chipsChart(row) {
 }
 
 darkness.addEventListener("change", redrawAll);
-addEventListener("beforeprint", () => { printing = true; redrawAll(); });
+// On paper nothing comes into view later: all charts are drawn.
+addEventListener("beforeprint", () => {
+  printing = true;
+  document.querySelectorAll(".chart").forEach((place) => { inView.unobserve(place); drawn.add(place); });
+  redrawAll();
+});
 addEventListener("afterprint", () => { printing = false; redrawAll(); });
 function redrawAll() { drawn.forEach(draw); }

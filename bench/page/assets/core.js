@@ -125,4 +125,6 @@ function definitions(pairs, classes = "pairs") {
   if (classes === "tiles") return h("dl", { class: "tiles" }, known.map(([k, v]) => h("div", {}, h("dt", {}, k), h("dd", {}, v))));
   return h("dl", { class: classes }, known.map(([k, v]) => [h("dt", {}, k), h("dd", {}, v)]));
 }
+/** What a reader must know of the numbers of a comparison, as the tables in text say it. */
+const notesOf = (group) => h("details", {}, h("summary", {}, "What these numbers are"), h("ul", { class: "small" }, group.notes.map((line) => h("li", {}, line))));
 const notice = (...children) => h("div", { class: "notice" }, children);

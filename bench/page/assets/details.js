@@ -35,8 +35,8 @@ function bodyOf(row) {
   const group = row.home;
   const parts = [h("p", { class: "muted" }, DATA.names.methods[row.method]?.summary ?? "")];
   row.failed.forEach(({ seed, error, key }) => parts.push(h("p", { class: "failed" }, `Seed ${seed} failed: ${error} (${key})`)));
-  if (row.seeds.length) parts.push(numbersOf(row), chartsOf(row));
-  parts.push(h("h4", {}, "The command that remakes it"), command(row.command));
+  if (row.seeds.length) parts.push(numbersOf(row), notesOf(group), chartsOf(row));
+  parts.push(h("h3", {}, "The command that remakes it"), command(row.command));
   if (row.records.length > 1) parts.push(h("p", { class: "small muted" }, `Makes the records ${listed(row.keys)}.`));
   parts.push(...row.records.map((record, i) => recordOf(record, group, row, i === 0)));
   return parts;
@@ -103,20 +103,20 @@ function recordOf(record, group, row, open) {
   return h("details", { open },
     h("summary", {}, `Seed ${record.seed}, record ${record.key}`),
     record.done && scrolling(`Levels of seed ${record.seed}`, table(heads, levels, `Every level of seed ${record.seed}`)),
-    further.length > 0 && [h("h4", {}, "Further metrics, mean over chips"),
+    further.length > 0 && [h("h3", {}, "Further metrics, mean over chips"),
       scrolling("Further metrics", table(["metric", "clean", ...group.labels], further, "Further metrics"))],
     h("div", { class: "halves" },
-      h("div", {}, h("h4", {}, "What was run"), definitions([["key", record.key], ["training key", record.training_key], ...Object.entries(record.about)])),
+      h("div", {}, h("h3", {}, "What was run"), definitions([["key", record.key], ["training key", record.training_key], ...Object.entries(record.about)])),
       h("div", {},
-        h("h4", {}, "Settings"),
+        h("h3", {}, "Settings"),
         definitions(Object.entries(record.settings).length ? Object.entries(record.settings) : [["all", "as by default"]]),
-        h("h4", {}, "Budget"), definitions(Object.entries(record.budget))),
-      h("div", {}, h("h4", {}, "Versions of the bench’s parts"), definitions(Object.entries(record.versions))),
+        h("h3", {}, "Budget"), definitions(Object.entries(record.budget))),
+      h("div", {}, h("h3", {}, "Versions of the bench’s parts"), definitions(Object.entries(record.versions))),
       h("div", {},
-        h("h4", {}, same ? "Hardware and software" : "Hardware and software of the test"), definitions(machine(record.tested)),
-        !same && [h("h4", {}, "of the training"), definitions(machine(record.trained))]),
-      h("div", {}, h("h4", {}, "Cost"), definitions(costsOf(row)))),
-    record.command !== row.command && [h("h4", {}, `Command of seed ${record.seed}`), command(record.command)]);
+        h("h3", {}, same ? "Hardware and software" : "Hardware and software of the test"), definitions(machine(record.tested)),
+        !same && [h("h3", {}, "of the training"), definitions(machine(record.trained))]),
+      h("div", {}, h("h3", {}, "Cost"), definitions(costsOf(row)))),
+    record.command !== row.command && [h("h3", {}, `Command of seed ${record.seed}`), command(record.command)]);
 }
 const costsOf = (row) => Object.entries(row.cost).filter(([, value]) => value !== null)
   .map(([name, value]) => [name === "trials" ? "tuning trials" : `${name.startsWith("total_") ? "" : "own "}${name.replaceAll("_", " ")}`, amount(value)]);

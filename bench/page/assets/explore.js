@@ -23,10 +23,10 @@ function swatch({ row, dash = row.look.dash }) {
   return picture;
 }
 
-/** Those that the eye can follow: all of a few, else the best tied ones, the next ranks and nominal. */
+/** Those that the eye can follow: all of a few, else the first, the best tied ones, the next ranks and nominal. */
 function firstChosen(rows, choices, nominal) {
   if (rows.length <= 8) return new Set(rows);
-  return new Set([...choices, ...rows, nominal].filter(Boolean).slice(0, 6).concat(nominal ?? []));
+  return new Set(unique([rows[0], ...choices, ...rows]).slice(0, 6).concat(nominal ?? []));
 }
 
 function methodPicker(lines, chosen, changed) {
@@ -77,7 +77,7 @@ function showCurves(state) {
     add(figure);
   }
   if (rows.filter((row) => row.rank !== null).length > 2) {
-    const [figure] = add(chart("Scores, and which can be told apart", () => scoresChart(group, visible()), { low: true, caption: "Score with its 95% interval; a bar joins scores no two of which can be told apart (paired differences, Holm’s correction)" }));
+    const [figure] = add(chart("Scores, and which can be told apart", () => scoresChart(group, visible()), { low: true, caption: "Score with its 95% interval; a bar joins neighbouring scores no two of which can be told apart (paired differences, Holm’s correction); ranks also tell of ties across others" }));
     figure.querySelector(".chart").classList.add("grows");
     box.append(figure);
   }

@@ -62,12 +62,13 @@ function startHeatmap() {
       const row = find(label, group);
       const found = row && value(row);
       if (found === null || found === undefined) return absent();
-      const cell = h("td", { class: row.rank === 1 ? "top-tied" : null, title: `${label} on ${group.device_label}: rank ${row.rank_text}`, onclick: () => openRow(row) }, number(found, digits), row.rank === 1 && h("span", { class: "hidden" }, " (best or tied)"));
+      const best = group.choices.some((i) => group.rows[i] === row);
+      const cell = h("td", { class: best ? "top-tied" : null, title: `${label} on ${group.device_label}: rank ${row.rank_text}`, onclick: () => openRow(row) }, number(found, digits), best && h("span", { class: "hidden" }, " (best or tied)"));
       return shaded(cell, found, low, high, up);
     })));
     const unit = state.quantity === "yield" ? "" : ` of ${inUnit(groups[0].metric, groups[0].unit)}`;
     at("heatmap-body").replaceChildren(grid("method", groups.map((group) => group.device_label), rows, `${text}, ${title}`),
-      scaleBar(low, high, up, `${text}${unit}; yellow is better; framed: best, or tied for it, on its device`, digits));
+      scaleBar(low, high, up, `${text}${unit}; yellow is better; framed: the best of its device and those tied with it, as in the overview`, digits));
   };
   at("heatmap-controls").append(
     choice("Task, network and preset", families.map(({ title }, i) => [i, title]), 0, (i) => { state.family = Number(i); show(); }),
