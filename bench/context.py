@@ -1,5 +1,6 @@
 """What a method is offered while it trains: one object per training run."""
 
+import copy
 import dataclasses
 import math
 import time
@@ -20,7 +21,8 @@ from bench.progress import Work
 from bench.rig import Rig
 from bench.search import BayesSearch
 from bench.spec import Training, seed_of
-from bench.store import Checkpoints, misfit
+from bench.store import Checkpoints, Damaged, misfit
+from bench.trained import check_resume
 from devices._base import Device, programmable
 from devices._ranges import LearnedRanges, Ranges, learned_ranges
 from methods._base import Search, analog_weights
@@ -174,9 +176,10 @@ class TrainingContext:
         All random streams are seeded anew each epoch from the run's key, so a resumed run needs no
         generator state to end with the weights of an uninterrupted one.
         """
-        first, whole = self._resume(state), self.steps_per_epoch()
+        whole = self.steps_per_epoch()
         steps = round(n * whole)
         last = math.ceil(steps / whole) - 1
+        first = self._resume(state, last)
         self.work.total(steps)
         self.work.advance(first * whole)
         for epoch in range(first, last + 1):
@@ -200,23 +203,32 @@ class TrainingContext:
                     self._watch.seen(before + epoch + 1, self._seen(network, self._watch))
                 self.work.kept()
 
-    def _resume(self, state: Mapping[str, Any]) -> int:
-        partial = self.checkpoints.load_partial(self.training.key)
-        if partial is None:
-            return 0
+    def _resume(self, state: Mapping[str, Any], last: int) -> int:
+        """The epoch to go on with, all parts being as they were then. A resume point that is of no use is dropped."""
         try:
+            return self._resumed(state, last)
+        except Damaged as error:
+            path = self.checkpoints.partial_path(self.training.key)
+            self.work.monitor.say(f"resume point {path} {error.how}; dropped, training begins anew")
+            path.unlink(missing_ok=True)
+            return 0
+
+    def _resumed(self, state: Mapping[str, Any], last: int) -> int:
+        """The same. Damaged if it can't be, with all parts as before."""
+        point = self.checkpoints.load_partial(self.training.key)
+        if point is None:
+            return 0
+        fresh = {name: (copy.deepcopy(_state_of(part)), input_ranges(part)) for name, part in state.items()}
+        try:
+            check_resume(point, last, state)
             for name, part in state.items():
-                kept = partial["state"][name]
-                if isinstance(part, dict):
-                    part.update(kept)
-                else:
-                    part.load_state_dict(kept)
-                if numbers := partial.get("input_ranges", {}).get(name):
-                    part.input_ranges = LearnedRanges(numbers)
-            self.cost = partial["cost"]
-            return partial["epoch"]
-        except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+                _set_state(part, point["state"][name], point.get("input_ranges", {}).get(name, {}))
+        except (KeyError, RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
+            for name, part in state.items():
+                _set_state(part, *fresh[name])
             raise misfit(self.checkpoints.partial_path(self.training.key), error) from None
+        self.cost = point["cost"]
+        return point["epoch"]
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """One epoch of shuffled, augmented, prepared batches."""
@@ -276,3 +288,15 @@ def input_ranges(part: Any) -> dict[str, float]:
 
 def _state_of(part: Any) -> Any:
     return dict(part) if isinstance(part, dict) else part.state_dict()
+
+
+def _set_state(part: Any, kept: Any, ranges: Mapping[str, float]) -> None:
+    """Give a part of a training the state that it once had."""
+    if not isinstance(kept, dict):
+        raise ValueError(f"a part of its state is {kept!r:.40}, must be dict")
+    if isinstance(part, dict):
+        part.update(kept)
+    else:
+        part.load_state_dict(kept)
+    if ranges or input_ranges(part):
+        part.input_ranges = LearnedRanges(ranges)

@@ -88,6 +88,8 @@ def _meant(found: Iterable[str]) -> str:
 
 def _read_text(path: Path) -> pd.DataFrame:
     """The file as strings under their column names; index + 1 is the line number."""
+    if path.exists() and not path.is_file():
+        raise FitError(f"{path}: no regular file; measured cells are read from one")
     try:
         with path.open("rb") as file:
             is_packed = file.read(2) == b"\x1f\x8b"

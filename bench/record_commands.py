@@ -118,7 +118,7 @@ def import_(archive: Path, force: bool, results: Path) -> None:
 
 
 def verify(key: str, retrain: bool, on: str, threads: int | None, data: Path | None, results: Path) -> int:
-    """Say whether a record reproduces: 0, or 1 if it doesn't."""
+    """Say whether a record reproduces: 0, or 1 if it doesn't. Without `retrain` nothing is said of the weights."""
     from bench import fast, verify
     from bench.progress import Monitor
 
@@ -141,7 +141,7 @@ def verify(key: str, retrain: bool, on: str, threads: int | None, data: Path | N
     console = Console()
     names = ["time" if sweep == "time_s" else "level", "record", "again", "equal chips"]
     tabular.print_table(console, names, rows, title=plain(record["command"]))
-    how = "trained and swept again" if retrain else "swept again"
+    how = "trained and swept again" if retrain else "the network that is here swept again"
     if found.same:
         told = "the same numbers, chip by chip"
     elif found.reproduces:
@@ -149,6 +149,9 @@ def verify(key: str, retrain: bool, on: str, threads: int | None, data: Path | N
     else:
         told = "does NOT reproduce: the new score lies outside the record's interval"
     console.print(f"{record['key']}, {how}: {told}", highlight=False, markup=False, soft_wrap=True)
+    if when := new["training_environment"].get("imported"):
+        told = f"its network was imported on {plain(when)}, and is as the archive had it; --retrain trains it here"
+        console.print(told, highlight=False, markup=False, soft_wrap=True)
     return 0 if found.same or found.reproduces else 1
 
 

@@ -1,16 +1,17 @@
 """What a record holds beside the measurements: of what run they are, what that cost, what its chips were given."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from bench import plan
-from bench.context import new_cost
+from bench.context import input_ranges, new_cost
 from bench.environment import environment
-from bench.spec import Evaluation
+from bench.spec import Evaluation, Training
 from bench.store import RECORD_SCHEMA
 from devices._base import Axis
-from methods._base import Adaptation
+from methods._base import Adaptation, Deployable
 from tasks._base import Split
 
 
@@ -42,6 +43,31 @@ def frame(evaluation: Evaluation, axis: Axis, command: str, processor: torch.dev
         "environment": environment(processor),
         "command": command,
     }
+
+
+def trained(
+    training: Training,
+    cost: Mapping[str, float],
+    lineage: Mapping[str, Any],
+    deployable: Deployable,
+    adaptation: tuple[Adaptation, Split] | None,
+    processor: torch.device,
+) -> dict[str, Any]:
+    """What a checkpoint holds beside the weights (bench/trained.py checks it)."""
+    about = {
+        "training": training.as_dict(),
+        "cost": cost,
+        "lineage": lineage,
+        "analog": list(deployable.analog),
+        "environment": environment(processor),
+    }
+    if adaptation is not None:
+        about["adaptation"] = {"samples_a_chip": len(adaptation[1])}
+    if deployable.found:
+        about["found"] = dict(deployable.found)
+    if ranges := input_ranges(deployable.network):
+        about["input_ranges"] = ranges
+    return about
 
 
 def with_teachers(about: dict[str, Any]) -> dict[str, Any]:

@@ -12,8 +12,7 @@ from torch import nn
 
 from bench import networks, pictures, plan, recording
 from bench.claims import Busy
-from bench.context import TrainingContext, Watch, build_network, input_ranges
-from bench.environment import environment
+from bench.context import TrainingContext, Watch, build_network
 from bench.errors import BenchError
 from bench.labels import title
 from bench.montecarlo import PILOT_SAMPLES, best_samples, sweep_level, validate_each
@@ -22,10 +21,10 @@ from bench.rig import Rig
 from bench.spec import Evaluation, Training, canonical, key_of
 from bench.store import Checkpoints, Records, local, misfit
 from bench.sweeps import HalfSweep
+from bench.trained import fill, not_finite
 from bench.tuning import saved
 from devices._base import Device
-from devices._ranges import LearnedRanges
-from methods._base import Adaptation
+from methods._base import Adaptation, MethodError
 from tasks._base import Split, Splits, Task
 
 
@@ -166,13 +165,9 @@ class Runner:
         tensors, about = found
         network = plan.framed(training, build_network(task, training, self.processor))
         try:
-            network.load_state_dict(tensors)
-            for name in about["analog"]:
-                network.get_parameter(name)
-        except (RuntimeError, AttributeError) as error:
+            fill(network, task, tensors, about)
+        except (RuntimeError, ValueError) as error:
             raise misfit(self.checkpoints.path(training.key), error) from None
-        if about.get("input_ranges"):
-            network.input_ranges = LearnedRanges(about["input_ranges"])  # type: ignore[assignment]
         return network, about
 
     @contextmanager
@@ -216,21 +211,14 @@ class Runner:
                 cache=self.cache,
             )
             deployable = method.fit(context)
+            tensors = deployable.network.state_dict()
+            if name := not_finite(tensors):
+                raise MethodError(f"training diverged: {name} is not finite; try a smaller --lr")
             work.ending = f", {context.cost['seconds']:.0f} s of it in its own training steps"
-            about = {
-                "training": training.as_dict(),
-                "cost": context.cost,
-                "lineage": lineage,
-                "analog": list(deployable.analog),
-                "environment": environment(self.processor),
-            }
-            if (adapts := self._adaptation(training)) is not None:
-                about["adaptation"] = {"samples_a_chip": len(adapts[1])}
-            if deployable.found:
-                about["found"] = dict(deployable.found)
-            if ranges := input_ranges(deployable.network):
-                about["input_ranges"] = ranges
-            self.checkpoints.save(training.key, deployable.network.state_dict(), about)
+            about = recording.trained(
+                training, context.cost, lineage, deployable, self._adaptation(training), self.processor
+            )
+            self.checkpoints.save(training.key, tensors, about)
 
     def _device(self, of: Training | Evaluation) -> Device:
         """The training device of a Training, the test device of an Evaluation; each made once."""

@@ -1,4 +1,4 @@
-"""What a record and the description in a checkpoint must hold, so that no reader stumbles over a file."""
+"""What a record must hold, so that no reader stumbles over a file, and how such a list is checked."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -48,18 +48,9 @@ OPTIONAL: Shape = (
     ("evaluation.chips", NUMBER | None, "maximum half_width"),
     ("evaluation.training.budget", NUMBER | None, "epochs finetune_epochs batch_size lr train_samples"),
 )
-SPENT = "epochs samples forward_passes seconds"
 LATER_COSTS = (
     "forward_passes backward_passes trials teacher_epochs teacher_forward_passes teacher_backward_passes".split()
 )  # of records that were made since they are counted
-CHECKPOINT: Shape = (
-    ("", dict, "training cost lineage environment"),
-    ("", list, "analog"),
-    ("analog", str, "*"),
-    ("cost", NUMBER, SPENT),
-    ("lineage.*", NUMBER, SPENT),
-    ("environment", str, "created"),
-)
 
 
 def check_record(record: Any) -> None:

@@ -20,6 +20,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +209,7 @@ def _record(opened: zipfile.ZipFile, name: str, sums: Mapping[str, str], archive
 
 
 def _network(opened: zipfile.ZipFile, name: str, sums: Mapping[str, str], archive: Path, temporary: Path) -> Path:
-    """A checkpoint, unpacked and read once, under its final name in a temporary folder."""
+    """A checkpoint, unpacked, read once and marked as imported, under its final name in a temporary folder."""
     path = temporary / Path(name).name
     digest, size = hashlib.sha256(), 0
     with opened.open(name) as source, path.open("wb") as target:
@@ -222,11 +223,17 @@ def _network(opened: zipfile.ZipFile, name: str, sums: Mapping[str, str], archiv
         os.fsync(target.fileno())
     if digest.hexdigest() != sums[name]:
         raise _tampered(archive, name)
+    store = Checkpoints(temporary)
     try:
-        Checkpoints(temporary).load(path.stem)
+        loaded = store.load(path.stem)
     except BenchError as error:
         reason = str(error).replace(str(path), name).removeprefix("checkpoint ").partition(";")[0]
         raise BenchError(f"{archive}: {reason}; nothing was imported") from None
+    assert loaded is not None
+    tensors, about = loaded
+    # Whoever sweeps this network says so in the record: its training happened elsewhere, if it did.
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    store.save(path.stem, tensors, about | {"environment": about["environment"] | {"imported": when}})
     return path
 
 

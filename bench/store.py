@@ -16,7 +16,9 @@ from bench import limits, migrate, seal
 from bench.errors import BenchError
 from bench.files import at_hand, clear_leftovers, lock, place, read_each, write_bytes
 from bench.labels import file_name, plain
-from bench.shape import CHECKPOINT, check, check_record
+from bench.packing import pack, unpack
+from bench.shape import check_record
+from bench.trained import check_finished
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,7 +82,12 @@ class Checkpoints:
 
     def load(self, key: str) -> tuple[dict[str, "Tensor"], dict[str, Any]] | None:
         """(tensors, about) of a finished training, None if there is none. BenchError if broken."""
-        return _load(self.path(key), lambda tensors, about: _finished(key, tensors, about))
+
+        def whole(tensors: "dict[str, Tensor]", about: Any) -> "tuple[dict[str, Tensor], dict[str, Any]]":
+            check_finished(key, tensors, about)
+            return tensors, about
+
+        return _load(self.path(key), whole)
 
     def find(self, start: str, records: "Records") -> dict[str, Any]:
         """What is known about the one finished training whose key, or whose record's key, starts so.
@@ -110,18 +117,32 @@ class Checkpoints:
     def save_partial(self, key: str, state: Any) -> None:
         """Write the resume point: any nesting of dicts, lists, numbers, strings and tensors."""
         tensors: dict[str, Tensor] = {}
-        skeleton = _pack(state, tensors)
-        _save(self.partial_path(key), tensors, {"state": skeleton})
+        skeleton = pack(state, tensors)
+        _save(self.partial_path(key), tensors, {"training_key": key, "state": skeleton})
 
     def load_partial(self, key: str) -> Any | None:
-        """The resume point, or None. BenchError if broken."""
-        return _load(self.partial_path(key), lambda tensors, about: _unpack(about["state"], tensors))
+        """The resume point, or None. Damaged if it is broken, or another training's."""
+
+        def own(tensors: "dict[str, Tensor]", about: Any) -> Any:
+            if (other := about["training_key"]) != key:
+                raise ValueError(f"it is of training {other!r:.40}")
+            return unpack(about["state"], tensors)
+
+        return _load(self.partial_path(key), own)
 
 
-def misfit(path: Path, error: Exception) -> BenchError:
+class Damaged(BenchError):
+    """A checkpoint or resume point that can't be used: `how` it is wrong, and why."""
+
+    def __init__(self, path: Path, how: str, error: Exception) -> None:
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
+        self.how = f"{how} ({reason})"
+        super().__init__(f"checkpoint {path} {self.how}; delete it to train again")
+
+
+def misfit(path: Path, error: Exception) -> Damaged:
     """What to raise where a checkpoint is whole but not of this network or training state."""
-    reason = str(error).partition("\n")[0]
-    return BenchError(f"checkpoint {path} does not fit ({reason}); delete it to train again")
+    return Damaged(path, "does not fit", error)
 
 
 def _save(path: Path, tensors: Mapping[str, "Tensor"], about: Mapping[str, Any]) -> None:
@@ -167,48 +188,10 @@ def _load(path: Path, read: Callable[[dict[str, "Tensor"], Any], Any]) -> Any | 
         if seal.NAME in text and text[seal.NAME] != _digest(tensors, text["about"]):
             raise ValueError("its checksum is of other tensors: it was damaged")
         return read(tensors, json.loads(text["about"]))
-    except (SafetensorError, KeyError, TypeError, ValueError, RecursionError, OSError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
-        raise BenchError(f"checkpoint {path} is broken ({reason}); delete it to train again") from None
-
-
-def _finished(key: str, tensors: dict[str, "Tensor"], about: Any) -> tuple[dict[str, "Tensor"], dict[str, Any]]:
-    """Both, if they are of that training and whole."""
-    from bench.spec import key_of
-
-    check(about, CHECKPOINT)
-    if (other := key_of(about["training"])) != key:
-        raise ValueError(f"it holds training {other}")
-    if lacking := sorted(set(about["analog"]) - set(tensors)):
-        raise ValueError(f"analog {lacking[0]!r} is none of its tensors")
-    return tensors, about
-
-
-def _pack(value: Any, tensors: dict[str, "Tensor"]) -> Any:
-    from torch import Tensor
-
-    if isinstance(value, Tensor):
-        name = f"t{len(tensors)}"
-        tensors[name] = value
-        return {"tensor": name}
-    if isinstance(value, Mapping):
-        # As pairs, since optimizers use integer keys.
-        return {"pairs": [[k, _pack(v, tensors)] for k, v in value.items()]}
-    if isinstance(value, list | tuple):
-        return {"list": [_pack(v, tensors) for v in value]}
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise TypeError(f"a training state may not hold a {type(value).__name__}")
-
-
-def _unpack(value: Any, tensors: Mapping[str, "Tensor"]) -> Any:
-    if not isinstance(value, dict):
-        return value
-    if "tensor" in value:
-        return tensors[value["tensor"]]
-    if "pairs" in value:
-        return {k: _unpack(v, tensors) for k, v in value["pairs"]}
-    return [_unpack(v, tensors) for v in value["list"]]
+    except OSError as error:  # it may be whole
+        raise BenchError(f"can't read checkpoint {path}: {error.strerror or error}") from None
+    except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise Damaged(path, "is broken", error) from None
 
 
 class Records:

@@ -157,6 +157,8 @@ def _about(made: Record) -> list[tuple[str, str]]:
         ("machine", str(made["environment"].get("hardware", ""))),
         ("keys", f"record {made['key']}, training {made['training_key']} (`bench validate` takes either)"),
     ]
+    if when := born.get("imported"):
+        lines.insert(-2, ("imported", f"the network, on {when}; `bench verify {made['key']} --retrain` trains it here"))
     sweep, _ = swept(e)
     powers = [(level[sweep], level["read_power_w"]) for level in made["levels"] if level.get("read_power_w")]
     if powers:

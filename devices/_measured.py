@@ -13,7 +13,6 @@ times, deviations are interpolated in log10 t.
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -43,6 +42,9 @@ from devices._seal import NAME, is_whole
 ROWS, BITS = 128, 11
 MOST_MIB = 64  # of a table; the shipped one has a twentieth of one
 DRAWS = 2**BITS
+KEYS = {"schema", "name", "g_max_us", "g_us", "times_s", "probabilities", "deviation_us", "provenance", NAME}
+# Far beyond any cell; within them all that is made of a table is finite in float32.
+G_MAX_US, MOST_TIMES_G_MAX, MOST_S = (1e-6, 1e6), 1e3, 1e12
 
 
 class Measured(Device):
@@ -89,13 +91,16 @@ class Measured(Device):
         return device
 
     def _load(self, path: Path) -> bytes:
+        if path.exists() and not path.is_file():  # a pipe would be waited for, a device read until memory is full
+            raise DeviceError(f"{path.name}: no regular file; make one with bench device fit")
         try:
             with path.open("rb") as file:
                 content = file.read((MOST_MIB << 20) + 1)
             if len(content) > MOST_MIB << 20:
                 raise DeviceError(f"{path.name}: larger than {MOST_MIB} MiB; make one with bench device fit")
             self.table = check_table(json.loads(content), path.name)
-            was_changed = self.table.pop(NAME, None) is not None and not is_whole(content)
+            was_changed = NAME in self.table and not is_whole(content)
+            self.table.pop(NAME, None)
         except FileNotFoundError:
             raise DeviceError(f"{path}: there is no such table; make one with bench device fit") from None
         except DeviceError:
@@ -249,6 +254,8 @@ def check_table(table: Any, file: str) -> dict[str, Any]:
             raise DeviceError(f"{file}: {wish}; make the table anew with bench device fit")
 
     need(isinstance(table, dict) and table.get("schema") == 1, "schema must be 1")
+    odd = sorted(table.keys() - KEYS)
+    need(not odd, f"{odd[0]!r:.40} is nothing that a table has" if odd else "")
     axes = {}
     for key in ("times_s", "g_us", "probabilities", "deviation_us"):
         try:
@@ -261,9 +268,17 @@ def check_table(table: Any, file: str) -> dict[str, Any]:
         need(axis.dim() == 1 and bool((axis.diff() > 0).all()), f"{key} must be one ascending row")
     need(isinstance(table.get("provenance", {}), dict), "provenance must be an object")
     g_max = table.get("g_max_us")
-    need(type(g_max) in (int, float) and 0 < g_max < math.inf, "g_max_us must be a positive number")
-    need(times[0].item() > 0, "times_s must be after 0 s")
+    low, high = G_MAX_US
+    need(type(g_max) in (int, float) and low <= g_max <= high, f"g_max_us must be a number from {low:g} to {high:g}")
+    need(times[0].item() > 0 and times[-1].item() <= MOST_S, f"times_s must be after 0 s, up to {MOST_S:g} s")
+    need(bool((times.log10().diff() > 0).all()), "times_s must differ in more than their last digit")
     need(len(g) > 1 and g[0].item() == 0 and g[-1].item() >= g_max, "g_us must go from 0 to g_max_us at least")
+    most = MOST_TIMES_G_MAX * g_max
+    need(g[-1].item() <= most, f"g_us must end at {MOST_TIMES_G_MAX:g} times g_max_us at most")
+    need(
+        deviation.abs().max().item() <= most,
+        f"deviation_us must be within {MOST_TIMES_G_MAX:g} times g_max_us, +- {most:g}",
+    )
     need(len(p) > 1 and p[0].item() == 0 and p[-1].item() == 1, "probabilities must go from 0 to 1")
     need(
         tuple(deviation.shape) == (len(times), len(g), len(p)), "deviation_us must be [time][conductance][probability]"

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from pathlib import Path
 from statistics import NormalDist
 
@@ -172,3 +173,10 @@ def test_a_broken_or_absent_file_is_told_in_one_line(tmp_path: Path) -> None:
         wrong = "there is no such file$" if name == "absent.tsv" else "not readable"
         with pytest.raises(FitError, match=f"{name}: {wrong}"):
             fit.read_cells(tmp_path / name)
+
+
+def test_cells_are_read_from_a_regular_file_only(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "cells.tsv")
+    for path in (tmp_path / "cells.tsv", Path("/dev/zero"), tmp_path):
+        with pytest.raises(FitError, match="no regular file"):
+            fit.read_cells(path)

@@ -1,6 +1,8 @@
 """A run that is killed goes on where it was, and ends with the weights of one that was not."""
 
+import dataclasses
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +17,8 @@ import torch
 from safetensors.torch import load_file
 
 from bench import fast, plan
+from bench.errors import BenchError
+from bench.progress import Work
 from bench.store import Checkpoints
 
 ARGUMENTS = (
@@ -161,3 +165,89 @@ def test_a_student_stopped_between_epochs_ends_with_the_weights_of_one_that_was_
     assert stops == 2
     for name, tensor in expected.items():
         assert torch.equal(found[name], tensor), name
+
+
+@pytest.fixture
+def small(one_cell) -> plan.Cell:
+    """A second or two of training in three epochs."""
+    few = {"network": "mlp", "epochs": 3, "train_samples": 320, "batch_size": 32}
+    return one_cell("nominal", "rram", "mnist", **few, test_samples=50, chips=2)
+
+
+Change = Callable[[dict[str, Any]], Any]
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda point: point | {"epoch": "x"}, "epoch is 'x', must be int"),
+        (lambda point: point | {"epoch": 1.5}, "epoch is 1.5, must be int"),
+        (lambda point: point | {"epoch": True}, "epoch is True, must be int"),
+        (lambda point: point | {"epoch": 10**9}, "epoch is 1000000000, must be 0 to 2"),
+        (lambda point: point | {"epoch": 3}, "epoch is 3, must be 0 to 2"),
+        (lambda point: point | {"epoch": -1}, "epoch is -1, must be 0 to 2"),
+        (lambda point: point | {"cost": {}}, "no 'cost.epochs'"),
+        (lambda point: point | {"cost": "x"}, "cost is 'x', must be dict"),
+        (lambda point: point | {"cost": []}, r"cost is \[\], must be dict"),
+        (lambda point: point | {"cost": point["cost"] | {"backward_passes": "x"}}, "cost.backward_passes is 'x'"),
+        (lambda point: point | {"cost": point["cost"] | {"seconds": -1}}, "must be at least 0"),
+        (lambda point: point | {"input_ranges": {"network": "x"}}, "input_ranges.network is 'x', must be dict"),
+        (lambda point: point | {"state": {}}, "its state has"),
+        (lambda point: point | {"state": point["state"] | {"schedule": "x"}}, "a part of its state is 'x'"),
+        (lambda point: point | {"state": point["state"] | {"optimizer": {}}}, "no 'param_groups'|no"),
+        (lambda point: [point], "no 'epoch'"),
+        (lambda point: "x", "no 'epoch'"),
+    ],
+)
+def test_a_resume_point_of_no_use_is_told_and_training_begins_anew(
+    change: Change, why: str, small, home, other_home, tmp_path, monkeypatch, cpu_runner
+):
+    training = small.evaluation.training
+    expected = cpu_runner(other_home, tmp_path).train(training).state_dict()
+    with monkeypatch.context() as patch:
+        patch.setattr(Work, "kept", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            cpu_runner(home, tmp_path).train(training)
+    runner, said = cpu_runner(home, tmp_path), []
+    monkeypatch.setattr(runner.monitor, "say", said.append)
+    point = runner.checkpoints.load_partial(training.key)
+    runner.checkpoints.save_partial(training.key, change(point))
+    found = runner.train(training).state_dict()
+    path = runner.checkpoints.partial_path(training.key)
+    (told,) = (line for line in said if "resume point" in line)
+    assert re.fullmatch(rf"resume point {path} .*\(.*({why}).*\); dropped, training begins anew", told)
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    assert runner.checkpoints.load(training.key)[1]["cost"]["epochs"] == 3
+
+
+def stopped(self: Work) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_resume_point_of_another_training_is_dropped(small, one_cell, home, tmp_path, monkeypatch, cpu_runner):
+    training = small.evaluation.training
+    other = dataclasses.replace(training, seed=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Work, "kept", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            cpu_runner(home, tmp_path).train(other)
+    runner, said = cpu_runner(home, tmp_path), []
+    monkeypatch.setattr(runner.monitor, "say", said.append)
+    runner.checkpoints.partial_path(other.key).rename(runner.checkpoints.partial_path(training.key))
+    runner.train(training)
+    assert any(f"it is of training '{other.key}'" in line for line in said)
+    assert runner.checkpoints.load(training.key)[1]["cost"]["epochs"] == 3
+
+
+def test_a_checkpoint_that_names_other_weights_than_the_network_has_does_not_fit(small, home, tmp_path, cpu_runner):
+    training, runner = small.evaluation.training, cpu_runner(home, tmp_path)
+    runner.train(training)
+    tensors, about = runner.checkpoints.load(training.key)
+    first = about["analog"][0]
+    for analog in ([], about["analog"][::-1], [first]):
+        runner.checkpoints.save(training.key, tensors, about | {"analog": analog})
+        with pytest.raises(BenchError, match=r"does not fit \(its analog weights .*\); delete it to train again"):
+            runner.train(training)
+    runner.checkpoints.save(training.key, tensors | {first: tensors[first].double()}, about)
+    with pytest.raises(BenchError, match=rf"does not fit \('{first}' is of torch.float64, must be of torch.float32"):
+        runner.train(training)

@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 
 from bench import limits, sharing, verify
 from bench.errors import BenchError
@@ -190,15 +191,19 @@ def test_my_record_stays_unless_it_failed_or_i_say_so(archive, results, tmp_path
 
 
 @pytest.fixture
-def run(home, tmp_path, cpu_runner, one_cell):
+def cell(one_cell):
+    return one_cell("noise_injection", "rram", "fashion_mnist", test_samples=200, train_samples=200, chips=3)
+
+
+@pytest.fixture
+def run(home, tmp_path, cpu_runner, cell):
     """A trained network and its record: (record, results)."""
     results = tmp_path / "mine"
-    cell = one_cell("noise_injection", "rram", "fashion_mnist", test_samples=200, train_samples=200, chips=3)
     command = "bench run --method noise_injection --device rram --task fashion_mnist"
     return cpu_runner(home, results).run(cell, command), results
 
 
-def test_networks_travel_and_a_record_is_verified_from_them(run, home, tmp_path, cli, monkeypatch):
+def test_networks_travel_and_a_record_is_verified_from_them(run, home, tmp_path, cli, monkeypatch, cpu_runner, cell):
     record, results = run
     assert cli("export", tmp_path / "a.zip", "--results", results, "--checkpoints").code == 0
     other, there = tmp_path / "elsewhere", tmp_path / "theirs"
@@ -207,12 +212,24 @@ def test_networks_travel_and_a_record_is_verified_from_them(run, home, tmp_path,
     monkeypatch.setenv("BENCH_HOME", str(other))
     done = cli("import", tmp_path / "a.zip", "--results", there)
     assert done.code == 0 and "1 records added" in done.out and "1 networks added" in done.out
-    names = [f"checkpoints/{record['training_key']}.safetensors"]
-    assert all((other / name).read_bytes() == (home / name).read_bytes() for name in names)
+    tensors, about = Checkpoints(home / "checkpoints").load(record["training_key"])
+    theirs, imported = Checkpoints(other / "checkpoints").load(record["training_key"])
+    assert tensors.keys() == theirs.keys() and all(torch.equal(theirs[name], t) for name, t in tensors.items())
+    when = imported["environment"].pop("imported")
+    assert imported == about
     done = cli("verify", record["key"], "--results", there, "--threads", "1")
     assert (done.code, "the same numbers, chip by chip" in done.out) == (0, True), done.err
+    assert f"its network was imported on {when}" in done.out
     done = cli("verify", record["key"], "--results", there, "--threads", "1", "--retrain")
     assert (done.code, "the same numbers, chip by chip" in done.out) == (0, True), done.err
+    assert "imported" not in done.out
+    # A record that is made from it says so
+    for path in (there / "records").iterdir():
+        path.unlink()
+    made = cpu_runner(other, there).run(cell, record["command"])
+    assert made["levels"] == record["levels"] and made["training_environment"]["imported"] == when
+    shown = cli("show", record["key"], "--results", there).out
+    assert f"imported the network, on {when}" in " ".join(shown.split())
     # A claim that is not so
     path = Records(there).path(record)
     for level in record["levels"]:

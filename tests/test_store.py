@@ -248,16 +248,60 @@ def test_a_file_of_another_kind_is_no_checkpoint(tmp_path):
         ("analog", ["weight", "nope"], "analog 'nope' is none of its tensors"),
         ("training", None, "training is None, must be dict"),
         ("training", {}, f"it holds training {key_of({})}"),
+        ("cost", ABOUT["cost"] | {"backward_passes": "x"}, "cost.backward_passes is 'x', must be"),
+        ("cost", ABOUT["cost"] | {"seconds": -1}, "'seconds' of cost is -1, must be at least 0"),
+        ("lineage", {"0123456789abcdef": "x"}, "no 'lineage.0123456789abcdef.epochs'"),
+        (
+            "lineage",
+            {"0123456789abcdef": ABOUT["cost"] | {"backward_passes": "x"}},
+            "lineage.0123456789abcdef.backward_passes is 'x', must be",
+        ),
+        ("lineage", {"../x": ABOUT["cost"]}, "lineage names '../x', must be 16 of 0-9a-f"),
+        ("environment", ABOUT["environment"] | {"commit": []}, "environment.commit is [], must be"),
+        ("found", "x", "found is 'x', must be dict"),
+        ("found", [1], "found is [1], must be dict"),
+        ("found", {"a": "..."}, "found.a is '...', must be"),
+        ("found", {"a": float("nan")}, "found.a is nan, must be"),
+        ("input_ranges", "x", "input_ranges is 'x', must be dict"),
+        ("input_ranges", [1], "input_ranges is [1], must be dict"),
+        ("input_ranges", {"weight": "x"}, "input_ranges.weight is 'x', must be"),
+        ("adaptation", {"samples_a_chip": "x"}, "adaptation.samples_a_chip is 'x', must be int"),
         ("training", {"seed": 1}, f"it holds training {key_of({'seed': 1})}"),
     ],
 )
 def test_a_checkpoint_with_junk_in_a_field_is_broken(tmp_path, field, junk, words):
     store = Checkpoints(tmp_path)
     store.save(TRAINED, {"weight": torch.ones(3)}, ABOUT | {field: junk})
-    said = f"checkpoint {store.path(TRAINED)} is broken ({words}); delete it to train again"
+    said = rf"^checkpoint {store.path(TRAINED)} is broken \({re.escape(words)}.*\); delete it to train again$"
     for load in (store.load, lambda key: store.find(key, Records(tmp_path))):
-        with pytest.raises(BenchError, match=re.escape(said)):
+        with pytest.raises(BenchError, match=said):
             load(TRAINED)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "words"),
+    [
+        ({"weight": torch.ones(3, dtype=torch.int64)}, "analog 'weight' is of torch.int64, must be floating point"),
+        ({"weight": torch.ones(3, dtype=torch.bool)}, "analog 'weight' is of torch.bool, must be floating point"),
+        ({"weight": torch.ones(3, dtype=torch.complex64)}, "analog 'weight' is of torch.complex64, must be floating"),
+        ({"weight": torch.tensor([1.0, torch.nan])}, "tensor 'weight' is not finite or not real"),
+        ({"weight": torch.ones(3), "bias": torch.tensor([torch.inf])}, "tensor 'bias' is not finite or not real"),
+        ({"weight": torch.ones(3), "bias": torch.ones(1) * 1j}, "tensor 'bias' is not finite or not real"),
+    ],
+)
+def test_weights_that_no_training_leaves_are_broken(tmp_path, tensors, words):
+    store = Checkpoints(tmp_path)
+    store.save(TRAINED, tensors, ABOUT)
+    with pytest.raises(BenchError, match=rf"is broken \({re.escape(words)}"):
+        store.load(TRAINED)
+
+
+def test_a_resume_point_of_another_training_is_told(tmp_path):
+    store = Checkpoints(tmp_path)
+    store.save_partial("k", {"epoch": 1})
+    store.partial_path("k").rename(store.partial_path(TRAINED))
+    with pytest.raises(BenchError, match="is broken .it is of training 'k'"):
+        store.load_partial(TRAINED)
 
 
 @pytest.mark.parametrize("state", [{"tensor": "t9"}, {"list": 3}, {"pairs": [3]}, {"pairs": [[[1], 2]]}, {}])
@@ -265,7 +309,11 @@ def test_a_resume_point_with_junk_is_broken(tmp_path, state):
     from safetensors.torch import save_file
 
     store = Checkpoints(tmp_path)
-    save_file({"x": torch.zeros(1)}, store.partial_path("k"), metadata={"about": json.dumps({"state": state})})
+    save_file(
+        {"x": torch.zeros(1)},
+        store.partial_path("k"),
+        metadata={"about": json.dumps({"training_key": "k", "state": state})},
+    )
     with pytest.raises(BenchError, match="is broken"):
         store.load_partial("k")
 

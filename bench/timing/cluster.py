@@ -1,30 +1,35 @@
 """`python -m bench.timing.cluster`: what two workers gain over one, and what Ray costs; both are ratios of one run.
 
 Cells are nominal ones of a small network, a training and a sweep each, on one CPU thread. Workers are warm: each has
-imported all and read the data in a cell that is not timed. Each figure is the fastest of its rounds.
+imported all and read the data in a cell that is not timed. Each process that computes is kept to a core of its own,
+where the system can do that (Linux). Each figure is the fastest of its rounds.
 """
 
 import argparse
 import json
+import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from rich.console import Console
 
-from bench import engine, plan
-from bench.cluster import crew
+from bench import cluster, engine, plan
+from bench.cluster import RayTeam, crew
 from bench.files import write_text
-from bench.grid import Graph, jobs_of
+from bench.grid import Graph, Job, jobs_of
 from bench.live import View
 from bench.progress import Monitor
 from bench.runner import Runner
 from bench.status import Status
 from bench.store import home, lend_data
 from bench.work import CellBoss, records
+from bench.worker import Place, Result
 
 BATCH, SAMPLES, TEST_SAMPLES = 16, 2000, 1000
 
@@ -53,7 +58,8 @@ class Timing:
     def here(self, n: int, epochs: int) -> float:
         """Seconds of n cells in this process."""
         cells = self.cells(n, epochs)
-        return seconds(lambda: [self.runner.run(cell, command) for cell, command in cells])
+        with on_one_core():
+            return seconds(lambda: [self.runner.run(cell, command) for cell, command in cells])
 
     def by(self, team: engine.Team, n: int, epochs: int) -> float:
         """Seconds of n cells with a team. RuntimeError if one fails."""
@@ -79,6 +85,51 @@ def seconds(act: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
+@contextmanager
+def on_one_core() -> Iterator[None]:
+    """Meanwhile this process computes on one core, the last that it has, as a worker does."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+_mine: list[FileLock] = []  # of this worker's core, for as long as it lives
+
+
+def take_core(folder: Path) -> None:
+    """Keep this worker, from its first cell on, to the first core that no other worker with this folder has."""
+    if _mine or not hasattr(os, "sched_setaffinity"):
+        return
+    for core in sorted(os.sched_getaffinity(0)):
+        lock = FileLock(folder / f"core-{core}.lock")
+        with suppress(Timeout):
+            lock.acquire(timeout=0)
+            os.sched_setaffinity(0, {core})
+            _mine.append(lock)
+            return
+    raise RuntimeError("more workers than cores; give fewer")
+
+
+def pinned(job: Job, place: Place, board: Any) -> Result:
+    """What a worker does, on a core of its own."""
+    take_core(place.home)
+    return cluster._work(job, place, board)
+
+
+def on_cores(team: RayTeam) -> RayTeam:
+    """The team, each of whose workers takes a core."""
+    from bench.timing.cluster import pinned  # not of __main__, so that each worker has one module and one core
+
+    team.task = team.ray.remote(num_cpus=team.place.threads, max_retries=0)(pinned)
+    return team
+
+
 def measure(cells: int, cell_s: float, long_s: float, rounds: int, data: Path | None) -> dict[str, Any]:
     """Both ratios, and the seconds that they are made of."""
     torch.set_num_threads(1)
@@ -90,6 +141,7 @@ def measure(cells: int, cell_s: float, long_s: float, rounds: int, data: Path | 
         for _ in range(rounds):
             for workers, grid in ((1, "one"), (2, "two")):
                 with crew(workers, None, None, "cpu", 1).team(timing.runner.home, Path(name) / "results", data) as team:
+                    on_cores(team)
                     timing.by(team, 2 * workers, 3)  # warm
                     if workers == 1:
                         spent["plain"].append(timing.here(1, long))

@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from devices import _measured
 from devices._base import DeviceError
 from devices._measured import Measured
 from devices.rram1t1r import Rram1t1r
@@ -198,14 +200,68 @@ def broken(change: str) -> Any:
         table["g_max_us"] = 50
     elif change == "true":
         table["g_max_us"] = True
+    elif change in ("largest", "lowest"):
+        table["deviation_us"][0][5][-1 if change == "largest" else 0] = 1e308 if change == "largest" else -1e308
+    elif change == "far":
+        table["deviation_us"][0][5][-1] = 1.01e3 * table["g_max_us"]
+    elif change == "denormal":
+        table["g_max_us"] = 5e-324
+    elif change == "tiny":
+        table["g_max_us"] = 9e-7
+    elif change == "huge":
+        table |= {"g_max_us": 2e6, "g_us": [g * 5e4 for g in table["g_us"]]}
+    elif change == "late":
+        table["times_s"][-1] = 1.1e12
+    elif change == "reaches far":
+        table["g_us"][-1] = 1e308
+    elif change == "one time twice":
+        table["times_s"][-2] = math.nextafter(table["times_s"][-1], 0)
+    elif change == "null sum":
+        table["sha256"] = None
+    elif change == "odd sum":
+        table["sha256"] = 7
+    elif change == "renamed sum":
+        table["sha_256"] = "0" * 64
     return table if change != "list" else []
 
 
-@pytest.mark.parametrize("change", "schema missing nan falling ragged short order reach true list".split())
+@pytest.mark.parametrize(
+    "change",
+    [
+        *"schema missing nan falling ragged short order reach true list".split(),
+        *"largest lowest far denormal tiny huge late".split(),
+        *("reaches far", "one time twice", "null sum", "odd sum", "renamed sum"),
+    ],
+)
 def test_a_broken_table_is_told_in_one_line(tmp_path: Path, change: str) -> None:
     with pytest.raises(DeviceError, match="^broken.json: .*bench device fit") as error:
         Measured.from_file(write(tmp_path / "broken.json", broken(change)))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("g_max_us", _measured.G_MAX_US)
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_chips_of_the_farthest_table_are_finite(tmp_path: Path, g_max_us: float, sign: int) -> None:
+    table = copy.deepcopy(DEVICE.table)
+    far = sign * _measured.MOST_TIMES_G_MAX * g_max_us
+    table |= {"g_max_us": g_max_us, "g_us": [g_max_us * i for i in (0, 0.5, 1)], "times_s": [5e-324, _measured.MOST_S]}
+    table |= {"probabilities": [0, 5e-324, 1], "deviation_us": [[sorted([0, far, far])] * 3] * 2}
+    device = Measured.from_file(write(tmp_path / "far.json", table))
+    weights = {"w": torch.linspace(-1, 1, 1000) * 1e4, "pair": torch.tensor([1e-4, -1e-4])}
+    for time_s in (5e-324, 1.0, _measured.MOST_S):
+        chip = device.program(weights, seeded(), level=4.0, time_s=time_s)
+        assert chip.cells is not None and chip.scales is not None
+        for part in (chip, chip.cells, chip.scales):
+            assert all(t.isfinite().all() for t in part.values())
+        asked = torch.linspace(0, g_max_us, 1000)
+        assert device.cells_us(asked, seeded(), level=4.0, time_s=time_s).isfinite().all()
+
+
+def test_only_a_regular_file_is_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.json")
+    for path in (tmp_path / "pipe.json", Path("/dev/zero"), tmp_path):
+        with pytest.raises(DeviceError, match=f"^{path.name}: no regular file; make one with bench device fit$"):
+            Measured.from_file(path)
 
 
 def test_an_absent_or_unreadable_table_is_told_in_one_line(tmp_path: Path) -> None:

@@ -14,9 +14,11 @@ import torchvision
 
 from bench import plan
 from bench.context import TrainingContext
+from bench.errors import BenchError
 from bench.store import Checkpoints, Records
 from devices.rram import Rram
 from methods._base import MethodError
+from methods.nominal import Nominal
 from tasks._base import TaskError
 from tasks._data import Dataset, load
 from tasks.mnist import Mnist
@@ -42,6 +44,34 @@ def test_trained_weights_that_are_nan_are_no_accuracy(cell, home, cpu_runner, tm
     store = Checkpoints(home / "checkpoints")
     tensors, about = store.load(training.key)
     tensors[about["analog"][0]][0, 0] = torch.nan
+    store.save(training.key, tensors, about)
+    with pytest.raises(BenchError, match=f"tensor '{about['analog'][0]}' is not finite"):
+        runner.run(cell, "")
+    assert "is not finite" in failed(tmp_path)
+
+
+def test_a_training_that_ends_in_nan_leaves_no_checkpoint(cell, home, cpu_runner, tmp_path, monkeypatch):
+    fit = Nominal.fit
+
+    def spoilt(self: Nominal, context: Any) -> Any:
+        found = fit(self, context)
+        with torch.no_grad():
+            found.network.get_parameter(found.analog[0])[0, 0] = torch.nan
+        return found
+
+    monkeypatch.setattr(Nominal, "fit", spoilt)
+    with pytest.raises(MethodError, match="training diverged: .* is not finite; try a smaller --lr"):
+        cpu_runner(home, tmp_path).run(cell, "")
+    assert "training diverged" in failed(tmp_path) and not list((home / "checkpoints").glob("*.safetensors"))
+
+
+def test_a_network_that_returns_nan_is_no_accuracy(cell, home, cpu_runner, tmp_path):
+    runner = cpu_runner(home, tmp_path)
+    runner.train(training := cell.evaluation.training)
+    store = Checkpoints(home / "checkpoints")
+    tensors, about = store.load(training.key)
+    for name in about["analog"]:
+        tensors[name].fill_(3e38)
     store.save(training.key, tensors, about)
     with pytest.raises(MethodError, match="the network returns NaN in the digital network"):
         runner.run(cell, "")

@@ -1,0 +1,44 @@
+"""`python -m bench.timing.cluster`: each process that computes has a core of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.timing import cluster
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system keeps no process to a core")
+TAKE = "import os, sys, pathlib; from bench.timing import cluster as c; c.take_core(pathlib.Path(sys.argv[1]))"
+
+
+@pytest.fixture(autouse=True)
+def as_before(monkeypatch: pytest.MonkeyPatch):
+    before = os.sched_getaffinity(0)
+    monkeypatch.setattr(cluster, "_mine", [])
+    yield
+    for lock in cluster._mine:
+        lock.release()
+    os.sched_setaffinity(0, before)
+
+
+def test_a_worker_takes_a_core_that_no_other_has_and_keeps_it(tmp_path: Path) -> None:
+    cores = os.sched_getaffinity(0)
+    cluster.take_core(tmp_path)
+    cluster.take_core(tmp_path)
+    assert os.sched_getaffinity(0) == {min(cores)}, "its second cell runs on the core of the first"
+    os.sched_setaffinity(0, cores)
+    command = [sys.executable, "-c", f"{TAKE}; print(*os.sched_getaffinity(0))", str(tmp_path)]
+    other = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    if len(cores) > 1:
+        assert other.stdout.split() == [str(sorted(cores)[1])], other.stderr
+    else:
+        assert "more workers than cores" in other.stderr
+
+
+def test_this_process_has_all_its_cores_again_after_a_cell() -> None:
+    cores = os.sched_getaffinity(0)
+    with cluster.on_one_core():
+        assert os.sched_getaffinity(0) == {max(cores)}
+    assert os.sched_getaffinity(0) == cores
