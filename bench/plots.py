@@ -174,7 +174,7 @@ def ties(group: Group) -> Figure:
         axes.invert_yaxis()
         axes.set_xlabel(literal(f"score: {in_unit(group.metric, group.unit, '{} ({})')}, mean over {group.axis}"))
         axes.set_title(_title(group))
-        note = "a bar joins scores no two of which are apart (paired differences, Holm's correction)"
+        note = "a bar joins neighbouring scores no two of which are apart (paired differences, Holm's correction)"
         caption = f"{_caption(group, rows)}\n{note}"
         figure.supxlabel(literal(caption), fontsize=7, color="0.35", x=0.01, ha="left")
     return figure
@@ -198,7 +198,8 @@ def differences(comparisons: Sequence["Comparison"], a: str, b: str) -> Figure:
                 _log_time(axes, points)
             axes.set_xticks(points, [point_label(one.sweep, point) for point in points], fontsize=7)
             axes.set_xlabel(literal(one.axis), fontsize=7)
-            axes.set_ylabel(literal(in_unit(one.metric, one.unit, "{} ({})")), fontsize=7)
+            unit = "points" if one.unit == "%" else one.unit
+            axes.set_ylabel(literal(in_unit(f"difference of {one.metric}", unit, "{} ({})")), fontsize=7)
             axes.set_title(literal("\n".join(textwrap.wrap(one.title, 44))), fontsize=7)
         for axes in panels[len(comparisons) :]:
             axes.set_axis_off()
