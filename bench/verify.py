@@ -15,7 +15,7 @@ from bench.progress import Monitor
 from bench.runner import Runner
 from bench.spec import Evaluation
 from bench.stats import Interval
-from bench.store import lend_data
+from bench.store import Checkpoints, lend_data
 from bench.summary import level_interval, record_score
 from methods._base import RECIPE
 
@@ -85,8 +85,16 @@ def _device_name(name: str, given: str) -> str:
 def again(
     record: Record, *, home: Path, data: Path | None, processor: torch.device, monitor: Monitor, retrain: bool
 ) -> dict[str, Any]:
-    """The record made once more: swept again, with `retrain` also trained again, teachers included."""
+    """The record made once more: swept again, with `retrain` also trained again, teachers included.
+
+    BenchError if it is to be swept alone, and its network is not in `home`.
+    """
     cell = cell_of(record)
+    if not retrain and not Checkpoints(home / "checkpoints").has(cell.evaluation.training.key):
+        raise BenchError(
+            f"record {record['key']}: its network is not in {home / 'checkpoints'}; --retrain trains it again from "
+            "nothing, `bench import` brings it from where it is"
+        )
     with tempfile.TemporaryDirectory(prefix="bench-verify-") as name:
         scratch, fresh = Path(name) / "results", Path(name) / "home"
         if retrain:

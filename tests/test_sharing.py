@@ -210,6 +210,8 @@ def test_networks_travel_and_a_record_is_verified_from_them(run, home, tmp_path,
     other.mkdir()
     (other / "data").symlink_to(home / "data")
     monkeypatch.setenv("BENCH_HOME", str(other))
+    done = cli("verify", record["key"], "--results", results)
+    assert done.code == 2 and "its network is not in" in done.err and "--retrain" in done.err
     done = cli("import", tmp_path / "a.zip", "--results", there)
     assert done.code == 0 and "1 records added" in done.out and "1 networks added" in done.out
     tensors, about = Checkpoints(home / "checkpoints").load(record["training_key"])
