@@ -116,8 +116,10 @@ def _foresee(cells: "list[Cell]", runner: "Runner", console: Console) -> None:
     rows = [[e.title, e.state, hours(e.training_s), hours(e.sweep_s), e.key] for e in found]
     names = ["cell", "state", "hours to train", "hours to sweep", "key"]
     tabular.print_table(console, names, rows, keys=("cell",), words=("cell", "state", "key"))
-    left, done = sum(e.training_s + e.sweep_s for e in found), sum(e.state == "done" for e in found)
-    told = f"{len(found)} cells, {done} done; about {left / 3600:.2f} hours left on this machine"
+    left = sum(e.training_s + e.sweep_s for e in found)
+    done, refused = (sum(e.state == state for e in found) for state in ("done", "refused"))
+    what = f"{len(found)} cells, {done} done" + (f", {refused} refused" if refused else "")
+    told = f"{what}; about {left / 3600:.2f} hours left on this machine"
     console.print(f"{told} (timed just now, at the fewest chips; teachers are counted once)", highlight=False)
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from bench import plan
+from bench import plan, recording
 from bench.context import build_network
 from bench.fast import compute
 from bench.labels import title
@@ -34,7 +34,9 @@ class Pace(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """One cell. `state`: done, failed, begun (a partial sweep or training is there) or to do; seconds left."""
+    """One cell. `state`: done, refused (its method can't work on its network), failed, begun (a partial sweep or
+    training is there) or to do; seconds left.
+    """
 
     title: str
     key: str
@@ -53,7 +55,8 @@ def estimate(cells: Sequence[Cell], runner: Runner) -> list[Estimate]:
         record = runner.records.load(evaluation.key)
         state = "to do" if record is None else record["status"]
         name = title(training, evaluation.device)
-        if state == "done":
+        state = "refused" if recording.refusal(record) else state
+        if state in ("done", "refused"):
             made.append(Estimate(title=name, key=evaluation.key, state=state, training_s=0.0, sweep_s=0.0))
             continue
         task, splits = runner.task(training)

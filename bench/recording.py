@@ -11,7 +11,7 @@ from bench.environment import environment
 from bench.spec import Evaluation, Training
 from bench.store import RECORD_SCHEMA
 from devices._base import Axis
-from methods._base import Adaptation, Deployable
+from methods._base import Adaptation, Deployable, Refusal
 from tasks._base import Split
 
 
@@ -68,6 +68,18 @@ def trained(
     if ranges := input_ranges(deployable.network):
         about["input_ranges"] = ranges
     return about
+
+
+def refusal(record: dict[str, Any] | None) -> Refusal | None:
+    """Why a cell needs no second try: its method can't work on its network, its record says."""
+    if record is None or record["status"] != "failed":
+        return None
+    kind, _, reason = record["error"].partition(": ")
+    # Before refusals had a kind of their own, they alone began with the method's name
+    older = kind == "MethodError" and reason.startswith(f"{record['evaluation']['training']['method']}: ")
+    if not (older or kind == "Refusal"):
+        return None
+    return Refusal(f"{reason} (seen before; `bench run --force` tries again)")
 
 
 def with_teachers(about: dict[str, Any]) -> dict[str, Any]:

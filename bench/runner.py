@@ -72,6 +72,8 @@ class Runner:
             if not force:
                 raise
             return None  # it is broken, and made again
+        if not force and (refused := recording.refusal(known)):
+            raise refused
         return known if known is not None and known["status"] == "done" else None
 
     def _do(self, cell: plan.Cell, command: str, replaces: str | None) -> dict[str, Any]:

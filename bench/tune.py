@@ -28,7 +28,7 @@ from bench.runner import Runner
 from bench.spec import Training, key_of, seed_of
 from bench.store import home, local
 from bench.tuning import plots, saved, space
-from methods._base import MethodError
+from methods._base import MethodError, Refusal
 
 HEARTBEAT_S, GRACE_S = 20, 60  # a worker that was killed is noticed after the second
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -165,7 +165,7 @@ class Search:
             means = self.runner.validate(
                 training, self.device, self.evaluation.levels, self.evaluation.time_s, self.job.chips, watch
             )
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Refusal):  # of a method that refuses the network no trial counts
             self.study.enqueue_trial(trial.params)  # the next worker goes on with it, from its last epoch
             raise
         except (MethodError, optuna.TrialPruned) as error:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench import engine
+from bench import engine, recording
 from bench.claims import Busy, in_turn
 from bench.errors import BenchError, in_one_line
 from bench.grid import Graph, Job, Sweep, jobs_of
@@ -62,7 +62,7 @@ def do(
 def known(
     cells: Cells, runner: Runner, *, force: bool = False, told: Told = quietly
 ) -> tuple[dict[str, Done], list[tuple[Cell, str]]]:
-    """Key -> record of the cells that are done, which is said; and the other cells. With `force` none is done."""
+    """Key -> record of the cells that are done, or their refusal, which is said; and the others, by `force` all."""
     found: dict[str, Done] = {}
     left = []
     for cell, command in cells:
@@ -70,6 +70,9 @@ def known(
         if record is not None and record["status"] == "done":
             found[cell.evaluation.key] = record = runner.run(cell, command)  # says so
             told(record)
+        elif refused := recording.refusal(record):  # known here: nothing that it would rest on is trained
+            found[cell.evaluation.key] = refused
+            runner.monitor.say(f"FAILED {title(cell.evaluation.training, cell.evaluation.device)}: {refused}")
         else:
             left.append((cell, command))
     return found, left

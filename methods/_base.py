@@ -28,6 +28,7 @@ __all__ = [
     "Method",
     "MethodError",
     "Needed",
+    "Refusal",
     "Search",
     "Settings",
     "WeightPairs",
@@ -43,6 +44,10 @@ __all__ = [
 
 class MethodError(ValueError):
     """A user's mistake about a method, told in one line."""
+
+
+class Refusal(MethodError):
+    """The method can't work on this network, whatever its settings: no use in trying again."""
 
 
 @dataclass(frozen=True)

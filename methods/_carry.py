@@ -2,13 +2,13 @@
 
 from torch import nn
 
-from methods._base import MethodError
+from methods._base import Refusal
 
 
 def host(network: nn.Module, analog: tuple[str, ...]) -> nn.Module:
     """Where they hang: at the first layer on the crossbar, since a container such as Sequential would run them."""
     if not analog:
-        raise MethodError("the network has no weights on the crossbar")
+        raise Refusal("the network has no weights on the crossbar")
     return network.get_submodule(analog[0].rpartition(".")[0])
 
 

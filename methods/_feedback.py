@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from methods._base import Context, MethodError
+from methods._base import Context, MethodError, Refusal
 from methods._carry import carry, drop
 
 DEPTHS = (1 / 8, 1 / 4, 1 / 2)  # of the analog layers; on NeFT's VGG8: after the layers 1, 2 and 4, as there
@@ -92,7 +92,7 @@ class Heads:
         sizes = ([6] * len(stages) + [4, 3])[-len(stages) :]  # NeFT: 6, 4, 3 on VGG8, 6, 6, 4, 3 on ResNet18
 
         if len(out) not in (1, 3) or (len(out) == 3 and any(len(features) != 3 for features in shapes)):
-            raise MethodError(
+            raise Refusal(
                 "heads need a network that gives (n, classes), or maps from maps; "
                 f"this one's outputs have {len(out)} dimension{'s' if len(out) > 1 else ''} a sample"
             )

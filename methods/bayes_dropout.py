@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods._base import Context, Deployable, Method, MethodError, Settings, setting
+from methods._base import Context, Deployable, Method, Refusal, Settings, setting
 from methods._loop import finetune, finetune_steps
 
 
@@ -46,7 +46,7 @@ class BayesDropout(Method):
         names = task.analog(network)
         layers = layers_as_run(network, names, context.example(2))[1:]
         if not layers:
-            raise MethodError("bayes_dropout: dropout goes before every crossbar layer but the first: there is but one")
+            raise Refusal("bayes_dropout: dropout goes before every crossbar layer but the first: there is but one")
         space = {name: (0.0, settings.highest) for name in layers}
         search = context.search(space, maximise=task.metric.higher_is_better)
         rates = search.ask()
@@ -92,7 +92,7 @@ def dropping(rates: dict[str, float], name: str) -> Callable[[nn.Module, Any], A
 
 @torch.no_grad()
 def layers_as_run(network: nn.Module, names: tuple[str, ...], example: Tensor) -> list[str]:
-    """The modules that hold these weights, in the order in which they run. MethodError if one isn't called with inputs.
+    """The modules that hold these weights, in the order in which they run. Refusal if one isn't called with inputs.
 
     Such as `out_proj` of nn.MultiheadAttention, whose weight alone is used.
     """
@@ -108,7 +108,7 @@ def layers_as_run(network: nn.Module, names: tuple[str, ...], example: Tensor) -
     for hook in hooks:
         hook.remove()
     if missed := [name for name in layers if name not in begun]:
-        raise MethodError(
+        raise Refusal(
             f"bayes_dropout: nothing can be dropped before {', '.join(missed)}: the network doesn't call it as a layer "
             "with its inputs; choose another network or method"
         )

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from methods._base import Budget, Context, Deployable, Method, MethodError, Needed, Settings, setting
+from methods._base import Budget, Context, Deployable, Method, Needed, Refusal, Settings, setting
 
 BATCH = 500  # at most: samples whose statistics are taken together
 
@@ -69,7 +69,7 @@ class BnRecalibrate(Method):
     def fit(self, context: Context) -> Deployable:
         """The wrapped method's network, its statistics estimated as a chip's will be."""
         if not batch_norms(context.network()):
-            raise MethodError("bn_recalibrate: the network has no BatchNorm whose statistics could be estimated anew")
+            raise Refusal("bn_recalibrate: the network has no BatchNorm whose statistics could be estimated anew")
         network = context.train(self.settings.method).eval()
         samples = context.example(self.settings.samples)
         with torch.no_grad():

@@ -31,8 +31,8 @@ def find_network(
     It is tried out on `example`, one prepared input (1, ...), where that is no image; `inputs`: its kind, in words.
 
     `name`: the stem of a file in tasks/_models/, or `timm:NAME`; either with `?key=value,key=value`, arguments
-    of the model (no commas in a value). `width` multiplies the hidden widths. Raises TaskError,
-    with the nearest name for an unknown one.
+    of the model (no commas in a value); timm's also take `stem_stride`, 1 or 2. `width` multiplies the hidden widths.
+    Raises TaskError, with the nearest name for an unknown one.
     """
     if not width > 0:
         raise TaskError(f"network {name}: width {width:g} is out of range; it must be above 0")
@@ -81,7 +81,24 @@ def _timm(name: str, in_shape: tuple[int, ...], classes: int, width: float) -> B
         raise TaskError(f"network {name}: {', '.join(sorted(taken))} is set by the task; leave it out")
     if loading := LOADING & given.keys():  # a record names its network, and may be anybody's
         raise TaskError(f"network {name}: {', '.join(sorted(loading))} reads weights from elsewhere; leave it out")
-    return lambda: timm.create_model(model, **settings, **given)
+    if "stem_stride" not in given:
+        return lambda: timm.create_model(model, **settings, **given)
+    stride = given.pop("stem_stride")
+    if type(stride) is not int or stride not in (1, 2):
+        raise TaskError(f"network {name}: stem_stride={stride} must be 1 or 2")
+    return lambda: _with_stem(name, timm.create_model(model, **settings, **given), stride)
+
+
+def _with_stem(name: str, network: nn.Module, stride: int) -> nn.Module:
+    """The network with this stride in its first convolution: made for large images, it halves small ones too early.
+
+    Patches that don't overlap, as a ViT's, are no such stem.
+    """
+    stem = next((m for m in network.modules() if isinstance(m, nn.Conv2d)), None)
+    if stem is None or stem.stride != (2, 2) or min(stem.kernel_size) <= 2:
+        raise TaskError(f"network {name}: has no first convolution of stride 2 to change; leave stem_stride out")
+    stem.stride = (stride, stride)
+    return network
 
 
 def _parse(name: str, arguments: str) -> dict[str, Any]:

@@ -6,6 +6,8 @@ import pytest
 
 from bench import commands
 from bench.estimate import estimate
+from bench.seal import opened, sealed
+from methods.bn_recalibrate import BnRecalibrate
 
 TINY = ("--train-samples", 200, "--test-samples", 200, "--chips", 3, "--threads", 1)
 GRID = (
@@ -22,7 +24,8 @@ GRID = (
 
 
 def states(out: str) -> list[str]:
-    return re.findall(r"^(?:nominal|noise_injection) .*?  (to do|begun|done|failed) ", out, re.MULTILINE)
+    cells = r"^(?:nominal|noise_injection|bn_recalibrate) .*?  (to do|begun|done|refused|failed) "
+    return re.findall(cells, out, re.MULTILINE)
 
 
 def test_a_dry_run_lists_cells_and_hours_and_does_nothing(home, tmp_path, cli):
@@ -34,6 +37,33 @@ def test_a_dry_run_lists_cells_and_hours_and_does_nothing(home, tmp_path, cli):
     assert not (results / "records").exists() and not list(home.glob("checkpoints/*.safetensors"))
     assert cli("run", *GRID[:1], "nominal", *GRID[2:], "--results", results).code == 0
     assert states(cli("run", *GRID, "--dry-run", "--results", results).out) == ["done", "to do"]
+
+
+def test_a_cell_that_its_method_refused_is_not_to_do(home, tmp_path, cli, monkeypatch):
+    results = tmp_path / "results"
+    grid = ("--method", "nominal,bn_recalibrate", *GRID[2:], "--results", results)
+    assert cli("run", *grid).code == 2
+    tried = []
+    fit = BnRecalibrate.fit
+    monkeypatch.setattr(BnRecalibrate, "fit", lambda self, context: tried.append(context) or fit(self, context))
+    (path,) = (results / "records").glob("*bn_recalibrate*")
+    now, _ = opened(path.read_bytes())
+    assert now["error"].startswith("Refusal: bn_recalibrate: the network has no BatchNorm")
+    older = sealed(now | {"error": now["error"].replace("Refusal", "MethodError")})
+    for whole in (path.read_bytes(), older):
+        path.write_bytes(whole)
+        foreseen = cli("run", *grid, "--dry-run").out
+        assert "2 cells, 1 done, 1 refused; about 0.00 hours left" in foreseen
+        assert states(foreseen) == ["done", "refused"]
+        again = cli("run", *grid)
+        told = [line for line in again.err.splitlines() if "FAILED bn_recalibrate" in line]
+        assert again.code == 2 and not tried and path.read_bytes() == whole
+        assert len(told) == 1 and "has no BatchNorm" in told[0] and "--force" in told[0]
+    alone = cli("run", "--method", "bn_recalibrate", *grid[2:])
+    assert alone.code == 2 and "has no BatchNorm" in alone.err.splitlines()[-1] and not tried
+    assert cli("run", *grid, "--force").code == 2 and len(tried) == 1
+    path.write_bytes(sealed(now | {"error": "MethodError: training diverged in epoch 1 (loss nan)"}))
+    assert "2 cells, 1 done; about" in cli("run", *grid, "--dry-run").out, "what may end otherwise is tried again"
 
 
 def test_trainings_are_counted_once_and_in_proportion(home, tmp_path, cpu_runner, one_cell):

@@ -334,6 +334,26 @@ def test_all_methods_get_the_same_trials(home, cli, tmp_path):
     assert tuned.code == 0 and "nominal" in tuned.out
 
 
+def test_a_method_that_refuses_the_network_has_no_trials_and_is_left_out(home, cli, tmp_path, caplog):
+    cell, few = ["--device", "rram", *TINY, "--results", tmp_path], ("--trials", "2", "--val-chips", "1")
+    both = ["--method", "bn_recalibrate,trice", *cell]
+    reason = "bn_recalibrate: the network has no BatchNorm whose statistics could be estimated anew"
+    one_line(cli("tune", "--method", "bn_recalibrate", *cell, *few), reason)
+    ended = cli("tune", *both, *few)
+    assert ended.code == 0 and f"left out tuning of bn_recalibrate: {reason}\n" in ended.err, ended.err
+    storage = tune.default_storage()
+    ends = {
+        name.split("-")[3]: [t.state.name for t in optuna.load_study(study_name=name, storage=storage).trials]
+        for name in optuna.get_all_study_names(storage)
+    }
+    assert ends == {"bn_recalibrate": ["FAIL", "FAIL", "WAITING"], "trice": ["COMPLETE"] * 2}
+    tuned = cli("run", *both, "--tuned")
+    (line,) = (record.getMessage() for record in caplog.records if "left out" in record.getMessage())
+    assert tuned.code == 0 and "`bench tune`" in line and line.endswith(": bn_recalibrate on rram, mnist")
+    one_line(cli("run", "--method", "bn_recalibrate", *cell, "--tuned"), "there are no settings for bn_recalibrate")
+    one_line(cli("run", "--method", "bn_recalibrate,sam", *cell, "--tuned"), "there are no settings for bn_recalibrate")
+
+
 @pytest.mark.parametrize(
     "given, words",
     [

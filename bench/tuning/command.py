@@ -18,6 +18,7 @@ from bench.status import Status
 from bench.tuning import report
 from bench.tuning.remote import Remote
 from bench.tuning.workers import Workers
+from methods._base import Refusal
 
 log = logging.getLogger("bench")
 T = TypeVar("T")
@@ -40,7 +41,10 @@ def command(
     settings: list[str],
     **given: Any,
 ) -> int:
-    """Tune the cells of a request one after the other; 0 if all are done, 2 if one of several failed."""
+    """Tune the cells of a request one after the other; 0 if all are done, 2 if one of several failed.
+
+    Of several, a method that refuses the network is left out with its reason.
+    """
     if timeout is not None and not timeout > 0:
         raise BenchError(f"timeout {timeout:g}: must be above 0")
     # Without a cluster workers are processes, and need no Ray
@@ -52,6 +56,7 @@ def command(
     report.check(cells)
     console, runner = Console(), start.runner(data, results, processor, crew)
     found: list[report.Tuned] = []
+    failed = 0
     with _tuners(runner, crew, workers, str(processor)) as (tuners, status_):
         for cell in cells:
             job = tune.Job(
@@ -70,12 +75,13 @@ def command(
                 found.append(done)
             else:
                 row.end("failed", str(done))
+                failed += not isinstance(done, Refusal)
                 if len(cells) == 1:
                     raise done
     start.remake(results)
     report.show(found, console)
     console.print(f"tuned settings, records and plots: {results}", highlight=False, soft_wrap=True)
-    return 2 if len(found) < len(cells) else 0
+    return 2 if failed or not found else 0
 
 
 @contextmanager
@@ -102,6 +108,7 @@ def _try(one: Callable[[], T], named: str, monitor: Monitor, several: bool) -> T
         return one()
     except Exception as error:
         if several:
-            monitor.say(f"FAILED {named}: {in_one_line(error)}")
+            how = "left out" if isinstance(error, Refusal) else "FAILED"
+            monitor.say(f"{how} {named}: {in_one_line(error)}")
             log.debug("", exc_info=True)
         return error

@@ -19,7 +19,7 @@ from bench.spec import Training
 from bench.status import Status
 from bench.tune import HEARTBEAT_S, Outcome, Search, quiet
 from bench.work import Cells, by_team, is_there, known, records
-from methods._base import MethodError
+from methods._base import MethodError, Refusal
 
 
 @dataclass(frozen=True)
@@ -175,14 +175,15 @@ class TrialBoss(engine.Boss):
         self.search.discard()
 
     def failed(self, job: Job, error: Exception) -> None:
-        """Training that diverged is a pruned trial; anything else ends the search."""
+        """Training that diverged is a pruned trial; anything else, as a method that refuses, ends the search."""
+        diverged = isinstance(error, MethodError) and not isinstance(error, Refusal)
         if job.key in self.trials:
             trial, training = self.trials.pop(job.key)
-            if isinstance(error, MethodError):
+            if diverged:
                 self._prune(trial, training, str(error))
             else:
                 self.search.study.tell(trial, state=TrialState.FAIL)
-        if not isinstance(error, MethodError):
+        if not diverged:
             self.error = self.error or error
 
     def lost(self, job: Job, root: Job, error: Exception) -> None:

@@ -1,6 +1,7 @@
 """The best settings that tuning found, one file a method, device, task and budget in `<results>/tuned`."""
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,11 @@ from bench.spec import Evaluation, key_of
 from bench.tuning import space
 
 SCHEMA = 1
+log = logging.getLogger("bench")
+
+
+class NotTuned(BenchError):
+    """There are no tuned settings for a cell."""
 
 
 def name_of(evaluation: Evaluation) -> str:
@@ -41,7 +47,7 @@ def save(path: Path, found: Mapping[str, Any]) -> None:
 
 
 def load(results: Path, evaluation: Evaluation) -> tuple[dict[str, Any], float]:
-    """(settings, training level) for a cell. BenchError if nothing was tuned for it, or the file is broken."""
+    """(settings, training level) for a cell. NotTuned if nothing was tuned for it, BenchError if the file is broken."""
     path, training = path_of(results, evaluation), evaluation.training
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -50,7 +56,7 @@ def load(results: Path, evaluation: Evaluation) -> tuple[dict[str, Any], float]:
         return settings, level
     except FileNotFoundError:
         where = f"{training.method} on {evaluation.device}{settings_label(evaluation.as_dict())}, {training.task}"
-        raise BenchError(
+        raise NotTuned(
             f"tuned: there are no settings for {where}, {training.network}, with this budget in {path.parent}; "
             "`bench tune` with the same options finds some"
         ) from None
@@ -75,13 +81,27 @@ def trials(results: Path, evaluation: Evaluation) -> int:
 def cells(asked: plan.Request, results: Path, words: list[str]) -> list[tuple[plan.Cell, str]]:
     """The cells of a request, each with its tuned settings, and the commands that make them without the file.
 
-    Methods that have nothing to tune stay as they are. `words`: of `--set`. BenchError if a cell was not tuned.
+    Methods that have nothing to tune stay as they are. `words`: of `--set`. Of several methods, those that were not
+    tuned are left out, which is said; BenchError if that leaves none.
     """
     if asked.settings or asked.level is not None:
         raise BenchError("tuned: settings of methods and --level are what tuning chose; leave them out, or --tuned")
     if asked.budget != "preset":
         raise BenchError("tuned: settings are tuned at the preset's budget; with --budget matched, name them by --set")
-    return [_tuned(asked, results, words, cell) for cell in plan.cells(asked)]
+    made, missing = [], {}
+    for cell in plan.cells(asked):
+        try:
+            made.append(_tuned(asked, results, words, cell))
+        except NotTuned as error:
+            if len(asked.methods) == 1:
+                raise
+            evaluation = cell.evaluation
+            missing[f"{evaluation.training.method} on {evaluation.device}, {evaluation.training.task}"] = error
+    if missing and not made:
+        raise next(iter(missing.values()))
+    if missing:
+        log.warning("tuned: left out, not tuned with this budget (`bench tune` does that): %s", "; ".join(missing))
+    return made
 
 
 def _tuned(asked: plan.Request, results: Path, words: list[str], cell: plan.Cell) -> tuple[plan.Cell, str]:

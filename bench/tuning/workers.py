@@ -23,6 +23,7 @@ from bench.runner import Runner
 from bench.store import home
 from bench.tune import Job, Outcome, Search
 from bench.work import Cells
+from methods._base import Refusal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +96,8 @@ def _help(job: Job, workers: Workers, threads: int) -> None:
             Search(runner, job).work(watch)
     except KeyboardInterrupt:
         sys.exit(interrupt.EXIT_CODE)
+    except Refusal:  # which the command meets, too, and tells
+        sys.exit(2)
     except Exception as error:
         print(f"bench: a worker ended: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)

@@ -1,9 +1,9 @@
-"""Methods that reach into a network do so in networks of every kind, or say why not."""
+"""Every method runs on networks of every kind, or says why not."""
 
 import pytest
 import torch
 
-from bench import plan
+from bench import plan, registry
 from bench.rig import Rig, numbered_chip
 from devices._base import WeightPairs, programmable
 from methods._base import MethodError
@@ -13,18 +13,18 @@ NETWORKS = {
     "mlp": 0.125,
     "vgg8": 0.125,
     "resnet18": 0.125,
-    "timm:mobilenetv2_050": 1.0,
+    "timm:mobilenetv2_035?stem_stride=1": 1.0,
     "timm:vit_tiny_patch16_224?img_size=32,patch_size=8,embed_dim=24,num_heads=2,depth=2": 1.0,
 }
-SETTINGS = {"bn_recalibrate": {}, "bayes_dropout": {"trials": "1"}, "double_weights": {}}
+SETTINGS = {"bayes_dropout": {"trials": "1"}, "committee": {"members": "2"}, "bn_recalibrate": {"samples": "8"}}
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("method", SETTINGS)
+@pytest.mark.parametrize("method", registry.entries("methods"))
 def test_trained_reloaded_and_measured_on_a_chip(watch, method, network):
     asked = {"network": network, "width": NETWORKS[network], "samples": 8, "batch_size": 4}
     context = watch(
-        method, "pcm", task="cifar10", shape=(3, 32, 32), precision="bf16", settings=SETTINGS[method], **asked
+        method, "pcm", task="cifar10", shape=(3, 32, 32), precision="bf16", settings=SETTINGS.get(method, {}), **asked
     )
     if method == "bn_recalibrate" and ("mlp" in network or "vit" in network):
         with pytest.raises(MethodError, match="has no BatchNorm"):

@@ -242,9 +242,25 @@ def test_timm_networks_take_arguments() -> None:
     assert "patch_embed.proj.weight" in Mnist().analog(network)
 
 
+@pytest.mark.parametrize(("model", "stem"), [("mobilenetv2_050", "conv_stem"), ("resnet18", "conv1")])
+def test_a_stem_of_stride_1_doubles_every_map(model: str, stem: str) -> None:
+    def last_map(arguments: str) -> tuple[int, ...]:
+        network = Cifar10().network(f"timm:{model}?{arguments}").eval()
+        assert "drop_rate" not in arguments or network.drop_rate == 0.5  # what is timm's still gets there
+        assert network.get_submodule(stem).stride == ((1, 1) if "stem_stride=1" in arguments else (2, 2))
+        return network.forward_features(torch.zeros(1, *COLOUR)).shape[2:]  # type: ignore[operator]
+
+    assert last_map("") == last_map("stem_stride=2") == (1, 1)
+    assert last_map("stem_stride=1") == last_map("drop_rate=.5,stem_stride=1") == (2, 2)
+
+
 @pytest.mark.parametrize(
     ("name", "width", "message"),
     [
+        ("timm:resnet18?stem_stride=3", 1, "stem_stride=3 must be 1 or 2"),
+        ("timm:resnet18?stem_stride=True", 1, "stem_stride=True must be 1 or 2"),
+        ("timm:vit_tiny_patch16_224?img_size=32,depth=1,stem_stride=1", 1, "no first convolution of stride 2"),
+        ("timm:mixer_s32_224?img_size=32,stem_stride=1", 1, "no first convolution of stride 2"),
         ("timm:resnet10t", 0.5, "timm networks have no width factor"),
         ("timm:resnet10t?pretrained=True", 1, "pretrained is set by the task"),
         ("timm:resnet10t?checkpoint_path='/tmp/x.pth'", 1, "checkpoint_path reads weights from elsewhere"),
