@@ -7,8 +7,8 @@ import torch
 from bench import plan
 from bench.context import new_cost
 from bench.environment import environment
+from bench.reading import RECORD_SCHEMA
 from bench.spec import Evaluation
-from bench.store import RECORD_SCHEMA
 from devices._base import Axis
 from methods._base import Adaptation
 from tasks._base import Split

@@ -11,7 +11,8 @@ import pytest
 from bench import frame, migrate
 from bench.errors import BenchError
 from bench.markdown import leaderboard
-from bench.store import RECORD_SCHEMA, Records, read_record
+from bench.reading import RECORD_SCHEMA, read_record
+from bench.store import Records
 from bench.summary import summary
 
 FROZEN = Path(__file__).parent / "schemas"
@@ -53,7 +54,7 @@ def test_steps_follow_one_another_up_to_the_present_schema() -> None:
 
 
 def test_a_file_that_no_step_understands_is_broken_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.store.RECORD_SCHEMA", 2)
+    monkeypatch.setattr("bench.reading.RECORD_SCHEMA", 2)
     monkeypatch.setattr(migrate.current, "__defaults__", ({1: lambda record: record["levels"]["x"]},))
     (tmp_path / "1.json").write_text((FROZEN / "1.json").read_text())
     with pytest.raises(BenchError, match=r"is broken \(it is no record of schema 1: .*\); delete it"):
