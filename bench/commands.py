@@ -11,7 +11,8 @@ from rich.console import Console
 from bench import interrupt, leaderboard, start, tabular, terminal
 from bench.errors import BenchError
 from bench.files import check_writable
-from bench.store import Records, read_record
+from bench.reading import read_record
+from bench.store import Records
 from bench.summary import group_key
 
 if TYPE_CHECKING:

@@ -1,6 +1,7 @@
 """Two methods, two records or two commits, level by level: paired differences, chip by chip and seed by seed."""
 
 import io
+import logging
 import subprocess
 import tarfile
 from collections import defaultdict
@@ -9,15 +10,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from bench import stats
+from bench import limits, stats
 from bench.crossed import bootstrap
 from bench.errors import BenchError
 from bench.labels import Record, plain, swept, variant_key
+from bench.reading import check_key, parse_record
 from bench.registry import suggestion
 from bench.stats import Difference, Sample
-from bench.store import Records, parse_record
+from bench.store import Records
 from bench.summary import group_key, summary
 
+log = logging.getLogger("bench")
 NOW = "now"  # the results folder as it is, beside a commit
 
 
@@ -58,7 +61,9 @@ def compare(a: str, b: str, results: Path, device: str | None = None, task: str 
 
     `device`, `task`: only where tested on these.
     """
-    records, _ = Records(results).load_all()
+    records, warnings = Records(results).load_all()
+    for warning in warnings:
+        log.warning("%s", warning)
     sides = [_side(text, records, results) for text in (a, b)]
     by_key = [side for side in sides if isinstance(side, dict)]
     listed = [side for side in sides if isinstance(side, list)]
@@ -124,10 +129,11 @@ def _of_commit(text: str, results: Path) -> dict[str, Record] | None:
             if file is None:
                 continue
             try:
-                record = parse_record(file.read(), plain(member.name))
+                record = parse_record(file.read(limits.RECORD + 1), plain(member.name))
+                check_key(record, Path(member.name).stem.rpartition("-")[2])
             except BenchError:
                 raise
-            except (ValueError, RecursionError) as error:
+            except ValueError as error:
                 raise BenchError(f"commit {text}: {plain(member.name)} is no record ({plain(error)})") from None
             if record["status"] == "done":
                 found[record["key"]] = record

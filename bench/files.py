@@ -9,10 +9,12 @@ store a PUT is whole or not there by itself; locks are leases (bench/lease.py).
 import errno
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -112,19 +114,34 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def read_each(paths: Sequence[Any]) -> Iterator[bytes | OSError]:
-    """The bytes of each file, or why it can't be read; of an object store many at once, since each takes a while."""
+def read_each(paths: Sequence[Any], most: int) -> Iterator[bytes | OSError]:
+    """The bytes of each file, or why it can't be read; of an object store many at once, since each takes a while.
+
+    A file of this machine that is larger than `most`, or is none, such as a pipe, is not read.
+    """
+    read = partial(_read, most=most)
     if not any(map(is_remote, paths)):
-        yield from map(_read, paths)
+        yield from map(read, paths)
         return
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield from pool.map(_read, paths)
+        yield from pool.map(read, paths)
 
 
-def _read(path: Path) -> bytes | OSError:
+def _at_once(path: str, flags: int) -> int:
+    """Open a file, and no pipe ever waits for its other end."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _read(path: Path, most: int) -> bytes | OSError:
     try:
         if not is_remote(path):
-            return path.read_bytes()
+            with open(path, "rb", buffering=0, opener=_at_once) as file:
+                found = os.fstat(file.fileno())
+                if not stat.S_ISREG(found.st_mode):
+                    return OSError(errno.EINVAL, "it is no regular file", str(path))
+                if found.st_size > most:
+                    return OSError(errno.EFBIG, f"{found.st_size >> 20} MiB, at most {most >> 20} are read", str(path))
+                return file.read()
         with reached(path):
             return path.read_bytes()
     except OSError as error:

@@ -7,6 +7,10 @@ MIB, GIB = 1 << 20, 1 << 30
 
 RECORD = 16 * MIB
 NAME = 1_000  # letters of a name in a record
+NUMBER = 1e50  # of any sign, in a record: squares of sums of squares stay finite, and a perplexity is below 1e44
+DEPTH = 50  # objects and lists in one another, in a record
+LEVELS = 1_000  # of a record, or times
+CHIPS = 100_000  # of a level
 CELLS = GIB  # measured cells, unpacked
 # An archive of `bench export`
 ARCHIVE_FILES = 200_000  # files

@@ -8,8 +8,8 @@ import torch
 from bench import plan
 from bench.context import input_ranges, new_cost
 from bench.environment import environment
+from bench.reading import RECORD_SCHEMA
 from bench.spec import Evaluation, Training
-from bench.store import RECORD_SCHEMA
 from devices._base import Axis
 from methods._base import Adaptation, Deployable, Refusal
 from tasks._base import Split

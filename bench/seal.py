@@ -22,12 +22,20 @@ def _refused(name: str) -> NoReturn:
 
 
 def _finite(text: str) -> float:
-    if math.isinf(value := float(text)):
-        raise ValueError(f"{text:.40} is infinite")
-    return value
+    if -math.inf < (value := float(text)) < math.inf:
+        return value
+    raise ValueError(f"{text:.40} is infinite")
 
 
-DECODER = json.JSONDecoder(parse_constant=_refused, parse_float=_finite)
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r:.40} is in it twice")
+    return found
+
+
+DECODER = json.JSONDecoder(parse_constant=_refused, parse_float=_finite, object_pairs_hook=_each_once)
 
 
 def sealed(content: Mapping[str, Any]) -> bytes:

@@ -1,7 +1,7 @@
 """What a record must hold, so that no reader stumbles over a file, and how such a list is checked."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import cache
 from types import UnionType
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from bench import limits
 
 NUMBER = int | float
+NUMBERS = frozenset((int, float))
 # (part, type, names of its fields of that type); * stands for every entry of a list or a mapping.
 Shape = tuple[tuple[str, type | UnionType, str], ...]
 RECORD: Shape = (
@@ -44,13 +45,33 @@ RECORD: Shape = (
 # The same, of fields that older records lack.
 OPTIONAL: Shape = (
     ("", NUMBER, "sweep_seconds"),
-    ("", dict, "training_environment"),
+    ("", dict, "training_environment found clean_details adaptation"),
+    ("", int, "analog_weights"),
+    ("adaptation", NUMBER, "samples_a_chip forward_passes"),
+    ("found", NUMBER, "*"),
+    ("clean_details", NUMBER, "*"),
+    ("environment", NUMBER | None, "peak_memory_mib"),
+    ("training_environment", NUMBER | None, "peak_memory_mib"),
+    ("task", NUMBER, "yield_loss"),
+    ("cost", NUMBER, "forward_passes backward_passes trials"),
+    ("cost", NUMBER, "teacher_epochs teacher_forward_passes teacher_backward_passes"),
+    ("evaluation", dict, "device_settings"),
+    ("evaluation", list, "times_s"),
+    ("evaluation.times_s", NUMBER, "*"),
     ("evaluation.chips", NUMBER | None, "maximum half_width"),
+    ("evaluation.chips", int | str | None, "samples"),
+    ("evaluation.training", dict, "device_settings"),
     ("evaluation.training.budget", NUMBER | None, "epochs finetune_epochs batch_size lr train_samples"),
+    ("evaluation.training.budget", NUMBER | None, "finetune_lr weight_decay momentum"),
+    ("evaluation.training.budget", str, "anneal optimizer"),
 )
-LATER_COSTS = (
-    "forward_passes backward_passes trials teacher_epochs teacher_forward_passes teacher_backward_passes".split()
-)  # of records that were made since they are counted
+# Of entries of `levels`, which differ in what they have.
+MEASURED: Shape = (
+    ("*", dict, "details"),
+    ("*.details", list, "*"),
+    ("*.details.*", NUMBER, "*"),
+    ("*", NUMBER, "read_power_w read_energy_j"),
+)
 
 
 def check_record(record: Any) -> None:
@@ -64,15 +85,12 @@ def check_record(record: Any) -> None:
         for name, value in part.items():
             if isinstance(value, str) and len(value) > limits.NAME:
                 raise ValueError(f"{name:.40} has {len(value):,} letters, must have at most {limits.NAME:,}")
-    if not _fits(record["task"].get("yield_loss", 0.0), NUMBER):
-        raise ValueError("task.yield_loss must be a number")
-    for part in (record["evaluation"], record["evaluation"]["training"]):
-        if not isinstance(part.get("device_settings", {}), dict):
-            raise ValueError(f"device_settings is {part['device_settings']!r:.40}, must be dict")
     planned, measured = record["evaluation"]["levels"], record["levels"]
     times = record["evaluation"].get("times_s")
-    if times is not None and not (isinstance(times, list) and times and all(_fits(t, NUMBER) for t in times)):
-        raise ValueError(f"evaluation.times_s is {times!r:.40}, must be a list of times")
+    if (most := max(len(planned), len(measured), len(times or ()))) > limits.LEVELS:
+        raise ValueError(f"{most:,} levels or times, must be at most {limits.LEVELS:,}")
+    if times is not None and not times:
+        raise ValueError("evaluation.times_s is empty, must be a list of times")
     if times is not None and (len(planned) != 1 or len(set(times)) != len(times)):
         raise ValueError("a sweep of times, must be of times that differ at one level")
     if not planned or len(set(planned)) != len(planned):
@@ -86,30 +104,27 @@ def check_record(record: Any) -> None:
     points = [(level, None) for level in planned] if times is None else [(planned[0], time_s) for time_s in times]
     if record["status"] == "done" and [(level["level"], level.get("time_s")) for level in measured] != points:
         raise ValueError(f"levels are not those of the evaluation{'' if times is None else ', or its times'}")
-    if any(not _fits(level.get("read_power_w", 0.0), NUMBER) for level in measured):
-        raise ValueError("read_power_w of a level must be a number")
-    for name in LATER_COSTS:
-        if not _fits(record["cost"].get(name, 0), NUMBER):
-            raise ValueError(f"cost.{name} is {record['cost'][name]!r:.40}, must be a number")
-    if (adaptation := record.get("adaptation")) is not None:
-        check(adaptation, (("", NUMBER, "samples_a_chip forward_passes"),))
-    if not _fits(record.get("analog_weights", 0), int):
-        raise ValueError(f"analog_weights is {record['analog_weights']!r:.40}, must be int")
-    if "found" in record:
-        check(record, (("found", NUMBER, "*"),))
-    details = record.get("clean_details", {})
-    if not isinstance(details, dict) or any(level.get("details", {}).keys() != details.keys() for level in measured):
+    _check_measured(measured, record.get("clean_details", {}))
+
+
+def _check_measured(levels: list[dict[str, Any]], clean_details: dict[str, Any]) -> None:
+    """What the levels hold, beyond the types of what each must have."""
+    check(levels, MEASURED, may_lack=True)
+    if any(level.get("details", {}).keys() != clean_details.keys() for level in levels):
         raise ValueError("details of a level must be those of the clean network")
-    check([level.get("details", {}) for level in measured], (("*", list, "*"), ("*.*", NUMBER, "*")))
-    if any(not level["chips"] or level["first_stage"] < 1 for level in measured):
+    if any(not values for level in levels for values in level.get("details", {}).values()):
+        raise ValueError("details of a level must be of at least one chip")
+    if any(not level["chips"] or level["first_stage"] < 1 for level in levels):
         raise ValueError("a level has no chips or a first_stage below 1")
+    if (most := max((len(level["chips"]) for level in levels), default=0)) > limits.CHIPS:
+        raise ValueError(f"a level has {most:,} chips, must have at most {limits.CHIPS:,}")
 
 
 def check(data: Any, shape: Shape, may_lack: bool = False) -> None:
     """Raise ValueError that names the first field that is of another type or, unless it `may_lack`, missing."""
+    if _holds(data, shape, may_lack):
+        return
     for part, kind, names in shape:
-        if _holds(data, part, kind, names):
-            continue
         for name in names.split():
             for path, value in _at(data, f"{part}.{name}".strip(".").split("."), "", may_lack):
                 if not _fits(value, kind):
@@ -117,31 +132,46 @@ def check(data: Any, shape: Shape, may_lack: bool = False) -> None:
                     raise ValueError(f"{path} is {value!r:.40}, must be {right}")
 
 
-def _holds(data: Any, part: str, kind: type | UnionType, names: str) -> bool:
-    """Is a rule of a shape kept, beyond doubt? Much faster than finding out where it isn't."""
-    steps, last, kinds = _rule(part, kind, names)
-    found = [data]
+def _holds(data: Any, shape: Shape, may_lack: bool) -> bool:
+    """Is a shape kept, beyond doubt? Much faster than finding out where it isn't."""
+    most = limits.NUMBER
     try:
-        for step in steps:
-            found = [value for one in found for value in (_entries(one) if step == "*" else (one[step],))]
-        for one in found:
-            for name in last:
-                for value in _entries(one) if name == "*" else (one[name],):
-                    of = type(value)
-                    if of not in kinds or (of in (int, float) and not -1e100 < value < 1e100):
-                        return False
+        for steps, rules in _rules(shape):
+            found = [data]
+            for step in steps:
+                if step == "*":
+                    found = [value for one in found for value in _entries(one)]
+                else:
+                    found = [one[step] for one in found if not may_lack or step in one]
+            for one in found:
+                for name, kinds in rules:
+                    if name == "*":
+                        values = _entries(one)
+                        if not kinds.issuperset(map(type, values)):
+                            return False
+                        if kinds == NUMBERS and values and not (-most < min(values) and max(values) < most):
+                            return False
+                    elif not may_lack or name in one:
+                        value = one[name]
+                        of = type(value)
+                        if of not in kinds or (of in NUMBERS and not -most < value < most):
+                            return False
     except (KeyError, TypeError, IndexError):
         return False
     return True
 
 
 @cache
-def _rule(part: str, kind: type | UnionType, names: str) -> tuple[list[str], list[str], frozenset[type]]:
-    kinds = kind.__args__ if isinstance(kind, UnionType) else (kind,)
-    return [step for step in part.split(".") if step], names.split(), frozenset(kinds)
+def _rules(shape: Shape) -> list[tuple[list[str], list[tuple[str, frozenset[type]]]]]:
+    """(steps to a part, [(name, its types)]) of each part of a shape."""
+    parts: dict[str, list[tuple[str, frozenset[type]]]] = {}
+    for part, kind, names in shape:
+        kinds = frozenset(kind.__args__ if isinstance(kind, UnionType) else (kind,))
+        parts.setdefault(part, []).extend((name, kinds) for name in names.split())
+    return [([step for step in part.split(".") if step], rules) for part, rules in parts.items()]
 
 
-def _entries(value: Any) -> Iterable[Any]:
+def _entries(value: Any) -> Collection[Any]:
     if type(value) is dict:
         return value.values()
     if type(value) is list:
@@ -170,7 +200,20 @@ def _at(data: Any, steps: list[str], path: str, may_lack: bool) -> Iterator[tupl
 
 
 def _fits(value: Any, kind: type | UnionType) -> bool:
-    # Python takes True for 1; and sums of squares must stay finite.
+    # Python takes True for 1; and squares of sums of squares must stay finite.
     if isinstance(value, bool):
         return kind is bool
-    return isinstance(value, kind) and (not isinstance(value, int | float) or abs(value) < 1e100)
+    return isinstance(value, kind) and (not isinstance(value, int | float) or abs(value) < limits.NUMBER)
+
+
+def check_depth(content: Any) -> None:
+    """Raise ValueError if objects and lists lie in one another deeper than whatever walks over them can stand."""
+    depth, inner = 0, [content]
+    while inner := [
+        value
+        for one in inner
+        for value in (one.values() if type(one) is dict else one)
+        if type(value) is dict or type(value) is list
+    ]:
+        if (depth := depth + 1) >= limits.DEPTH:
+            raise ValueError(f"objects and lists lie in one another more than {limits.DEPTH} deep")

@@ -28,7 +28,8 @@ from bench import __version__, limits
 from bench.errors import BenchError
 from bench.files import is_remote, move_in, write_bytes, write_with
 from bench.labels import plain
-from bench.store import Checkpoints, Records, parse_record
+from bench.reading import parse_record
+from bench.store import Checkpoints, Records
 
 ARCHIVE = 1  # version of the form
 MANIFEST = "manifest.json"
@@ -202,7 +203,7 @@ def _record(opened: zipfile.ZipFile, name: str, sums: Mapping[str, str], archive
         keys = key_of(record["evaluation"]), key_of(record["evaluation"]["training"])
         if keys != (record["key"], record["training_key"]) or Records(Path()).path(record).name != Path(name).name:
             raise ValueError("it is not the record that its key and its name say")
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         reason = plain(str(error).partition("\n")[0])
         raise BenchError(f"{archive}: {name} can't be used ({reason}); nothing was imported") from None
     return record, data

@@ -13,10 +13,12 @@ from typing import Any
 from bench.errors import BenchError
 from methods._base import Budget
 
+CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+
 
 def canonical(value: Any) -> str:
     """JSON with sorted keys and no blanks: equal values give equal text. Raises ValueError for NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return CANONICAL.encode(value)
 
 
 def key_of(value: Any) -> str:

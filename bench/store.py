@@ -12,18 +12,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import limits, migrate, seal
+from bench import limits, seal
 from bench.errors import BenchError
 from bench.files import at_hand, clear_leftovers, lock, place, read_each, write_bytes
 from bench.labels import file_name, plain
 from bench.packing import pack, unpack
-from bench.shape import check_record
+from bench.reading import RECORD_SCHEMA, key_in, named, parsed, read_record, schema_in
 from bench.trained import check_finished
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-RECORD_SCHEMA = 2  # 1: without a checksum
 
 
 def home() -> Path:
@@ -212,30 +210,50 @@ class Records:
         return self.folder / f"{file_name('-'.join(map(str, parts)))}-{file_name(record['key'])}.json"
 
     def find(self, key: str) -> Path | None:
-        """The file of a record, by its key or the beginning of one. BenchError if several begin so."""
+        """The file of a record, by its key or the beginning of one, the first if two files have it.
+
+        BenchError if several keys begin so.
+        """
         if not re.fullmatch(r"[0-9a-f]{4,16}", key):
             raise BenchError(f"'{key}' is no record key: 4 to 16 of 0-9a-f")
         matches = sorted(self.folder.glob(f"*-{key}*.json"))
-        matches = [m for m in matches if m.stem.rpartition("-")[2].startswith(key)]
-        if len(matches) > 1:
+        matches = [m for m in matches if key_in(m).startswith(key)]
+        if len({key_in(m) for m in matches}) > 1:
             raise BenchError(f"record key '{key}' is short of unique: {', '.join(m.stem for m in matches)}")
         return matches[0] if matches else None
 
     def load(self, key: str) -> dict[str, Any] | None:
-        """The record of that key, None if there is none. BenchError if broken or of a newer schema."""
+        """The record of that key, None if there is none. BenchError if broken, another's or of a newer schema."""
         path = self.find(key)
-        return None if path is None else read_record(path)
+        return None if path is None else named(path, read_record(path))
 
     def load_all(self) -> tuple[list[dict[str, Any]], list[str]]:
         """(records, one-line warnings): a file that can't be used is a warning, and the others go on."""
-        records, warnings = [], []
-        paths = sorted(self.folder.glob("[!.]*.json"))  # a dot file is one that is being written
-        for path, data in zip(paths, read_each(paths), strict=True):
+        warnings: list[str] = []
+        found: dict[str, tuple[Path, dict[str, Any]]] = {}
+        paths = self.paths()
+        for path, data in zip(paths, read_each(paths, limits.RECORD), strict=True):
             try:
-                records.append(_parsed(path, data))
+                record = named(path, parsed(path, data))
+                if (first := found.get(record["key"])) is not None:
+                    raise BenchError(f"record {path} is left out: {first[0].name} has its key too; delete one of them")
+                found[record["key"]] = path, record
             except BenchError as error:
                 warnings.append(plain(error))
-        return records, warnings
+        return [record for _, record in found.values()], warnings
+
+    def paths(self) -> list[Path]:
+        """All files of records, by name."""
+        return sorted(self.folder.glob("[!.]*.json"))  # a dot file is one that is being written
+
+    def renew(self, path: Path) -> bool:
+        """Write the record of a file anew if it is of an older schema; was it? BenchError if broken."""
+        with self.lock(key_in(path)):
+            record = named(path, read_record(path))
+            if schema_in(path) == RECORD_SCHEMA:
+                return False
+            _write(path, seal.sealed(record))
+            return True
 
     def save(self, record: Mapping[str, Any]) -> Path:
         """Write a record atomically. A failure never replaces a finished record."""
@@ -244,38 +262,3 @@ class Records:
             return path
         _write(path, seal.sealed({**record, "schema": RECORD_SCHEMA}))
         return path
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """Parse and check one record file. BenchError names the file and what to do."""
-    (data,) = read_each([path])
-    return _parsed(path, data)
-
-
-def _parsed(path: Path, data: bytes | OSError) -> dict[str, Any]:
-    if isinstance(data, OSError):
-        raise BenchError(f"can't read record {path}: {data.strerror or data}")
-    try:
-        return parse_record(data, str(path))
-    except BenchError:
-        raise
-    except (ValueError, RecursionError) as error:
-        reason = str(error).partition("\n")[0]
-        raise BenchError(f"record {path} is broken ({reason}); delete it and run the cell again") from None
-
-
-def parse_record(data: bytes, name: str) -> dict[str, Any]:
-    """A record from its file's bytes, without its checksum. ValueError or RecursionError if broken, BenchError if of a
-    newer schema.
-    """
-    if len(data) > limits.RECORD:
-        raise ValueError(f"{len(data) >> 20} MiB, at most {limits.RECORD >> 20} are read")
-    record, was_sealed = seal.opened(data)
-    schema = record.get("schema")
-    if isinstance(schema, int) and schema > RECORD_SCHEMA:
-        raise BenchError(f"record {name} has schema {schema}, newer than {RECORD_SCHEMA}: update cim-bench")
-    record = migrate.current(record, RECORD_SCHEMA)
-    check_record(record)
-    if schema != 1 and not was_sealed:
-        raise ValueError(f"no {seal.NAME!r}")
-    return record

@@ -20,7 +20,8 @@ import torch
 from bench import plan, registry, request
 from bench.cli import main
 from bench.errors import BenchError
-from bench.store import Records, read_record
+from bench.reading import read_record
+from bench.store import Records
 from devices.rram1t1r import Rram1t1r
 from methods.noise_injection import NoiseInjection
 

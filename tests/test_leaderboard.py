@@ -18,6 +18,7 @@ from bench.errors import BenchError
 from bench.frame import table
 from bench.groups import side_by_side
 from bench.plots import error_over_power, metric_over_sweep, power_points, save, ties
+from bench.spec import key_of
 from bench.store import Records
 from bench.summary import summary
 
@@ -72,7 +73,7 @@ def record(method: str, drop: float = 10.0, **change) -> dict:
     evaluation = EVALUATION | {k: change.pop(k) for k in list(change) if k in EVALUATION}
     levels = swept(-drop if task["higher_is_better"] else drop, own)
     seed = training["seed"]
-    key = f"{sum(map(ord, json.dumps([training, evaluation]))) * 7919 % 16**8:08x}{seed:08x}"
+    key = key_of({"training": training, **evaluation})
     made = {
         "schema": 1,
         "key": key,

@@ -11,7 +11,8 @@ import pytest
 from bench import frame, migrate
 from bench.errors import BenchError
 from bench.markdown import leaderboard
-from bench.store import RECORD_SCHEMA, Records, read_record
+from bench.reading import RECORD_SCHEMA, read_record
+from bench.store import Records
 from bench.summary import summary
 
 FROZEN = Path(__file__).parent / "schemas"
@@ -53,8 +54,40 @@ def test_steps_follow_one_another_up_to_the_present_schema() -> None:
 
 
 def test_a_file_that_no_step_understands_is_broken_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.store.RECORD_SCHEMA", 2)
+    monkeypatch.setattr("bench.reading.RECORD_SCHEMA", 2)
     monkeypatch.setattr(migrate.current, "__defaults__", ({1: lambda record: record["levels"]["x"]},))
     (tmp_path / "1.json").write_text((FROZEN / "1.json").read_text())
     with pytest.raises(BenchError, match=r"is broken \(it is no record of schema 1: .*\); delete it"):
         read_record(tmp_path / "1.json")
+
+
+def test_older_records_are_rewritten_with_a_checksum(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "records"
+    folder.mkdir()
+    old = json.loads((FROZEN / "1.json").read_text())
+    old_path = folder / f"old-{old['key']}.json"
+    old_path.write_text((FROZEN / "1.json").read_text())
+    new = json.loads((FROZEN / f"{RECORD_SCHEMA}.json").read_text())
+    new_path = folder / f"new-{new['key']}.json"
+    new_path.write_text((FROZEN / f"{RECORD_SCHEMA}.json").read_text())
+    (folder / "broken.json").write_text("{")
+    untouched = {path: path.read_bytes() for path in (new_path, folder / "broken.json")}
+    before, _ = Records(tmp_path).load_all()
+    written, (warning,) = migrate.rewrite(tmp_path)
+    assert written == [old_path] and "broken.json is broken" in warning
+    assert all(path.read_bytes() == data for path, data in untouched.items())
+    made = json.loads(old_path.read_text())
+    assert len(made.pop("sha256")) == 64 and made == old | {"schema": RECORD_SCHEMA} and [*made] == [*old]
+    assert Records(tmp_path).load_all()[0] == before
+    old_path.write_text(old_path.read_text().replace('"done"', '"dome"'))
+    with pytest.raises(BenchError, match="its checksum is of another content"):
+        read_record(old_path)
+    assert migrate.rewrite(tmp_path)[0] == []
+    with pytest.raises(BenchError, match="no records in"):
+        migrate.rewrite(tmp_path / "nowhere")
+    monkeypatch.setattr("sys.argv", ["migrate", str(tmp_path)])
+    assert migrate.main() == 2
+    told = capsys.readouterr()
+    assert told.out == "0 records rewritten, 2 left as they are\n" and "bench: record" in told.err

@@ -16,7 +16,9 @@ from bench import lease
 from bench.errors import BenchError
 from bench.files import at_hand, check_writable, is_remote, lock, place, read_each, write_bytes, write_with
 from bench.lease import FREE, Lease
-from bench.store import RECORD_SCHEMA, Checkpoints, Records, home, local, parse_record
+from bench.reading import parse_record
+from bench.spec import key_of
+from bench.store import Checkpoints, Records, home, local
 from bench.sweeps import HalfSweep
 
 
@@ -30,10 +32,10 @@ def folder(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture
 def record() -> dict[str, Any]:
-    """A committed record, under a key that tests can name."""
+    """A committed record."""
     path = sorted((Path(__file__).parent.parent / "results" / "records").glob("*.json"))[0]
-    (data,) = read_each([path])
-    return parse_record(data, "committed") | {"key": "0123456789abcdef", "schema": RECORD_SCHEMA}
+    (data,) = read_each([path], 1 << 20)
+    return parse_record(data, "committed")
 
 
 def test_a_path_is_a_path_and_a_url_is_not(tmp_path, monkeypatch):
@@ -99,21 +101,25 @@ def test_objects_are_whole_or_not_there(folder):
     assert [p.name for p in path.parent.iterdir()] == ["x.json"]
     with at_hand(path) as here:
         assert here.read_bytes() == b"new"
-    assert list(read_each([path]))[0] == b"new"
+    assert list(read_each([path], 1 << 20))[0] == b"new"
     check_writable(folder)
     assert [p.name for p in folder.iterdir()] == ["deep"]
 
 
 def test_records_checkpoints_and_half_sweeps_come_back(folder, record):
     records, checkpoints = Records(folder), Checkpoints(folder / "checkpoints")
-    assert records.load_all() == ([], []) and records.load("0123") is None
+    assert records.load_all() == ([], []) and records.load(record["key"]) is None
     path = records.save(record)
-    other = record | {"key": "f" * 16}
+    evaluation = record["evaluation"] | {"preset": "another"}
+    other = record | {"evaluation": evaluation, "key": key_of(evaluation)}
     records.save(other)
     (folder / "records" / "bad.json").write_bytes(b"{")
     found, (warning,) = records.load_all()
-    assert found == [record, other] and f"record {folder}/records/bad.json is broken" in warning
-    assert records.find("0123") == path and records.load("0123") == record
+    assert (
+        sorted(found, key=str) == sorted([record, other], key=str)
+        and f"record {folder}/records/bad.json is broken" in warning
+    )
+    assert records.find(record["key"]) == path and records.load(record["key"]) == record
 
     assert checkpoints.load_partial("k") is None
     checkpoints.save_partial("k", {"x": torch.arange(3), "epoch": 2})

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from bench import frame, markdown, published, terminal
 from bench.errors import BenchError
 from bench.files import check_writable, write_bytes, write_text, write_with
+from bench.reading import RECORD_SCHEMA, read_record
 from bench.spec import key_of
-from bench.store import RECORD_SCHEMA, Checkpoints, Records, home, read_record
+from bench.store import Checkpoints, Records, home
 from bench.summary import summary
 
 TRAINED = key_of({"seed": 0})
@@ -42,7 +43,7 @@ def made(status: str = "done", **training: Any) -> dict[str, Any]:
         "device_version": "1",
         "level": 0.0,
         "time_s": None,
-        "budget": {"epochs": 1, "lr": 0.1},
+        "budget": {"epochs": 1, "finetune_epochs": 1, "lr": 0.1},
         "precision": "fp32",
         "seed": 0,
         "recipe": "1",
@@ -54,21 +55,22 @@ def made(status: str = "done", **training: Any) -> dict[str, Any]:
             {"level": 0.1, "chips": [80.0, 81.5], "first_stage": 2, "ekl": 0.1, "samples": None},
         ],
     }
+    evaluation = {
+        "training": usual | training,
+        "device": "rram",
+        "device_version": "1",
+        "time_s": None,
+        "levels": [0.0, 0.1],
+        "chips": {"minimum": 2, "maximum": 2, "half_width": None, "samples": None},
+        "preset": "smoke",
+        "test_samples": 500,
+    }
     return {
         "schema": RECORD_SCHEMA,
-        "key": "0123456789abcdef",
+        "key": key_of(evaluation),
         "status": status,
         "error": None,
-        "evaluation": {
-            "training": usual | training,
-            "device": "rram",
-            "device_version": "1",
-            "time_s": None,
-            "levels": [0.0, 0.1],
-            "chips": {"minimum": 2, "maximum": 2, "half_width": None, "samples": None},
-            "preset": "smoke",
-            "test_samples": 500,
-        },
+        "evaluation": evaluation,
         "training_key": "fedcba9876543210",
         "task": {"name": "mnist", "dataset": "MNIST", "metric": "accuracy", "unit": "%", "higher_is_better": True},
         "axis": {"name": "sigma", "unit": "std of ln w"},
@@ -347,23 +349,25 @@ def test_two_processes_do_not_train_the_same_network(tmp_path):
 
 # Records
 
+KEY = made()["key"]
+
 
 def test_a_record_comes_back_as_it_was(tmp_path):
     records = Records(tmp_path)
     path = records.save(made())
-    assert path == tmp_path / "records" / "mnist-rram-nominal-s0-0123456789abcdef.json"
-    assert records.load("0123456789abcdef") == read_record(path) == made()
-    assert records.load("0123") == made()
+    assert path == tmp_path / "records" / f"mnist-rram-nominal-s0-{KEY}.json"
+    assert records.load(KEY) == read_record(path) == made()
+    assert records.load(KEY[:4]) == made()
     assert records.load("ffff") is None
-    assert Records(tmp_path / "nowhere").load("0123") is None
+    assert Records(tmp_path / "nowhere").load(KEY[:4]) is None
 
 
 def test_the_beginning_of_a_key_must_be_enough(tmp_path):
     records = Records(tmp_path)
     records.save(made())
-    records.save(made() | {"key": "0123456789abcdee"})
+    records.save(made() | {"key": KEY[:8] + "0" * 8})
     with pytest.raises(BenchError, match="short of unique"):
-        records.find("01234")
+        records.find(KEY[:5])
     for key in ("", "012", "xyz0", "../01234", "0123456789abcdef0", "*"):
         with pytest.raises(BenchError, match="is no record key"):
             records.find(key)
@@ -372,10 +376,10 @@ def test_the_beginning_of_a_key_must_be_enough(tmp_path):
 def test_a_failure_never_replaces_a_finished_record(tmp_path):
     records = Records(tmp_path)
     records.save(made("failed") | {"error": "no memory"})
-    assert records.load("0123")["status"] == "failed"
+    assert records.load(KEY[:4])["status"] == "failed"
     records.save(made("done"))
     records.save(made("failed") | {"error": "no memory"})
-    assert records.load("0123") == made("done")
+    assert records.load(KEY[:4]) == made("done")
     assert len(list(records.folder.iterdir())) == 1
 
 
@@ -385,7 +389,7 @@ def test_no_name_leads_out_of_the_folder(tmp_path, task):
     path = records.save(made(task=task, method=task))
     assert [p.resolve() for p in records.folder.iterdir()] == [path.resolve()]
     assert not path.name.startswith(".")  # those are files in the making
-    assert records.load("0123")["evaluation"]["training"]["task"] == task
+    assert records.load(path.stem[-16:])["evaluation"]["training"]["task"] == task
 
 
 def test_a_record_cut_anywhere_is_broken_and_never_more(tmp_path):
@@ -468,8 +472,8 @@ def test_a_record_with_junk_in_a_field_is_broken_or_whole_and_never_more(tmp_pat
         ("levels.1.ekl", "low", "levels.1.ekl is 'low', must be int | float | None"),
         ("evaluation.chips", ..., "no 'evaluation.chips'"),
         ("evaluation.levels", [0.0, 0.0], "evaluation.levels is [0.0, 0.0], must be levels that differ"),
-        ("evaluation.times_s", [], "evaluation.times_s is [], must be a list of times"),
-        ("evaluation.times_s", ["soon"], "evaluation.times_s is ['soon'], must be a list of times"),
+        ("evaluation.times_s", [], "evaluation.times_s is empty, must be a list of times"),
+        ("evaluation.times_s", ["soon"], "evaluation.times_s.0 is 'soon', must be int | float"),
         ("evaluation.times_s", [1.0], "a sweep of times, must be of times that differ at one level"),
         ("evaluation.preset", 3, "evaluation.preset is 3, must be str"),
         ("evaluation.test_samples", "x", "evaluation.test_samples is 'x', must be int | None"),
@@ -523,5 +527,5 @@ def test_a_full_disk_leaves_the_old_record(tmp_path, monkeypatch):
     fill_disk(monkeypatch)
     with pytest.raises(BenchError, match="can't write .*: No space left on device; make room"):
         records.save(made() | {"clean": 50.0})
-    assert records.load("0123") == made()
+    assert records.load(KEY[:4]) == made()
     assert len(list(records.folder.iterdir())) == 1

@@ -378,7 +378,8 @@ def test_run_tuned_says_what_is_missing_or_broken(home, cli, tmp_path):
     one_line(cli(*cell, "--set", "trice.cutoff=2"), "settings of methods")
     (made,) = plan.cells(request("trice", finetune_epochs=None))
     path = saved.path_of(tmp_path, made.evaluation)
-    for text in ("{", "[]", '{"settings": {}}', '{"settings": {"cutoff": 99}, "level": 0.3}'):
+    levels = [f'{{"settings": {{}}, "level": {level}}}' for level in ("NaN", "Infinity", "-0.1", "[" * 100_000)]
+    for text in ("{", "[]", '{"settings": {}}', '{"settings": {"cutoff": 99}, "level": 0.3}', *levels):
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
         one_line(cli(*cell), "tuned settings", "are broken", "delete the file and tune again")

@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bench.spec import key_of
 from bench.store import Records
 
 PROGRAM = """
@@ -75,12 +76,13 @@ def multiply(results: Path, wanted: int, into: Path) -> None:
     store = Records(into)
     for number in range(wanted):
         turn, which = divmod(number, len(originals))
-        store.save(_copy(originals[which], turn, f"{number:016x}"))
+        store.save(_copy(originals[which], turn))
 
 
-def _copy(record: dict[str, Any], turn: int, key: str) -> dict[str, Any]:
-    made = json.loads(json.dumps(record)) | {"key": key}
+def _copy(record: dict[str, Any], turn: int) -> dict[str, Any]:
+    made = json.loads(json.dumps(record))
     made["evaluation"]["training"]["seed"] += 1000 * turn
+    made["key"] = key_of(made["evaluation"])
     for level in made["levels"]:  # other numbers, so that nothing is found twice
         level["chips"] = [chip + 0.001 * turn for chip in level["chips"]]
     return made

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,8 @@ def load(results: Path, evaluation: Evaluation) -> tuple[dict[str, Any], float]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         settings, level = dict(found["settings"]), float(found["level"])
+        if not 0 <= level < math.inf:
+            raise ValueError(f"level is {level:g}, must be a finite number from 0 on")
         plan.method_of(training.method, settings)
         return settings, level
     except FileNotFoundError:
@@ -60,7 +63,7 @@ def load(results: Path, evaluation: Evaluation) -> tuple[dict[str, Any], float]:
             f"tuned: there are no settings for {where}, {training.network}, with this budget in {path.parent}; "
             "`bench tune` with the same options finds some"
         ) from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         reason = str(error).partition("\n")[0]
         raise BenchError(f"tuned settings {path} are broken ({reason}); delete the file and tune again") from None
 
@@ -74,7 +77,7 @@ def trials(results: Path, evaluation: Evaluation) -> int:
         chosen, default = ((part["settings"], part["level"]) for part in (found, usual))
         own = (dict(training.settings), training.level)
         return len(found["trials"]) if own == tuple(chosen) and own != tuple(default) else 0
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return 0  # nothing was tuned; or the file is broken, which `load` says to those who ask for it
 
 

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from bench.store import RECORD_SCHEMA, Records
+from bench.reading import RECORD_SCHEMA
+from bench.store import Records
 
 # Whatever a command imports that takes time: a killed process costs a fork, not seconds of imports.
 PRELOADED = "bench.cli bench.commands bench.runner bench.plots bench.matched bench.fast torch._dynamo".split()

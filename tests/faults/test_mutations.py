@@ -12,8 +12,9 @@ import torch
 
 from bench import fit, plan
 from bench.errors import BenchError
+from bench.reading import RECORD_SCHEMA, read_record
 from bench.spec import key_of
-from bench.store import RECORD_SCHEMA, Checkpoints, Records, read_record
+from bench.store import Checkpoints, Records
 from bench.sweeps import HalfSweep
 from devices._base import DeviceError
 from devices.rram1t1r import Rram1t1r

@@ -10,7 +10,8 @@ import pytest
 
 from bench import plan
 from bench.files import place
-from bench.store import Records, read_record
+from bench.reading import read_record
+from bench.store import Records
 
 GRID = (
     "run --method nominal,noise_injection,sam --device rram --task mnist --network mlp --preset smoke --precision fp32 "

@@ -1,6 +1,5 @@
 """Constructed records of every kind that the page shows, and the page that is made from them."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 
 from bench.page import render
+from bench.spec import key_of
 from bench.summary import summary
 
 LEVELS = (0.0, 0.1, 0.2, 0.3)
@@ -78,7 +78,7 @@ def _cell(
         evaluation["device_settings"] = device_settings
     if times:
         evaluation["times_s"] = list(times)
-    key = f"{hash_of(json.dumps(evaluation)):016x}"
+    key = key_of(evaluation)
     made = {
         "schema": 1,
         "key": key,
@@ -116,13 +116,6 @@ def _cell(
             level["read_power_w"] = power_w * (1 + 0.1 * i)
         made["levels"].append(level)
     return made
-
-
-def hash_of(text: str) -> int:
-    """A number of 64 bits that the text gives, the same in every process."""
-    import hashlib
-
-    return int(hashlib.sha256(text.encode()).hexdigest()[:16], 16)
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,8 @@ from bench.endings import printable
 from bench.figures import literal
 from bench.labels import escape, short
 from bench.page import data, render
-from bench.store import Records, parse_record
+from bench.reading import parse_record
+from bench.store import Records
 from bench.summary import summary
 
 Record = dict[str, Any]
