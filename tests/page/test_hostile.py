@@ -21,6 +21,7 @@ from bench.figures import literal
 from bench.labels import escape, short
 from bench.page import data, render
 from bench.reading import parse_record
+from bench.spec import key_of
 from bench.store import Records
 from bench.summary import summary
 
@@ -62,6 +63,7 @@ def named(cell: Callable[..., Record], name: str) -> list[Record]:
         record["axis"] = {"name": name, "unit": name}
         record["command"] = record["environment"]["hardware"] = record["environment"]["created"] = name
         record["environment"] |= {"commit": name, name: [name, {name: name}]}
+        record["key"] = key_of(e)
         record["error"] = name if record["status"] == "failed" else None
     return [parse_record(json.dumps(record).encode(), "it") for record in made]
 
