@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Record = Mapping[str, Any]
 MISSING = "—"
+MORE = "  # and "
 
 
 def plain(text: object) -> str:
@@ -152,16 +153,26 @@ def labels(variants: Sequence[Record]) -> list[str]:
 
 
 def command(records: Sequence[Record]) -> str:
-    """One line that makes all seeds again, where the commands differ in the seed alone."""
+    """One line that makes all seeds again, where the commands differ in the seed alone.
+
+    That some name the network which the others, of the same variant, have by default is no difference.
+    """
     commands = [plain(r["command"]) for r in records]
-    seeds = ",".join(str(r["evaluation"]["training"]["seed"]) for r in records)
-    joined = {re.sub(r"--seed[ =]\d+", f"--seed {seeds}", command) for command in commands}
-    return joined.pop() if len(joined) == 1 else f"{commands[0]}  # and {len(commands) - 1} more like it"
+    trainings = [r["evaluation"]["training"] for r in records]
+    seeds = ",".join(str(training["seed"]) for training in trainings)
+    joined = [re.sub(r"--seed[ =]\d+", f"--seed {seeds}", command) for command in commands]
+    named = [f" --network {shlex.quote(plain(training['network']))}" for training in trainings]
+    if len({f"{one} ".replace(f"{network} ", " ") for one, network in zip(joined, named, strict=True)}) == 1:
+        return max(joined, key=len)
+    return f"{commands[0]}{MORE}{len(commands) - 1} more like it"
 
 
 def here(command: str, results: Path) -> str:
     """A command as it has to be given to write to `results`, where that is not the default."""
-    return command if results == Path("results") else f"{command} --results {shlex.quote(str(results))}"
+    if results == Path("results"):
+        return command
+    given, more, others = command.partition(MORE)  # options before the comment
+    return f"{given} --results {shlex.quote(str(results))}{more}{others}"
 
 
 def number(value: float | None, digits: int = 2) -> str:

@@ -23,7 +23,13 @@ Devices = Annotated[str, typer.Option(help="Devices, with commas, or 'all'; a fi
 Tasks = Annotated[str, typer.Option(help="Tasks, with commas, or 'all'.")]
 Seeds = Annotated[str, typer.Option(help="Seeds: 0, 0,1 or 0-4.")]
 Preset = Annotated[str, typer.Option(help="smoke, quick, standard or paper; auto: quick, paper on a GPU.")]
-Network = Annotated[str | None, typer.Option(help="Network of the task, or timm:NAME.")]
+Network = Annotated[
+    str | None,
+    typer.Option(
+        help="Network of the task, or timm:NAME, with arguments of its own as timm:NAME?KEY=VALUE,KEY=VALUE: "
+        "'timm:vit_tiny_patch16_224?img_size=32,patch_size=8', 'timm:mobilenetv2_050?stem_stride=1'."
+    ),
+]
 Width = Annotated[float | None, typer.Option(help="Factor on the network's width.")]
 
 # How it is trained
@@ -109,7 +115,7 @@ Threads = Annotated[int | None, typer.Option(help="CPU threads; with --workers o
 Workers = Annotated[
     int | None,
     typer.Option(
-        help="So many cells side by side on this machine, by Ray: needs pip install 'cim-bench[cluster]'.", min=1
+        help="So many cells side by side on this machine, by Ray: needs pip install 'cim-bench\\[cluster]'.", min=1
     ),
 ]
 Cluster = Annotated[

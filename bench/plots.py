@@ -157,8 +157,10 @@ def ties(group: Group) -> Figure:
     rows.sort(key=lambda row: row.score.mean if row.score else 0.0, reverse=group.higher_is_better)
     place = {id(row): i for i, row in enumerate(rows)}
     palette = looks([row.label for row in rows])
+    names = [_wrapped(row.label, 44) for row in rows]
+    lines = max(name.count("\n") + 1 for name in names)
     with mpl.rc_context(STYLE):
-        figure, axes = canvas(6.0, 1.1 + 0.24 * len(rows))
+        figure, axes = canvas(6.0, 1.1 + max(0.24, 0.17 * lines) * len(rows))
         for i, row in enumerate(rows):
             assert row.score is not None
             half = row.score.high - row.score.mean
@@ -170,7 +172,7 @@ def ties(group: Group) -> Figure:
         for n, (first, last) in enumerate(group.tied):
             ends = [place[id(group.rows[i])] for i in (first, last)]
             axes.plot([right + step * (n + 1)] * 2, [ends[0] - 0.25, ends[1] + 0.25], color="0.25", linewidth=2.5)
-        axes.set_yticks(range(len(rows)), [literal(row.label) for row in rows])
+        axes.set_yticks(range(len(rows)), names)
         axes.invert_yaxis()
         axes.set_xlabel(literal(f"score: {in_unit(group.metric, group.unit, '{} ({})')}, mean over {group.axis}"))
         axes.set_title(_title(group))
@@ -269,6 +271,6 @@ def _caption(group: Group, rows: list[Row]) -> str:
     return f"{group.preset} preset; mean and 95% interval over n = {chips} chips, {stated}{subset}"
 
 
-def _wrapped(label: str) -> str:
-    """A legend entry of at most 26 characters a line: settings must not crowd out the plot."""
-    return literal("\n".join(textwrap.wrap(label, 26)))
+def _wrapped(label: str, width: int = 26) -> str:
+    """A name of at most so many characters a line: settings must not crowd out the plot."""
+    return literal("\n".join(textwrap.wrap(label, width)))

@@ -284,6 +284,10 @@ def test_every_command_has_help(cli, command):
     assert " ".join(["Usage: bench", *command]) in ended.out
 
 
+def test_help_names_the_extra_in_brackets(cli):
+    assert "needs pip install 'cim-bench[cluster]'" in " ".join(cli("run", "--help").out.replace("│", " ").split())
+
+
 def test_the_program_alone_shows_its_help(cli):
     for command in ([], ["device"]):
         ended = cli(*command)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bench import columns, leaderboard, markdown, published, stats, terminal
+from bench import columns, labels, leaderboard, markdown, published, stats, terminal
 from bench.errors import BenchError
 from bench.frame import table
 from bench.groups import side_by_side
@@ -547,6 +547,27 @@ def test_the_terminal_shows_ranks_commands_and_the_sweep():
     assert len([line for line in out.getvalue().splitlines() if re.match(r"^\s*0(\.\d)?\s", line)]) == 3
 
 
+def test_options_come_before_the_comment_of_a_command():
+    seeds = [record("mtrd", seed=seed) for seed in (0, 1, 2)]
+    seeds[1]["command"] += " --chips 5"
+    (group,) = summary(seeds)
+    (row,) = group.rows
+    said = labels.here(row.command, Path("some where"))
+    assert said.endswith("--seed 0 --results 'some where'  # and 2 more like it")
+
+
+def test_seeds_are_one_command_where_some_name_the_usual_network():
+    seeds = [record("mtrd", seed=seed) for seed in (0, 1, 2)]
+    seeds[1]["command"] += " --network vgg8 --precision fp32"
+    for other in (seeds[0], seeds[2]):
+        other["command"] += " --precision fp32"
+    assert labels.command(seeds) == (
+        "bench run --method mtrd --device rram --task cifar10 --seed 0,1,2 --network vgg8 --precision fp32"
+    )
+    seeds[1]["command"] = seeds[1]["command"].replace("vgg8", "vgg8_mtrd")
+    assert labels.command(seeds).endswith("  # and 2 more like it"), "another network is a difference"
+
+
 def test_importing_the_tables_imports_no_torch():
     code = "import sys, bench.leaderboard, bench.terminal; print(*{'torch', 'pandas', 'matplotlib'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -653,3 +674,12 @@ def test_ties_are_drawn_where_three_rows_are_ranked(tmp_path):
     assert [label.get_text() for label in axes.get_yticklabels()] == order
     (alone,) = summary(records[:2])
     assert not alone.has_ties
+
+
+@pytest.mark.filterwarnings("error")
+def test_names_as_long_as_tuning_makes_them_leave_room_for_the_scores(tmp_path):
+    tuned = {f"setting_{i}": 0.1234567890123 for i in range(8)}
+    (group,) = summary([record("a"), record("b", 11.0), record("c", 12.0, settings=tuned)])
+    figure = ties(group)
+    save(figure, tmp_path / "ties")
+    assert figure.axes[0].get_position().width > 0.3

@@ -17,9 +17,10 @@ from bench import plan, registry, tune
 from bench.context import Watch
 from bench.errors import BenchError
 from bench.progress import Monitor
-from bench.tuning import saved, space, workers
+from bench.tuning import plots, saved, space, workers
 from devices._base import Settings, setting
 from methods._base import Method, MethodError
+from tasks._base import Splits
 
 TINY = "--task mnist --network mlp --preset smoke --train-samples 200 --test-samples 100 --chips 2 --on cpu".split()
 ASKED: dict[str, Any] = {"network": "mlp", "train_samples": 200, "test_samples": 100, "chips": 2, "finetune_epochs": 2}
@@ -146,14 +147,18 @@ class Untouchable:
         raise AssertionError("somebody counts the test data")
 
 
-@pytest.mark.parametrize("method", ["mtrd", "noise_injection", "sam"])
+@pytest.mark.parametrize("method", ["mtrd", "noise_injection", "sam", "bayes_dropout", "neft_irs", "bn_recalibrate"])
 def test_tuning_reads_no_test_data(searched, monkeypatch, method):
+    normed = {"network": "vgg8", "width": 0.05, "train_samples": 32, "batch_size": 16}
     task = registry.get("tasks", "mnist")
     whole = task.splits
-    monkeypatch.setattr(
-        task, "splits", lambda *where: dataclasses.replace(whole(*where), test=Untouchable()), raising=True
-    )
-    search = work(searched(method, trials=2))
+
+    def without_test(*where: Any) -> Splits:
+        splits = whole(*where)
+        return dataclasses.replace(splits, val=splits.val.head(100), test=Untouchable())
+
+    monkeypatch.setattr(task, "splits", without_test)
+    search = work(searched(method, trials=2, **(normed if method == "bn_recalibrate" else {})))
     found = search.outcome()
     search.confirm(found)
     search.write(found)
@@ -352,6 +357,13 @@ def test_a_method_that_refuses_the_network_has_no_trials_and_is_left_out(home, c
     assert tuned.code == 0 and "`bench tune`" in line and line.endswith(": bn_recalibrate on rram, mnist")
     one_line(cli("run", "--method", "bn_recalibrate", *cell, "--tuned"), "there are no settings for bn_recalibrate")
     one_line(cli("run", "--method", "bn_recalibrate,sam", *cell, "--tuned"), "there are no settings for bn_recalibrate")
+
+
+def test_the_best_so_far_goes_on_to_the_last_trial():
+    seen = [(0, 50.0, False), (1, 60.0, False), (2, 55.0, True), (3, None, True)]
+    figure = plots.history([plots.Point(*one) for one in seen], title="t", metric="m", higher_is_better=True)
+    (line,) = (line for line in figure.axes[0].lines if line.get_label() == "best so far")
+    assert [*zip(*line.get_data(), strict=True)] == [(0, 50.0), (1, 60.0), (3, 60.0)]
 
 
 @pytest.mark.parametrize(

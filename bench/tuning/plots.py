@@ -30,13 +30,15 @@ def history(points: Sequence[Point], *, title: str, metric: str, higher_is_bette
     frame = pd.DataFrame(rows, columns=["trial", "metric", "end"])
     whole = frame[frame["end"] == "finished"].sort_values("trial")
     best = whole["metric"].cummax() if higher_is_better else whole["metric"].cummin()
+    ends = max((p.number for p in points), default=0)  # the best stays so to the last trial, pruned or not
     colours = [light for light, _ in COLOURS]
     with mpl.rc_context(STYLE):
         figure, axes = canvas(height=3.0)
         look: dict[str, Any] = {"palette": {"finished": colours[0], "pruned": "0.6"}, "s": 32}
         markers = {"finished": "o", "pruned": "X"}
         sns.scatterplot(frame, x="trial", y="metric", hue="end", style="end", markers=markers, ax=axes, **look)
-        axes.step(whole["trial"], best, where="post", color=colours[1], linewidth=1.4, label="best so far")
+        trials = [*whole["trial"], *whole["trial"].tail(1).clip(lower=ends)]
+        axes.step(trials, [*best, *best.tail(1)], where="post", color=colours[1], linewidth=1.4, label="best so far")
         default = frame[(frame["trial"] == 0) & (frame["end"] == "finished")]["metric"]
         if len(default):
             axes.axhline(default.iloc[0], color="0.4", linewidth=1, linestyle=":", label="default settings")
