@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench import limits
 from bench.errors import BenchError
 from methods._base import Budget
 
@@ -99,6 +100,8 @@ class ChipPolicy:
             raise BenchError(f"samples-per-chip {self.samples}: must be at least 1")
         if self.minimum < 1 or self.maximum < self.minimum:
             raise BenchError(f"chips {self.minimum} to {self.maximum}: need 1 <= minimum <= maximum")
+        if self.maximum > limits.CHIPS:
+            raise BenchError(f"chips {self.maximum:,}: must be at most {limits.CHIPS:,} a level")
         if self.half_width is not None and (self.half_width <= 0 or self.minimum < 2):
             raise BenchError(f"half-width {self.half_width:g}: must be above 0, with at least 2 chips")
 
