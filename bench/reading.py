@@ -7,6 +7,7 @@ from typing import Any
 from bench import limits, migrate, seal
 from bench.errors import BenchError, in_one_line
 from bench.files import read_each
+from bench.keys import key_of
 from bench.shape import check_depth, check_record
 
 RECORD_SCHEMA = 2  # 1: without a checksum
@@ -35,11 +36,13 @@ def named(path: Path, record: dict[str, Any]) -> dict[str, Any]:
 
 def check_key(record: Mapping[str, Any], named: str) -> None:
     """Raise ValueError unless a record's key is the one in its file's name, and that of its evaluation."""
-    from bench.spec import Evaluation, key_of
-
     if record["key"] != named:
         raise ValueError(f"its key is {record['key']}, its name says {named!r:.40}")
-    if key_of(record["evaluation"]) != named and Evaluation.from_dict(record["evaluation"]).key != named:
+    if key_of(record["evaluation"]) == named:
+        return
+    from bench.spec import Evaluation  # imports torch
+
+    if Evaluation.from_dict(record["evaluation"]).key != named:
         raise ValueError(f"key {named} is not that of its evaluation")
 
 

@@ -4,33 +4,16 @@ Both are frozen, have canonical JSON, and hash to keys. Seeds derive from them.
 """
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from bench import limits
 from bench.errors import BenchError
+from bench.keys import canonical, key_of, seed_of
 from methods._base import Budget
 
-CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def canonical(value: Any) -> str:
-    """JSON with sorted keys and no blanks: equal values give equal text. Raises ValueError for NaN."""
-    return CANONICAL.encode(value)
-
-
-def key_of(value: Any) -> str:
-    """16 hex digits that name a value."""
-    return hashlib.sha256(canonical(value).encode()).hexdigest()[:16]
-
-
-def seed_of(*parts: object) -> int:
-    """A 63-bit seed from any printable parts; the same on every machine."""
-    digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
+__all__ = ["ChipPolicy", "Evaluation", "Training", "canonical", "key_of", "seed_of"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,11 +12,12 @@ from rich.console import Console
 
 from bench import markdown, terminal
 from bench.advice import advise, measured_by, relative, sentences, tied
+from bench.keys import key_of
+from bench.reading import read_record
+from bench.store import Records
 from bench.summary import summary
 
-REAL = json.loads(
-    next((Path(__file__).parent.parent / "results" / "records").glob("cifar10-rram-mtrd-*.json")).read_text()
-)
+REAL = read_record(next((Path(__file__).parent.parent / "results" / "records").glob("cifar10-rram-mtrd-*.json")))
 COSTS = {
     "nominal": (1000, 0),
     "noise_injection": (300, 1000),
@@ -255,8 +256,7 @@ def test_from_the_command_line(cli, tmp_path):
     ended = cli("report", "--advise", "--results", tmp_path)
     assert ended.code == 0 and "no records yet" in ended.out
     for record in (made("nominal", 60), made("mtrd", 80)):
-        name = f"cifar10-rram-{record['evaluation']['training']['method']}-s0-{record['key']}.json"
-        (tmp_path / "records" / name).write_text(json.dumps(record))
+        Records(tmp_path).save(record | {"key": key_of(record["evaluation"])})
     ended = cli("report", "--advise", "--results", tmp_path)
     assert ended.code == 0 and "use mtrd: better than the other method" in ended.out
     assert "use mtrd" in (tmp_path / "LEADERBOARD.md").read_text()

@@ -1,13 +1,13 @@
 """What a row says that its training took: counted, shown, and read from older records."""
 
-import json
 from pathlib import Path
 
 import pytest
 
-from bench import columns, markdown
+from bench import columns, markdown, seal
 from bench.cost import COSTS, costs, passes
 from bench.frame import table
+from bench.reading import read_record
 from bench.store import Records
 from bench.summary import summary
 from bench.tuning import saved
@@ -18,7 +18,7 @@ SMALL = {"network": "mlp", "train_samples": 256, "test_samples": 100, "chips": 2
 
 def older(**cost) -> dict:
     """A record of before backward passes and trials were counted."""
-    record = json.loads(RECORD.read_text())
+    record = read_record(RECORD)
     return record | {"cost": record["cost"] | cost}
 
 
@@ -80,9 +80,9 @@ def test_a_run_counts_its_passes(home, tmp_path, cpu_runner, one_cell):
 
 def test_a_cost_that_is_no_number_is_a_broken_record(tmp_path):
     (tmp_path / "records").mkdir()
-    (tmp_path / "records" / RECORD.name).write_text(json.dumps(older(trials="many")))
+    (tmp_path / "records" / RECORD.name).write_bytes(seal.sealed(older(trials="many")))
     records, (warning,) = Records(tmp_path).load_all()
-    assert not records and "cost.trials is 'many', must be a number" in warning
+    assert not records and "cost.trials is 'many', must be int | float" in warning
 
 
 def test_trials_are_those_of_the_file_that_has_these_settings(home, tmp_path, cpu_runner, one_cell):

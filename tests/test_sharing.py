@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import limits, sharing, verify
+from bench import limits, seal, sharing, verify
 from bench.errors import BenchError
 from bench.spec import key_of
 from bench.store import Checkpoints, Records
@@ -69,7 +69,7 @@ def test_all_records_arrive_byte_for_byte_and_again_adds_nothing(archive, result
 
 def first_record(members: dict[str, bytes]) -> tuple[str, dict]:
     name = min(name for name in members if name.startswith("records/"))
-    return name, json.loads(members[name])
+    return name, seal.opened(members[name])[0]
 
 
 def changed_numbers(members):
@@ -81,13 +81,13 @@ def changed_numbers(members):
 def other_cell(members):
     name, record = first_record(members)
     record["evaluation"]["training"]["seed"] = 7
-    members[name] = json.dumps(record).encode()
+    members[name] = seal.sealed(record)
     resummed(members)
 
 
 def newer_record(members):
     name, record = first_record(members)
-    members[name] = json.dumps(record | {"schema": 99}).encode()
+    members[name] = seal.sealed(record | {"schema": 99})
     resummed(members)
 
 
