@@ -404,7 +404,7 @@ def test_without_ray_one_line_says_what_to_install(home, cli, tmp_path, monkeypa
 
 # Ray: a head and two machines that work, which are three raylets on this one
 
-LONGER = "--epochs 20 --train-samples 1500 --batch-size 10 --threads 1".split()
+LONGER = "--epochs 36 --train-samples 1500 --batch-size 10 --threads 1".split()
 
 
 @pytest.fixture(scope="module")
