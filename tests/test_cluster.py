@@ -464,6 +464,7 @@ def test_tune_runs_its_trials_on_a_cluster(machines, home, cli, tmp_path):
     assert "trice" in ended.out and "gain" in ended.out
 
 
+@pytest.mark.long  # beside other tests on two cores an attempt may end before it is met
 def test_a_machine_dies_then_a_worker_and_the_cell_gets_done_from_where_it_was(
     machines, home, other_home, cli, tmp_path, monkeypatch
 ):
