@@ -14,7 +14,7 @@ from bench import limits, stats
 from bench.crossed import bootstrap
 from bench.errors import BenchError
 from bench.labels import Record, plain, swept, variant_key
-from bench.reading import check_key, parse_record
+from bench.reading import check_key, key_in, parse_record
 from bench.registry import suggestion
 from bench.stats import Difference, Sample
 from bench.store import Records
@@ -130,7 +130,7 @@ def _of_commit(text: str, results: Path) -> dict[str, Record] | None:
                 continue
             try:
                 record = parse_record(file.read(limits.RECORD + 1), plain(member.name))
-                check_key(record, Path(member.name).stem.rpartition("-")[2])
+                check_key(record, key_in(Path(member.name)))
             except BenchError:
                 raise
             except ValueError as error:

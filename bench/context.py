@@ -16,15 +16,17 @@ from torch.func import functional_call
 
 from bench import registry
 from bench.fast import compute
+from bench.keys import seed_of
 from bench.montecarlo import validate
 from bench.progress import Work
+from bench.restore import input_ranges, set_state, state_of
 from bench.rig import Rig
 from bench.search import BayesSearch
-from bench.spec import Training, seed_of
+from bench.spec import Training
 from bench.store import Checkpoints, Damaged, misfit
 from bench.trained import check_resume
 from devices._base import Device, programmable
-from devices._ranges import LearnedRanges, Ranges, learned_ranges
+from devices._ranges import Ranges, learned_ranges
 from methods._base import Search, analog_weights
 from tasks._base import Splits, Task
 
@@ -193,7 +195,7 @@ class TrainingContext:
             self.cost["seconds"] += time.perf_counter() - began
             self.cost["epochs"] += 1 if self._steps == whole else self._steps / whole
             if epoch < last:
-                kept = {name: _state_of(part) for name, part in state.items()}
+                kept = {name: state_of(part) for name, part in state.items()}
                 ranges = {name: numbers for name, part in state.items() if (numbers := input_ranges(part))}
                 point = {"epoch": epoch + 1, "cost": self.cost, "state": kept, "input_ranges": ranges}
                 self.checkpoints.save_partial(self.training.key, point)
@@ -218,14 +220,14 @@ class TrainingContext:
         point = self.checkpoints.load_partial(self.training.key)
         if point is None:
             return 0
-        fresh = {name: (copy.deepcopy(_state_of(part)), input_ranges(part)) for name, part in state.items()}
+        fresh = {name: (copy.deepcopy(state_of(part)), input_ranges(part)) for name, part in state.items()}
         try:
             check_resume(point, last, state)
             for name, part in state.items():
-                _set_state(part, point["state"][name], point.get("input_ranges", {}).get(name, {}))
+                set_state(part, point["state"][name], point.get("input_ranges", {}).get(name, {}))
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
             for name, part in state.items():
-                _set_state(part, *fresh[name])
+                set_state(part, *fresh[name])
             raise misfit(self.checkpoints.partial_path(self.training.key), error) from None
         self.cost = point["cost"]
         return point["epoch"]
@@ -278,25 +280,3 @@ def build_network(task: Task, training: Training, processor: torch.device) -> nn
         torch.manual_seed(seed_of("init", training.seed, training.task, training.network, training.width))
         network = task.network(training.network, training.width)
     return network.to(processor).to(memory_format=torch.channels_last)
-
-
-def input_ranges(part: Any) -> dict[str, float]:
-    """Learned input ranges of a network, ln of the full scales; {} if it has none, or is no network."""
-    learned = learned_ranges(part, make=False) if isinstance(part, nn.Module) else None
-    return {} if learned is None else learned.logarithms()
-
-
-def _state_of(part: Any) -> Any:
-    return dict(part) if isinstance(part, dict) else part.state_dict()
-
-
-def _set_state(part: Any, kept: Any, ranges: Mapping[str, float]) -> None:
-    """Give a part of a training the state that it once had."""
-    if not isinstance(kept, dict):
-        raise ValueError(f"a part of its state is {kept!r:.40}, must be dict")
-    if isinstance(part, dict):
-        part.update(kept)
-    else:
-        part.load_state_dict(kept)
-    if ranges or input_ranges(part):
-        part.input_ranges = LearnedRanges(ranges)

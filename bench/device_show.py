@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 
 from bench.errors import BenchError
-from bench.spec import seed_of
+from bench.keys import seed_of
 from devices._base import Device, DeviceError
 from devices._curve import Curve, current_ua
 

@@ -18,8 +18,9 @@ from bench import plan, plots, registry
 from bench import settings as settings_
 from bench.errors import BenchError
 from bench.files import write_text, write_with
+from bench.keys import key_of
 from bench.labels import MISSING, escape, in_unit, network_label, number, plain, settings_label, spread
-from bench.spec import Evaluation, key_of
+from bench.spec import Evaluation
 from bench.stats import Interval
 from bench.summary import over_seeds
 

@@ -6,9 +6,10 @@ from typing import Any
 import torch
 
 from bench import plan
-from bench.context import input_ranges, new_cost
+from bench.context import new_cost
 from bench.environment import environment
 from bench.reading import RECORD_SCHEMA
+from bench.restore import input_ranges
 from bench.spec import Evaluation, Training
 from devices._base import Axis
 from methods._base import Adaptation, Deployable, Refusal

@@ -15,8 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.fast import compute
 from bench.folding import Folded
+from bench.keys import seed_of
 from bench.measurement import Measurement
-from bench.spec import seed_of
 from devices._base import Chip, Device, PeripherySettings, Weights
 from devices._curve import Curve
 from devices._pairs import detached, programmable

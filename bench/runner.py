@@ -14,14 +14,16 @@ from bench import networks, pictures, plan, recording
 from bench.claims import Busy
 from bench.context import TrainingContext, Watch, build_network
 from bench.errors import BenchError
+from bench.keys import canonical, key_of
 from bench.labels import title
 from bench.montecarlo import PILOT_SAMPLES, best_samples, sweep_level, validate_each
 from bench.progress import Monitor
+from bench.restore import fill
 from bench.rig import Rig
-from bench.spec import Evaluation, Training, canonical, key_of
+from bench.spec import Evaluation, Training
 from bench.store import Checkpoints, Records, local, misfit
 from bench.sweeps import HalfSweep
-from bench.trained import fill, not_finite
+from bench.trained import not_finite
 from bench.tuning import saved
 from devices._base import Device
 from methods._base import Adaptation, MethodError

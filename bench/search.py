@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from bench.spec import seed_of
+from bench.keys import seed_of
 from methods._base import MethodError
 
 STARTUP = 4  # sets drawn at random before the first that follows from others

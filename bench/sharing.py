@@ -27,6 +27,7 @@ from typing import Any
 from bench import __version__, limits
 from bench.errors import BenchError
 from bench.files import is_remote, move_in, write_bytes, write_with
+from bench.keys import key_of
 from bench.labels import plain
 from bench.reading import parse_record
 from bench.store import Checkpoints, Records
@@ -193,8 +194,6 @@ def _tampered(archive: Path, name: str) -> BenchError:
 
 def _record(opened: zipfile.ZipFile, name: str, sums: Mapping[str, str], archive: Path) -> tuple[dict[str, Any], bytes]:
     """A record and its bytes, if it is what its key, its name and the manifest say."""
-    from bench.spec import key_of
-
     data = _read(opened, name, limits.RECORD, archive)
     if hashlib.sha256(data).hexdigest() != sums[name]:
         raise _tampered(archive, name)

@@ -10,10 +10,8 @@ from typing import Any
 
 from bench import limits
 from bench.errors import BenchError
-from bench.keys import canonical, key_of, seed_of
+from bench.keys import key_of
 from methods._base import Budget
-
-__all__ = ["ChipPolicy", "Evaluation", "Training", "canonical", "key_of", "seed_of"]
 
 
 @dataclass(frozen=True, kw_only=True)

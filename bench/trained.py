@@ -1,15 +1,14 @@
-"""What a finished checkpoint and a resume point must hold, and how the one becomes a network. Imports no torch."""
+"""What a finished checkpoint and a resume point must hold. Imports no torch."""
 
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from bench.keys import key_of
 from bench.shape import NUMBER, Shape, check
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from tasks._base import Task
+    from torch import Tensor
 
 SPENT = "epochs samples forward_passes seconds"  # backward_passes are counted since later
 CHECKPOINT: Shape = (
@@ -35,8 +34,6 @@ OF_SOME: Shape = (
 
 def check_finished(key: str, tensors: "Mapping[str, Tensor]", about: Any) -> None:
     """ValueError, in one line, unless a checkpoint is of that training, whole, and a network's."""
-    from bench.spec import key_of
-
     check(about, CHECKPOINT)
     check(about, OF_SOME, may_lack=True)
     check(about, (("input_ranges", NUMBER, "*"),), may_lack=True)
@@ -76,19 +73,3 @@ def _check_costs(costs: Mapping[str, Mapping[str, float]]) -> None:
         for name, value in cost.items():
             if value < 0:
                 raise ValueError(f"{name!r:.40} of {of:.40} is {value:g}, must be at least 0")
-
-
-def fill(network: "nn.Module", task: "Task", tensors: "Mapping[str, Tensor]", about: Mapping[str, Any]) -> None:
-    """Load a checkpoint into a network made for it. RuntimeError or ValueError, in one line, if it is another's."""
-    from devices._ranges import LearnedRanges
-
-    wanted = list(task.analog(network))
-    if about["analog"] != wanted:
-        odd = sorted(set(about["analog"]) ^ set(wanted)) or ["in another order"]
-        raise ValueError(f"its analog weights are not those of the network: {odd[0]!r:.40}")
-    for name, own in network.state_dict().items():
-        if name in tensors and tensors[name].dtype != own.dtype:
-            raise ValueError(f"{name!r:.40} is of {tensors[name].dtype}, must be of {own.dtype}")
-    network.load_state_dict(dict(tensors))
-    if about.get("input_ranges"):
-        network.input_ranges = LearnedRanges(about["input_ranges"])  # type: ignore[assignment]

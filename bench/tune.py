@@ -22,10 +22,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from bench import plan, registry
 from bench.context import Watch
 from bench.errors import BenchError
+from bench.keys import key_of, seed_of
 from bench.labels import in_unit
 from bench.progress import Work
 from bench.runner import Runner
-from bench.spec import Training, key_of, seed_of
+from bench.spec import Training
 from bench.store import home, local
 from bench.tuning import plots, saved, space
 from methods._base import MethodError, Refusal

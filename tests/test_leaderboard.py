@@ -17,8 +17,8 @@ from bench import columns, labels, leaderboard, markdown, published, stats, term
 from bench.errors import BenchError
 from bench.frame import table
 from bench.groups import side_by_side
+from bench.keys import key_of
 from bench.plots import error_over_power, metric_over_sweep, power_points, save, ties
-from bench.spec import key_of
 from bench.store import Records
 from bench.summary import summary
 

@@ -11,7 +11,7 @@ import torch
 
 from bench import limits, seal, sharing, verify
 from bench.errors import BenchError
-from bench.spec import key_of
+from bench.keys import key_of
 from bench.store import Checkpoints, Records
 
 COMMITTED = Path(__file__).parents[1] / "results" / "records"

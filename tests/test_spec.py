@@ -10,7 +10,8 @@ import pytest
 from bench import plan, presets, registry, settings
 from bench import request as words_
 from bench.errors import BenchError
-from bench.spec import ChipPolicy, Evaluation, Training, canonical, key_of, seed_of
+from bench.keys import canonical, key_of, seed_of
+from bench.spec import ChipPolicy, Evaluation, Training
 from bench.sweep import usual_times
 from devices._base import DeviceError, PeripherySettings, SettingError, setting
 from devices.rram import Rram

@@ -15,9 +15,9 @@ from filelock import Timeout
 from bench import lease
 from bench.errors import BenchError
 from bench.files import at_hand, check_writable, is_remote, lock, place, read_each, write_bytes, write_with
+from bench.keys import key_of
 from bench.lease import FREE, Lease
 from bench.reading import parse_record
-from bench.spec import key_of
 from bench.store import Checkpoints, Records, home, local
 from bench.sweeps import HalfSweep
 

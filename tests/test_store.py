@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from bench import frame, markdown, published, terminal
 from bench.errors import BenchError
 from bench.files import check_writable, write_bytes, write_text, write_with
+from bench.keys import key_of
 from bench.reading import RECORD_SCHEMA, read_record
-from bench.spec import key_of
 from bench.store import Checkpoints, Records, home
 from bench.summary import summary
 

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.spec import key_of
+from bench.keys import key_of
 from bench.store import Records
 
 PROGRAM = """

@@ -10,8 +10,9 @@ from typing import Any
 from bench import plan, registry, request
 from bench.errors import BenchError
 from bench.files import write_text
+from bench.keys import key_of
 from bench.labels import settings_label
-from bench.spec import Evaluation, key_of
+from bench.spec import Evaluation
 from bench.tuning import space
 
 SCHEMA = 1

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from bench import interrupt
+from bench.errors import in_one_line
 from bench.progress import Monitor
 from bench.runner import Runner
 from bench.store import home
@@ -99,5 +100,5 @@ def _help(job: Job, workers: Workers, threads: int) -> None:
     except Refusal:  # which the command meets, too, and tells
         sys.exit(2)
     except Exception as error:
-        print(f"bench: a worker ended: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"bench: a worker ended: {in_one_line(error)}", file=sys.stderr)
         sys.exit(2)

@@ -13,9 +13,9 @@ from rich.console import Console
 
 from bench import comparison, frame, latex, markdown, published, seal, terminal, verify
 from bench.errors import BenchError
+from bench.keys import key_of
 from bench.page import data
 from bench.reading import read_record
-from bench.spec import key_of
 from bench.store import Records
 from bench.summary import summary
 from devices._seal import sealed

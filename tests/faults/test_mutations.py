@@ -12,8 +12,8 @@ import torch
 
 from bench import fit, plan
 from bench.errors import BenchError
+from bench.keys import key_of
 from bench.reading import RECORD_SCHEMA, read_record
-from bench.spec import key_of
 from bench.store import Checkpoints, Records
 from bench.sweeps import HalfSweep
 from devices._base import DeviceError

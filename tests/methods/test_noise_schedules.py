@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bench import plan
-from bench.spec import seed_of
+from bench.keys import seed_of
 from methods._dice import Dice
 from methods.trice import right_censored
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.keys import key_of
 from bench.page import render
-from bench.spec import key_of
 from bench.summary import summary
 
 LEVELS = (0.0, 0.1, 0.2, 0.3)

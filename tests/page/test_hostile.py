@@ -18,10 +18,10 @@ from rich.console import Console
 from bench import frame, latex, leaderboard, limits, markdown, terminal
 from bench.endings import printable
 from bench.figures import literal
+from bench.keys import key_of
 from bench.labels import escape, short
 from bench.page import data, render
 from bench.reading import parse_record
-from bench.spec import key_of
 from bench.store import Records
 from bench.summary import summary
 
