@@ -204,12 +204,7 @@ def test_a_resume_point_of_no_use_is_told_and_training_begins_anew(
 ):
     training = small.evaluation.training
     expected = cpu_runner(other_home, tmp_path).train(training).state_dict()
-    with monkeypatch.context() as patch:
-        patch.setattr(Work, "kept", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            cpu_runner(home, tmp_path).train(training)
-    runner, said = cpu_runner(home, tmp_path), []
-    monkeypatch.setattr(runner.monitor, "say", said.append)
+    runner, said = after_a_stop(training, lambda: cpu_runner(home, tmp_path), monkeypatch)
     point = runner.checkpoints.load_partial(training.key)
     runner.checkpoints.save_partial(training.key, change(point))
     found = runner.train(training).state_dict()
@@ -224,15 +219,21 @@ def stopped(self: Work) -> None:
     raise KeyboardInterrupt
 
 
-def test_a_resume_point_of_another_training_is_dropped(small, one_cell, home, tmp_path, monkeypatch, cpu_runner):
-    training = small.evaluation.training
-    other = dataclasses.replace(training, seed=1)
+def after_a_stop(training, make: Callable[[], Any], monkeypatch) -> tuple[Any, list[str]]:
+    """A new runner, and all that it says, once a training was stopped at its first resume point."""
     with monkeypatch.context() as patch:
         patch.setattr(Work, "kept", stopped)
         with pytest.raises(KeyboardInterrupt):
-            cpu_runner(home, tmp_path).train(other)
-    runner, said = cpu_runner(home, tmp_path), []
+            make().train(training)
+    runner, said = make(), []
     monkeypatch.setattr(runner.monitor, "say", said.append)
+    return runner, said
+
+
+def test_a_resume_point_of_another_training_is_dropped(small, one_cell, home, tmp_path, monkeypatch, cpu_runner):
+    training = small.evaluation.training
+    other = dataclasses.replace(training, seed=1)
+    runner, said = after_a_stop(other, lambda: cpu_runner(home, tmp_path), monkeypatch)
     runner.checkpoints.partial_path(other.key).rename(runner.checkpoints.partial_path(training.key))
     runner.train(training)
     assert any(f"it is of training '{other.key}'" in line for line in said)
