@@ -174,7 +174,8 @@ def ties(group: Group) -> Figure:
             axes.plot([right + step * (n + 1)] * 2, [ends[0] - 0.25, ends[1] + 0.25], color="0.25", linewidth=2.5)
         axes.set_yticks(range(len(rows)), names)
         axes.invert_yaxis()
-        axes.set_xlabel(literal(f"score: {in_unit(group.metric, group.unit, '{} ({})')}, mean over {group.axis}"))
+        score = f"score: {in_unit(group.metric, group.unit, '{} ({})')}, mean over {group.axis}"
+        axes.set_xlabel(literal(score), loc="right")  # long names leave it too little room in the middle
         axes.set_title(_title(group))
         note = "a bar joins neighbouring scores no two of which are apart (paired differences, Holm's correction)"
         caption = f"{_caption(group, rows)}\n{note}"

@@ -7,6 +7,7 @@ import math
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -680,6 +681,9 @@ def test_ties_are_drawn_where_three_rows_are_ranked(tmp_path):
 def test_names_as_long_as_tuning_makes_them_leave_room_for_the_scores(tmp_path):
     tuned = {f"setting_{i}": 0.1234567890123 for i in range(8)}
     (group,) = summary([record("a"), record("b", 11.0), record("c", 12.0, settings=tuned)])
-    figure = ties(group)
+    figure = ties(replace(group, axis="sigma (std of ln w), all alike"))
     save(figure, tmp_path / "ties")
     assert figure.axes[0].get_position().width > 0.3
+    figure.draw_without_rendering()
+    said = figure.axes[0].xaxis.label.get_window_extent()
+    assert said.x0 >= 0 and said.x1 <= figure.bbox.x1, "nothing of what the score is gets cut off"
