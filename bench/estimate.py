@@ -19,7 +19,7 @@ from bench.matched import passes
 from bench.plan import Cell
 from bench.runner import Runner
 from bench.spec import Training
-from tasks._base import Split, Task
+from tasks._base import Splits, Task
 
 TURNS = 3
 SWEEP_SAMPLES = 250
@@ -62,7 +62,7 @@ def estimate(cells: Sequence[Cell], runner: Runner) -> list[Estimate]:
         task, splits = runner.task(training)
         place = training.task, training.network, training.width, training.precision, training.budget.batch_size
         if place not in paces:
-            paces[place] = pace(task, splits.train, training, runner.processor)
+            paces[place] = pace(task, splits, training, runner.processor)
         device = plan.device_of(cell.device, evaluation.device_settings)
         levels = plan.device_of(cell.train_device, training.device_settings).axis.levels
         samples = len(splits.train) if training.budget.train_samples is None else training.budget.train_samples
@@ -87,11 +87,11 @@ def estimate(cells: Sequence[Cell], runner: Runner) -> list[Estimate]:
     return made
 
 
-def pace(task: Task, split: Split, training: Training, processor: torch.device) -> Pace:
-    """Time a few batches: the fastest of some turns, since other programs only ever make one slower."""
+def pace(task: Task, splits: Splits, training: Training, processor: torch.device) -> Pace:
+    """Time a few batches, since test samples may be larger: the fastest of some turns; others only make one slower."""
     network = build_network(task, training, processor)
-    batch = split.head(min(training.budget.batch_size, len(split))).to(processor)
-    few = split.head(min(SWEEP_SAMPLES, task.batch, len(split))).to(processor)
+    batch = splits.train.head(min(training.budget.batch_size, len(splits.train))).to(processor)
+    few = splits.test.head(min(SWEEP_SAMPLES, task.batch, len(splits.test))).to(processor)
 
     def train() -> None:
         network.train()

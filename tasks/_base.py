@@ -49,7 +49,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Splits:
-    """Disjoint training, validation and test samples. Test is read only by the sweep."""
+    """Disjoint training, validation and test samples. Test is read only by the sweep; `--dry-run` times its inputs."""
 
     train: Split
     val: Split

@@ -3,11 +3,13 @@
 import re
 
 import pytest
+import torch
 
-from bench import commands
-from bench.estimate import estimate
+from bench import commands, registry
+from bench.estimate import estimate, pace
 from bench.seal import opened, sealed
 from methods.bn_recalibrate import BnRecalibrate
+from tasks._base import Split, Splits
 
 TINY = ("--train-samples", 200, "--test-samples", 200, "--chips", 3, "--threads", 1)
 GRID = (
@@ -77,6 +79,22 @@ def test_trainings_are_counted_once_and_in_proportion(home, tmp_path, cpu_runner
     # Four teachers more (level .3 is there), each an epoch; two passes and six teachers' forward ones for the student.
     assert mtrd.training_s == pytest.approx((4 + 2 + 6 / 3) * pass_s)
     assert noise.sweep_s == mixed.sweep_s == mtrd.sweep_s > 0
+
+
+def test_a_sweep_is_timed_on_test_samples_which_may_be_larger_than_those_to_train_on(one_cell):
+    """BSD's pictures have up to 512 x 512 pixels, its patches 40 x 40: hours of sweeping were told as minutes."""
+    training = one_cell("nominal", "rram", "denoising", batch_size=8).evaluation.training
+    task, (small, large) = registry.get("tasks", "denoising")(), (squares(40), squares(320))
+
+    def sweep_s(test: Split) -> float:
+        return pace(task, Splits(small, small, test), training, torch.device("cpu")).sweep_s
+
+    assert sweep_s(large) > 8 * sweep_s(small)  # 64 times the pixels
+
+
+def squares(size: int) -> Split:
+    grey = torch.zeros(8, 1, size, size, dtype=torch.uint8)
+    return Split(grey, grey)
 
 
 def test_demo_runs_three_methods_and_says_where_to_look(home, tmp_path, cli, monkeypatch):
