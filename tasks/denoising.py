@@ -30,7 +30,8 @@ TEST = "camera.png cell.png clock_motion.png coffee.png grass.png moon.png retin
 HELD_OUT = TRAIN.index("astronaut.png")
 TILE, TILES, FRAME = 128, 16, 512
 VALIDATION = 20  # of BSD400
-SHORT = {"lr": 0.4, "finetune_lr": 0.2, "finetune_epochs": 1}  # of BSD400, an epoch of which is 760 batches
+RATES = {"lr": 0.4, "finetune_lr": 0.2}
+SET12 = 12  # the first of BSD's test pictures
 FOLDERS = {  # of BSD, by the names that are in use
     "BSD400": ("BSD400", "bsd400_180x180", "Train400", "train"),
     "Set12": ("Set12", "set12"),
@@ -69,11 +70,11 @@ class Photographs(Denoising):
             "train_samples": 256, "test_samples": 20,
         },
         "quick": {
-            "network": "dncnn?depth=0.5", "epochs": 15, "finetune_epochs": 5, "batch_size": 32,
+            **RATES, "network": "dncnn?depth=0.5", "epochs": 15, "finetune_epochs": 5, "batch_size": 32,
             "test_samples": None, "half_width": 0.2,
         },
         "standard": {
-            "network": "dncnn?depth=0.5", "width": 0.5, "epochs": 30, "finetune_epochs": 8, "batch_size": 32,
+            **RATES, "network": "dncnn?depth=0.5", "width": 0.5, "epochs": 30, "finetune_epochs": 8, "batch_size": 32,
             "half_width": 0.1,
         },
         "paper": {"epochs": 50, "finetune_epochs": 50, "batch_size": 128, "lr": 0.1, "finetune_lr": 0.05},
@@ -106,8 +107,8 @@ class Bsd(Denoising):
     sets = ("Set12", "BSD68")
     batch = 4
     presets: ClassVar = Photographs.presets | {
-        "quick": {**Photographs.presets["quick"], **SHORT, "epochs": 2},
-        "standard": {**Photographs.presets["standard"], **SHORT, "epochs": 3},
+        "quick": {**Photographs.presets["quick"], "epochs": 2, "finetune_epochs": 1, "test_samples": SET12},
+        "standard": {**Photographs.presets["standard"], "epochs": 3, "finetune_epochs": 1},
     }
 
     def splits(self, cache: Path, data_dir: Path | None = None) -> Splits:

@@ -171,6 +171,10 @@ class WikiText2(Language):
     source = "Merity et al. 2016; Rasch et al. 2023"
     words = 33_278
     published: ClassVar[tuple[int, ...]] = (2_088_628, 217_646, 245_569)  # words, with the ends of lines
+    presets: ClassVar = Language.presets | {
+        "quick": {**Language.presets["quick"], "epochs": 3, "batch_size": 16, "train_samples": 8000},
+        "standard": {**Language.presets["standard"], "epochs": 3, "batch_size": 16},
+    }
 
     def texts(self, cache: Path, data_dir: Path | None) -> dict[str, str]:
         """wiki.train.tokens, wiki.valid.tokens and wiki.test.tokens."""

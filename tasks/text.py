@@ -143,6 +143,10 @@ class Sst2(Sentiment):
     dataset = "SST-2"
     source = "Socher et al. 2013; Rasch et al. 2023"
     published: ClassVar[tuple[int, ...]] = (67_349, 872)
+    presets: ClassVar = Sentiment.presets | {
+        "quick": {**Sentiment.presets["quick"], "train_samples": 8000},
+        "standard": {**Sentiment.presets["standard"], "epochs": 1},
+    }
 
     def sentences(self, cache: Path, data_dir: Path | None) -> list[tuple[list[str], Tensor]]:
         """train.tsv and dev.tsv of GLUE."""
