@@ -199,10 +199,10 @@ def _test(d: Sample) -> Difference:
 
 
 def _test_crossed(d: Effects, prior: Prior | None) -> Difference:
-    """The same over seeds and chips; of differences that are all equal, the seeds' signs are tested."""
-    if max(d.of_seeds, d.of_chips) < 1e-18:
-        return _sign_test(d.mean, d.n_seeds)
+    """The same over seeds and chips; where nothing shows a spread to go by, the seeds' signs are tested."""
     half = d.half_width(ALPHA, prior)
+    if half < 1e-9:
+        return _sign_test(d.mean, d.n_seeds)
     return Difference(d.mean, d.mean - half, d.mean + half, d.p_value(prior))
 
 
