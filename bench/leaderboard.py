@@ -31,7 +31,8 @@ def write(results_dir: Path, records: Sequence[Record]) -> list[Path]:
     """Write LEADERBOARD.md, PUBLISHED.md, leaderboard.csv, leaderboard.tex, report.html and the plots; return their
     paths. OSError if it can't.
     """
-    from bench.plots import error_over_power, metric_over_sweep, save, ties  # slow to import
+    from bench.plots import error_over_power, metric_over_sweep, save  # slow to import
+    from bench.score_plots import ties
 
     names = ("LEADERBOARD.md", "leaderboard.csv", "PUBLISHED.md", "leaderboard.tex", "report.html")
     board, csv, papers, tex, page = paths = [results_dir / name for name in names]

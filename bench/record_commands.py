@@ -52,9 +52,9 @@ def compare(a: str, b: str, device: str | None, task: str | None, results: Path,
             markup=False,
         )
         console.print()
-    from bench import plots
+    from bench import score_plots
 
-    written = plots.save(plots.differences(found, a, b), stem)
+    written = score_plots.save(score_plots.differences(found, a, b), stem)
     console.print("written: " + ", ".join(map(str, written)), highlight=False, soft_wrap=True, markup=False)
 
 

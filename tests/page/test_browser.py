@@ -225,6 +225,22 @@ def test_a_curve_is_zoomed_and_its_methods_are_chosen(opened):
     sync_api.expect(lines).to_have_count(0)
 
 
+def test_a_variant_has_an_open_marker_and_a_broken_line_in_legends_and_charts(opened):
+    page = opened()
+    charts = page.locator("#curves .chart")
+    for name, is_open in (("noise_injection clip_w=2.5", True), ("noise_injection", False)):
+        box = page.locator("#curves-body").get_by_label(name, exact=True).locator("xpath=..")
+        assert box.locator(".swatch .open").count() == is_open
+        assert bool(box.locator(".swatch path").first.get_attribute("stroke-dasharray")) == is_open
+        for i in range(charts.count()):
+            charts.nth(i).scroll_into_view_if_needed()
+            page.wait_for_function("i => document.querySelectorAll('#curves .chart')[i].dataset.drawn", arg=i)
+            symbols = charts.nth(i).evaluate(
+                "(chart, name) => chart.data.filter(line => line.name === name).map(line => line.marker.symbol)", name
+            )
+            assert [symbol.endswith("-open") for symbol in symbols] == [is_open]
+
+
 def test_a_bar_joins_scores_that_cannot_be_told_apart(opened):
     page = opened()
     chart = page.locator("#curves").get_by_role("group", name="Scores, and which can be told apart")
