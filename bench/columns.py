@@ -18,10 +18,15 @@ Column = tuple[str, Callable[[Row], str]]
 
 
 def rank(row: Row) -> str:
-    """The rank with its marks: = tied, † conditional on the seed."""
+    """The rank with its marks: = tied, † resting on one training seed."""
     if row.rank is None:
         return "failed" if not row.seeds else MISSING
     return f"{row.rank}{'=' if row.tied else ''}{'†' if row.conditional else ''}"
+
+
+def to_best(row: Row, joint: str = " ") -> str:
+    """The difference to the first row, † where it rests on one training seed."""
+    return difference(row.to_best, joint) + ("†" if row.to_best is not None and row.to_best_seeds == 1 else "")
 
 
 def tables(group: Group, joint: str) -> list[list[Column]]:
@@ -39,7 +44,7 @@ def tables(group: Group, joint: str) -> list[list[Column]]:
         ("rank", rank),
         method,
         ("score", lambda r: spread(r.score, joint)),
-        (f"to{joint}best", lambda r: difference(r.to_best, joint)),
+        (f"to{joint}best", lambda r: to_best(r, joint)),
         ("p", lambda r: p_value(None if r.to_best is None else r.to_best.p)),
         ("clean", lambda r: number(r.clean)),
         *map(at, group.points),
@@ -96,7 +101,7 @@ def notes(group: Group) -> list[str]:
     conditional = sorted({seed for row in group.rows if row.conditional for seed in row.seeds})
     if conditional:
         seeds = f"seed {conditional[0]}" if len(conditional) == 1 else "the one seed that two methods share"
-        lines.append(f"† conditional on {seeds}: training luck is not in the interval.")
+        lines.append(f"† rank or difference conditional on {seeds}: training luck is not in the interval.")
     if not group.random and any(row.tied and row.conditional for row in group.rows):
         lines.append(
             "Chips differ at no level: one seed leaves nothing to tell methods apart by, so they share a rank."

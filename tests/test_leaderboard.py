@@ -205,7 +205,7 @@ def test_the_difference_to_the_best_row_is_paired_and_corrected_for_all_pairs():
     assert near.to_best.mean == pytest.approx(d.mean()) and near.to_best.high - d.mean() == pytest.approx(half, 1e-5)
     assert (near.to_best.p <= 0.05) == (near.rank > 1)
     text = markdown.leaderboard([group])
-    assert f"| {d.mean():+.2f} ± {half:.2f} | " in text and "| — | — |" in text and columns.BEST[:30] in text
+    assert f"| {d.mean():+.2f} ± {half:.2f}† | " in text and "| — | — |" in text and columns.BEST[:30] in text
     assert "to best" not in " ".join(columns.notes(summary(records[:1])[0]))
     nothing_paired = summary([record("a"), record("b", 9.0, seed=1)])[0]
     assert "| — | 1 |" in markdown.leaderboard([nothing_paired])

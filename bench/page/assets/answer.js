@@ -178,7 +178,7 @@ function startOverview() {
       [group.device_label, h("span", { class: "sub" }, group.task_label)],
       h("span", { class: "wrap" }, use ? h("b", {}, rowButton(use)) : MISSING, others.slice(0, 4).map((row) => [", ", rowButton(row)]), others.length > 4 ? `, ${others.length - 4} more` : ""),
       use ? `${spread(use.score)}${ofUnit(group)}` : MISSING, use ? number(use.clean) : MISSING,
-      nominal?.to_best ? difference(nominal.to_best) : MISSING,
+      nominal?.to_best ? toBest(nominal) : MISSING,
       use?.relative.total_ ? `${short(use.relative.total_)} ×` : MISSING,
       String(group.methods), `${group.preset}, ${group.network}`,
     ];

@@ -15,7 +15,7 @@ function boardColumns(groups) {
     numeric("rank", "rank", null, (row) => row.rank, (row) => row.rank_text, false),
     { id: "method", name: "method", set: null, value: (row) => row.label, text: (row) => row.label, descending: false },
     numeric("score", "score", null, (row) => row.score?.[0], (row) => withHalf(row.score)),
-    numeric("to_best", "to best", null, (row) => row.to_best?.[0], (row) => two(row.to_best ? difference(row.to_best) : MISSING, row.p === null ? "" : `p ${chance(row.p)}`)),
+    numeric("to_best", "to best", null, (row) => row.to_best?.[0], (row) => two(toBest(row), row.p === null ? "" : `p ${chance(row.p)}`)),
     numeric("clean", "clean", null, (row) => row.clean, (row) => number(row.clean)),
     ...levels,
     numeric("p5", "p5", "tails", (row) => row.p5, (row) => number(row.p5)),

@@ -209,7 +209,7 @@ function scoresChart(group, lines) {
   return {
     traces: shown.map((line, i) => ({
       x: [line.row.score[0]], y: [i], type: "scatter", mode: "markers", hoverinfo: "text", name: literal(line.label),
-      hovertext: [`<b>${literal(line.label)}</b>, rank ${line.row.rank_text}<br>${spread(line.row.score)}${literal(ofUnit(group))}<br>to the best: ${difference(line.row.to_best)}`],
+      hovertext: [`<b>${literal(line.label)}</b>, rank ${line.row.rank_text}<br>${spread(line.row.score)}${literal(ofUnit(group))}<br>to the best: ${toBest(line.row)}`],
       error_x: { type: "data", symmetric: false, array: [ends(line)[1] - line.row.score[0]], arrayminus: [line.row.score[0] - ends(line)[0]], color: colour(line.row), thickness: 1.5, width: 4 },
       marker: marker(line.row),
     })),
@@ -224,7 +224,7 @@ function scoresChart(group, lines) {
     },
     numbers: {
       heads: ["method", "rank", "score", "to best", "p"],
-      rows: shown.map(({ row, label }) => [label, row.rank_text, spread(row.score), difference(row.to_best), chance(row.p)]),
+      rows: shown.map(({ row, label }) => [label, row.rank_text, spread(row.score), toBest(row), chance(row.p)]),
     },
   };
 }

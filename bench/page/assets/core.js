@@ -52,6 +52,8 @@ function difference(found) {
   const [mean, , high] = found;
   return `${mean < 0 ? "" : "+"}${number(mean)} ± ${high === null ? "?" : number(high - mean)}`;
 }
+/** Of a row to the first; † where one training seed is all that both have. */
+const toBest = (row) => difference(row.to_best) + row.to_best_mark;
 function chance(p) {
   if (p === null || p === undefined) return MISSING;
   return p < 0.001 ? "<.001" : String(Number(p.toPrecision(2)));

@@ -50,7 +50,7 @@ function numbersOf(row) {
   return definitions([
     ["rank", row.rank_text],
     ["score", `${spread(row.score)}${unit}`],
-    ["to the best", row.to_best ? difference(row.to_best) : null],
+    ["to the best", row.to_best ? toBest(row) : null],
     ["p (Holm)", row.p === null ? null : chance(row.p)],
     ["clean", `${number(row.clean)}${unit}`],
     [`p5 ${top}`, number(row.p5)],
