@@ -274,7 +274,7 @@ def test_without_chips_that_differ_one_seed_ranks_nobody():
     (group,) = summary(records)
     assert rank_of(group) == {"a": "1=†", "b": "1=†", "c": "1=†"}
     assert [row.label for row in group.rows] == ["a", "b", "c"]
-    first, _, _, tails, _, _, why = columns.notes(group)
+    first, _, _, tails, *_, why = columns.notes(group)
     assert "score: mean over none at 0;" in first
     assert "of the first chip;" in tails
     assert why.startswith("Chips differ at no level")

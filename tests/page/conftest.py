@@ -119,6 +119,15 @@ def _cell(
 
 
 @pytest.fixture(scope="session")
+def older(cell: Callable[..., Record]) -> list[Record]:
+    """Two rows on a device of cells, the first from before backward passes were counted and read power was measured."""
+    records = [cell("nominal", "rram1t1r"), cell("mtrd", "rram1t1r", power_w=2e-3)]
+    for name in ("backward_passes", "teacher_backward_passes"):
+        del records[0]["cost"][name]
+    return records
+
+
+@pytest.fixture(scope="session")
 def everything(cell: Callable[..., Record]) -> list[Record]:
     """Every kind: seeds, ties, variants, power, times with and without settings, crossed devices, lower is better."""
     methods = ("nominal", "noise_injection", "mtrd", "hwa", "qat")

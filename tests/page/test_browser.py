@@ -140,6 +140,20 @@ def test_filters_by_method_task_and_text(opened):
     sync_api.expect(page.locator("#board")).to_contain_text("No method fits")
 
 
+def test_a_cost_that_older_records_lack_is_said_in_words(opened, older, tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text(render.page(older, summary(older)))
+    page = opened(path)
+    row = page.locator(".board tr.row", has_text="nominal")
+    for column in ("power", "total_passes"):
+        sync_api.expect(row.locator(f"td.{column}")).to_have_text("not recorded")
+    row.locator("th button").click()
+    said = page.get_by_role("dialog").locator(".notice")
+    sync_api.expect(said).to_contain_text("No passes: recorded before backward passes were counted")
+    sync_api.expect(said).to_contain_text("No read power: recorded before read power was measured")
+    assert said.locator("code").inner_text() == f"{older[0]['command']} --force"
+
+
 def test_columns_can_be_left_out(opened):
     page = opened()
     assert page.locator("[data-sort=p5]").count() == 1

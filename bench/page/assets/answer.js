@@ -127,7 +127,7 @@ function costLines(group, use) {
   const { total_seconds: seconds, total_epochs: epochs, trials } = use.cost;
   const ratio = use.relative.total_;
   return [
-    h("p", {}, ratio ? h("span", { class: "figure" }, `${short(ratio)} ×`) : null, ratio ? " the training of nominal, with all that it rests on" : "Training as stated below"),
+    h("p", {}, ratio ? h("span", { class: "figure" }, `${short(ratio)} ×`) : null, ratio ? ` the training of nominal in ${group.measure}, with all that it rests on` : "Training as stated below"),
     h("p", { class: "small muted" }, [
       seconds !== null && `${duration(seconds)} of training${use.seeds.length > 1 ? " a seed" : ""}${machine.length ? ` on ${machine.join("; ")}` : ""}`,
       epochs !== null && `${amount(epochs)} epochs in all`,
@@ -135,6 +135,7 @@ function costLines(group, use) {
       use.adapted_on && `each chip runs ${amount(use.adapted_on)} unlabelled samples first`,
       use.power_mw !== null && `${short(use.power_mw)} mW while reading, at the last ${group.over_time ? "time" : "level"}`,
     ].filter(Boolean).join("; "), "."),
+    use.missing.map(({ what, why }) => h("p", { class: "small muted" }, `No ${what} here: ${why}; “Every chip, setting and version of it” has the command that remakes it.`)),
   ];
 }
 function duration(seconds) {

@@ -10,7 +10,7 @@ function boardColumns(groups) {
   const two = (main, sub) => (sub ? [main, h("span", { class: "sub" }, sub)] : main);
   const withHalf = (found) => (found ? two(number(found[0]), half(found) ? `± ${half(found)}` : "") : MISSING);
   const levels = Array.from({ length: most }, (_, i) => numeric(`level${i}`, `L${i + 1}`, "levels", (row) => row.points[i]?.[0], (row) => withHalf(row.points[i])));
-  const cost = (name, shown) => numeric(name, shown, "cost", (row) => row.cost[name], (row) => amount(row.cost[name]), false);
+  const cost = (name, shown, what) => numeric(name, shown, "cost", (row) => row.cost[name], (row) => unrecorded(row, what) ?? amount(row.cost[name]), false);
   return [
     numeric("rank", "rank", null, (row) => row.rank, (row) => row.rank_text, false),
     { id: "method", name: "method", set: null, value: (row) => row.label, text: (row) => row.label, descending: false },
@@ -22,12 +22,12 @@ function boardColumns(groups) {
     numeric("worst", "worst chip", "tails", (row) => row.worst, (row) => number(row.worst)),
     numeric("yield", "yield", "tails", (row) => row.yield, (row) => percent(row.yield)),
     numeric("ekl", "EKL", "tails", (row) => row.ekl, (row) => number(row.ekl, 4), false),
-    ...(hasPower ? [numeric("power", "power (mW)", "tails", (row) => row.power_mw, (row) => short(row.power_mw), false)] : []),
+    ...(hasPower ? [numeric("power", "power (mW)", "tails", (row) => row.power_mw, (row) => unrecorded(row, "read power") ?? short(row.power_mw), false)] : []),
     numeric("relative", "training / nominal’s", "cost", (row) => row.relative.total_, (row) => (row.relative.total_ ? `${short(row.relative.total_)} ×` : MISSING), false),
     cost("total_seconds", "total s"),
     cost("seconds", "own s"),
     cost("total_epochs", "total epochs"),
-    ...(ROWS.some((row) => row.cost.total_passes !== null) ? [cost("total_passes", "total passes")] : [cost("total_forward_passes", "total forward passes")]),
+    ...(ROWS.some((row) => row.cost.total_passes !== null) ? [cost("total_passes", "total passes", "passes")] : [cost("total_forward_passes", "total forward passes")]),
     cost("trials", "tuning trials"),
     numeric("seeds", "seeds", "tails", (row) => row.seeds.length, (row) => row.seeds.join(", ") || MISSING),
     numeric("chips", "chips", "tails", (row) => row.chips[0], (row) => row.chips.join("–") || MISSING),

@@ -35,12 +35,16 @@ function bodyOf(row) {
   const group = row.home;
   const parts = [h("p", { class: "muted" }, DATA.names.methods[row.method]?.summary ?? "")];
   row.failed.forEach(({ seed, error, key }) => parts.push(h("p", { class: "failed" }, `Seed ${seed} failed: ${error} (${key})`)));
-  if (row.seeds.length) parts.push(numbersOf(row), notesOf(group), chartsOf(row));
+  if (row.seeds.length) parts.push(numbersOf(row), missingOf(row), notesOf(group), chartsOf(row));
   parts.push(h("h3", {}, "The command that remakes it"), command(row.command));
   if (row.records.length > 1) parts.push(h("p", { class: "small muted" }, `Makes the records ${listed(row.keys)}.`));
   parts.push(...row.records.map((record, i) => recordOf(record, group, row, i === 0)));
   return parts;
 }
+
+/** What the records are too old to hold, why, and the command that has it. */
+const missingOf = (row) => (row.missing.length ? notice(row.missing.map(({ what, why, how }) => h("p", { class: "small" },
+  h("b", {}, `No ${what}: `), `${why}. The command ${how}:`)), command(row.again)) : null);
 
 function numbersOf(row) {
   const group = row.home;
@@ -57,7 +61,7 @@ function numbersOf(row) {
     [`worst chip ${top}`, number(row.worst)],
     [`yield ${top}`, percent(row.yield)],
     [`EKL ${top}`, row.ekl === null ? null : number(row.ekl, 4)],
-    [`read power ${top}`, row.power_mw === null ? null : `${short(row.power_mw)} mW`],
+    [`read power ${top}`, unrecorded(row, "read power") ?? (row.power_mw === null ? null : `${short(row.power_mw)} mW`)],
     ["training, of nominal’s", relative === null || relative === undefined ? null : `${short(relative)} ×`],
     ["training, total", row.cost.total_seconds === null ? null : `${amount(row.cost.total_seconds)} s`],
     ["seeds", row.seeds.join(", ")],
@@ -118,5 +122,5 @@ function recordOf(record, group, row, open) {
       h("div", {}, h("h3", {}, "Cost"), definitions(costsOf(row)))),
     record.command !== row.command && [h("h3", {}, `Command of seed ${record.seed}`), command(record.command)]);
 }
-const costsOf = (row) => Object.entries(row.cost).filter(([, value]) => value !== null)
-  .map(([name, value]) => [name === "trials" ? "tuning trials" : `${name.startsWith("total_") ? "" : "own "}${name.replaceAll("_", " ")}`, amount(value)]);
+const costsOf = (row) => Object.entries(row.cost)
+  .map(([name, value]) => [name === "trials" ? "tuning trials" : `${name.startsWith("total_") ? "" : "own "}${name.replaceAll("_", " ")}`, value === null ? unrecorded(row, "passes") : amount(value)]);
