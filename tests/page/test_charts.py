@@ -74,6 +74,17 @@ def test_a_bar_joins_scores_that_cannot_be_told_apart(opened):
     sync_api.expect(bars).to_have_count(0)
 
 
+def test_every_caption_says_of_how_many_chips_and_seeds(opened):
+    page = opened()
+    captions = page.locator("#answer figcaption, #curves figcaption, #drift figcaption")
+    assert captions.count() >= 4
+    for said in captions.all_text_contents():
+        assert re.search(r"; n = 12 chips a level, [12](–2)? training seeds?$", said), said
+    page.locator(".board tr.row th button").first.click()
+    inside = page.get_by_role("dialog").locator("figcaption").all_text_contents()
+    assert len(inside) == 3 and all("; n = 12 chips a level, " in said for said in inside)
+
+
 def test_charts_are_sent_nowhere(opened):
     page = opened()
     buttons = page.locator("#verdict .modebar-btn")

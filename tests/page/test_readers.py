@@ -36,6 +36,9 @@ def test_a_phone_scrolls_one_way(opened, see_everything, shot, shots):
     page = opened(viewport=PHONE)
     see_everything(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    names = page.locator("#heatmap tbody th, #coverage tbody th")
+    widths = names.evaluate_all("names => names.map(name => name.offsetWidth / name.closest('.scroll').clientWidth)")
+    assert max(widths) < 0.6, "the names, which stay where they are, leave room for the numbers"
     shot(page, "phone")
     page.locator(".board tr.row th button").first.click()
     page.get_by_role("dialog").locator(".chart").first.scroll_into_view_if_needed()

@@ -77,7 +77,7 @@ function verdict(group) {
       group.preset.startsWith("smoke") && h("p", { class: "notice warn" }, "Preset smoke trains for seconds, for tests: this is no evidence.")),
     h("div", {},
       shown && group.points.length > 1 && chart(`${group.metric} on ${group.device_label}`, () => sweepChart(group, lines), {
-        caption: `${group.metric} over ${group.over_time ? "time" : group.axis}, with 95% intervals`, legend: lines,
+        caption: `${group.metric} over ${group.over_time ? "time" : group.axis}, with 95% intervals; ${sizeOf(lines.map(({ row }) => row))}`, legend: lines,
       }),
       notesOf(group)));
 }

@@ -77,10 +77,10 @@ function chartsOf(row) {
   const box = h("div", { class: "charts" });
   if (group.points.length > 1) {
     box.append(chart(`${group.metric} of ${row.label}`, () => sweepChart(group, lines), {
-      low: true, caption: `${group.metric}: mean and 95% interval`, legend: lines,
+      low: true, caption: `${group.metric}: mean and 95% interval; ${sizeOf(beside)}`, legend: lines,
     }));
   }
-  box.append(chart(`Every chip of ${row.label}`, () => chipsChart(row), { low: true, caption: "A mark a chip; the bar is the mean" }));
+  box.append(chart(`Every chip of ${row.label}`, () => chipsChart(row), { low: true, caption: `A mark a chip${row.seeds.length > 1 ? ", a shape a seed" : ""}; the bar is the mean; ${sizeOf([row])}` }));
   if (group.points.length > 1 && row.yields.some((shares) => shares)) {
     const dashes = ["solid", "dot", "dash", "dashdot", "longdash", "longdashdot"];
     const shades = row.yields.map((shares, i) => ({
@@ -88,7 +88,7 @@ function chartsOf(row) {
       get hue() { return faded(colour(row), 0.35 + (0.65 * (i + 1)) / row.yields.length); },
     }));
     box.append(chart(`Yield curves of ${row.label}`, () => yieldChart(group, shades), {
-      low: true, caption: `Yield: share of chips whose ${group.metric} is at least as good, a line a ${group.over_time ? "time" : "level"}, from pale to full`,
+      low: true, caption: `Yield: share of chips whose ${group.metric} is at least as good, a line a ${group.over_time ? "time" : "level"}, from pale to full; ${sizeOf([row])}`,
     }));
   }
   return box;

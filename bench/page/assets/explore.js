@@ -68,21 +68,19 @@ function showCurves(state) {
   const add = (...made) => { charts.push(...made); return made; };
   const redraw = () => charts.forEach((figure) => figure.redraw());
   const box = h("div", { class: "charts" });
-  const seeds = unique(rows.map((row) => row.seeds.length)).sort().join("–");
-  const n = unique(rows.flatMap((row) => row.chips)).sort((a, b) => a - b);
-  const size = `n = ${n.length > 1 ? `${n[0]}–${n.at(-1)}` : n[0]} chips a level, ${seeds} training seed${seeds === "1" ? "" : "s"}`;
+  const size = sizeOf(rows);
   const what = group.over_time ? "time" : group.axis;
   if (group.points.length > 1) {
     const figure = chart(`${group.metric} over ${what}`, () => sweepChart(group, visible()), { caption: `${group.metric} over ${what}: mean and 95% interval; ${size}` });
     add(figure);
   }
   if (rows.filter((row) => row.rank !== null).length > 2) {
-    const [figure] = add(chart("Scores, and which can be told apart", () => scoresChart(group, visible()), { low: true, caption: "Score with its 95% interval; a bar joins neighbouring scores no two of which can be told apart (paired differences, Holm’s correction); ranks also tell of ties across others" }));
+    const [figure] = add(chart("Scores, and which can be told apart", () => scoresChart(group, visible()), { low: true, caption: `Score with its 95% interval; a bar joins neighbouring scores no two of which can be told apart (paired differences, Holm’s correction); ranks also tell of ties across others; ${size}` }));
     figure.querySelector(".chart").classList.add("grows");
     box.append(figure);
   }
   if (rows.some((row) => row.yields.some((shares) => shares))) box.append(yieldFigure(group, visible, add, size));
-  if (group.has_power) box.append(...add(chart("Error versus read power", () => powerChart(group, visible()), { low: true, caption: `Error over read power, means over seeds: a line through the ${group.over_time ? "times" : "levels"}, with a large mark at the first; 95% intervals over chips and seeds` })));
+  if (group.has_power) box.append(...add(chart("Error versus read power", () => powerChart(group, visible()), { low: true, caption: `Error over read power, means over seeds: a line through the ${group.over_time ? "times" : "levels"}, with a large mark at the first; 95% intervals over chips and seeds; ${size}` })));
   at("curves-body").replaceChildren(methodPicker(lines, chosen, redraw), ...charts.slice(0, Number(group.points.length > 1)), box);
 }
 
@@ -113,7 +111,7 @@ function startDrift() {
       .map((row) => ({ row, label: row.label + setting, dash: families[i].parts.length > 1 ? ["solid", "dash", "dot", "dashdot"][k % 4] : undefined })));
     const chosen = firstChosen(lines.map(({ row }) => row), [], null);
     const [[group]] = families[i].parts;
-    const figure = chart("Drift over time", () => sweepChart(group, lines.filter(({ row }) => chosen.has(row))), { caption: `${group.metric} over the time since programming: mean and 95% interval` });
+    const figure = chart("Drift over time", () => sweepChart(group, lines.filter(({ row }) => chosen.has(row))), { caption: `${group.metric} over the time since programming: mean and 95% interval; ${sizeOf(lines.map(({ row }) => row))}` });
     body.replaceChildren(methodPicker(lines, chosen, () => figure.redraw()), figure);
   };
   at("drift-body").append(h("div", { class: "controls" }, choice("Sweep", families.map(({ title }, i) => [i, title]), 0, (i) => show(Number(i)))), body);
