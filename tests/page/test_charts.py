@@ -53,7 +53,7 @@ def test_a_variant_has_an_open_marker_and_a_broken_line_in_legends_and_charts(op
         assert bool(box.locator(".swatch path").first.get_attribute("stroke-dasharray")) == is_open
         for i in range(charts.count()):
             charts.nth(i).scroll_into_view_if_needed()
-            page.wait_for_function("i => document.querySelectorAll('#curves .chart')[i].dataset.drawn", arg=i)
+            sync_api.expect(charts.nth(i)).to_have_attribute("data-drawn", "true")
             symbols = charts.nth(i).evaluate(
                 "(chart, name) => chart.data.filter(line => line.name === name).map(line => line.marker.symbol)", name
             )

@@ -4,6 +4,9 @@ import re
 import zlib
 from typing import Any
 
+import pytest
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install -e '.[test]'")
 A4 = 711  # CSS pixels across a sheet between the margins that the page asks for: 210 mm less 2 x 11 mm
 
 
@@ -34,7 +37,7 @@ def on_paper(page: Any) -> None:
     page.emulate_media(media="print")
     page.set_viewport_size({"width": A4, "height": 1000})
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    page.wait_for_function("[...document.querySelectorAll('main .chart')].every(chart => chart.dataset.drawn)")
+    sync_api.expect(page.locator("main .chart:not([data-drawn])")).to_have_count(0)
     page.wait_for_timeout(300)  # Plotly draws once more
 
 
