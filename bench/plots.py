@@ -80,7 +80,7 @@ def error_over_power(group: Group) -> Figure:
             "markers": marks,
             "s": 70,
         }
-        sns.scatterplot(first, x="power_mw", y="error", ax=axes, legend=False, linewidth=1.1, zorder=3, **large)
+        sns.scatterplot(first, x="power_mw", y="error", ax=axes, legend=False, zorder=3, **large)
         hollow(axes.collections[-1], [found[name] for name in first["method"]])
         _log_ticks(axes, frame["power_mw"].max() / frame["power_mw"].min())
         axes.set(xlabel="read power of all cells (mW)", ylabel=literal(group.error), title=title(group))
@@ -197,6 +197,7 @@ def hollow(marks: Collection, each: Sequence[Look]) -> None:
     """Of marks that were drawn at once those of variants are open."""
     marks.set_edgecolor(["w" if one.filled else one.light for one in each])
     marks.set_facecolor([one.light if one.filled else "w" for one in each])
+    marks.set_linewidth([0.6 if one.filled else 1.2 for one in each])
 
 
 def _legend(axes: Axes, rows: list[Row], found: dict[str, Look]) -> None:

@@ -65,7 +65,7 @@ def _scores(axes: Axes, rows: Sequence[Row]) -> None:
     for i, (half, one) in enumerate(zip(halves, [found[row.label] for row in rows], strict=True)):
         axes.errorbar(scores[i].mean, i, xerr=half, fmt="none", capsize=2, ecolor=one.light, zorder=1)
     look: dict[str, Any] = {"palette": {name: one.light for name, one in found.items()}, "hue": "method"}
-    look |= {"style": "method", "markers": {name: one.marker for name, one in found.items()}, "s": 32, "linewidth": 1}
+    look |= {"style": "method", "markers": {name: one.marker for name, one in found.items()}, "s": 36}
     sns.scatterplot(frame, x="score", y="place", ax=axes, legend=False, zorder=3, **look)
     hollow(axes.collections[-1], [found[row.label] for row in rows])
 
