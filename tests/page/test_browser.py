@@ -35,11 +35,10 @@ def test_what_was_not_measured_is_said_with_the_command_that_measures_it(opened)
 
 def test_sorting_by_mouse_and_keyboard_moves_rows_within_their_block(opened):
     page = opened()
-    page.locator("#board").scroll_into_view_if_needed()  # only then its rows are laid out
     block = page.locator(".board tbody", has_text="standard · cifar10 · vgg8 · rram1t1r")
 
     def methods() -> list[str]:
-        return block.locator("tr.row th button").all_inner_texts()
+        return block.locator("tr.row th button").all_text_contents()
 
     assert methods() == ["mtrd", "noise_injection", "nominal", "vant"]
     head = page.locator("th", has=page.locator("[data-sort=power]"))
@@ -55,19 +54,18 @@ def test_sorting_by_mouse_and_keyboard_moves_rows_within_their_block(opened):
 
 def test_filters_by_method_task_and_text(opened):
     page = opened()
-    page.locator("#board").scroll_into_view_if_needed()
     rows = page.locator(".board tr.row")
     every = rows.count()
     board = page.locator("#board-controls")
     board.get_by_label("Method").select_option("mtrd")
-    assert set(page.locator(".board tr.row th button").all_inner_texts()) == {"mtrd"}
+    assert set(page.locator(".board tr.row th button").all_text_contents()) == {"mtrd"}
     board.get_by_label("Task").select_option("language")
     assert rows.count() == 1
     sync_api.expect(page.locator("#board-count")).to_contain_text(f"1 row of {every}, in 1 comparison")
     board.get_by_role("button", name="Clear filters").click()
     assert rows.count() == every
     board.get_by_label("Text").fill("clip_w")
-    assert page.locator(".board tr.row th button").all_inner_texts() == ["noise_injection clip_w=2.5"]
+    assert page.locator(".board tr.row th button").all_text_contents() == ["noise_injection clip_w=2.5"]
     board.get_by_label("Text").fill("no such thing")
     sync_api.expect(page.locator("#board")).to_contain_text("No method fits")
 
