@@ -10,10 +10,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bench.columns import Column
+from bench.columns import Column, to_best
 from bench.cost import PASSES
 from bench.groups import Group, Row
-from bench.labels import MISSING, amount, difference, number, p_value, spread
+from bench.labels import MISSING, amount, number, p_value, spread
 from bench.stats import ALPHA
 
 ALIKE = 1.05  # costs that differ by no more than this factor are the same: what is easier to use is chosen
@@ -202,11 +202,14 @@ def _apart(advice: Advice, row: Row) -> str:
 def _seeds(advice: Advice, use: Row) -> str:
     numbers = "-".join(map(str, sorted(set(use.chips or ()))))
     chips = "1 chip" if numbers == "1" else f"{numbers} chips"
-    shared = [len(_common(row, use)) for row in _judged(advice, use)]
-    if (fewest := min(shared)) > 1:
+    shared = {row.label: len(_common(row, use)) for row in _judged(advice, use)}
+    one = [label for label, n in shared.items() if n < 2]
+    if len(one) < len(shared):
+        fewest = min(n for n in shared.values() if n > 1)
         at_least = "" if fewest == len(use.seeds) else "at least "
         common = at_least and " in common"
-        return f"{at_least}{fewest} training seeds{common}, {chips} a level: training luck is in the intervals"
+        said = f"{at_least}{fewest} training seeds{common}, {chips} a level: training luck is in the intervals"
+        return f"{said}, but not in those of {_listed(one)}: one training seed in common" if one else said
     seeds = f"one training seed ({use.seeds[0]})" if len(use.seeds) == 1 else "one training seed in common"
     return f"{seeds}, {chips} a level: another training run may order them otherwise; run more with --seed 0-4"
 
@@ -259,7 +262,7 @@ def tied(advice: Advice) -> list[Column]:
     return [
         ("method", lambda row: row.label),
         ("score", lambda row: spread(row.score)),
-        ("to best", lambda row: difference(row.to_best)),
+        ("to best", to_best),
         ("p", lambda row: p_value(None if row.to_best is None else row.to_best.p)),
         ("own cost", cost("")),
         ("total cost", cost("total_")),

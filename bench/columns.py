@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from bench import stats
+from bench import missing, stats
 from bench.cost import COSTS
 from bench.groups import Group, Row
 from bench.labels import MISSING, amount, difference, in_unit, number, p_value, percent, point_label, spread
@@ -18,10 +18,15 @@ Column = tuple[str, Callable[[Row], str]]
 
 
 def rank(row: Row) -> str:
-    """The rank with its marks: = tied, † conditional on the seed."""
+    """The rank with its marks: = tied, † resting on one training seed."""
     if row.rank is None:
         return "failed" if not row.seeds else MISSING
     return f"{row.rank}{'=' if row.tied else ''}{'†' if row.conditional else ''}"
+
+
+def to_best(row: Row, joint: str = " ") -> str:
+    """The difference to the first row, † where it rests on one training seed."""
+    return difference(row.to_best, joint) + ("†" if row.to_best is not None and row.to_best_seeds == 1 else "")
 
 
 def tables(group: Group, joint: str) -> list[list[Column]]:
@@ -31,7 +36,8 @@ def tables(group: Group, joint: str) -> list[list[Column]]:
         return point_label(group.sweep, point), lambda r: spread(r.points.get(point), joint)
 
     def cost(name: str) -> Column:
-        return cost_name(name).replace(" ", joint), lambda r: amount(r.cost.get(name))
+        in_words = missing.NOT_RECORDED.replace(" ", joint)
+        return cost_name(name).replace(" ", joint), lambda r: in_words if _lacks(r, name) else amount(r.cost.get(name))
 
     top = f"{joint}at {point_label(group.sweep, group.points[-1])}"
     method: Column = ("method", lambda r: r.label)
@@ -39,7 +45,7 @@ def tables(group: Group, joint: str) -> list[list[Column]]:
         ("rank", rank),
         method,
         ("score", lambda r: spread(r.score, joint)),
-        (f"to{joint}best", lambda r: difference(r.to_best, joint)),
+        (f"to{joint}best", lambda r: to_best(r, joint)),
         ("p", lambda r: p_value(None if r.to_best is None else r.to_best.p)),
         ("clean", lambda r: number(r.clean)),
         *map(at, group.points),
@@ -55,13 +61,25 @@ def tables(group: Group, joint: str) -> list[list[Column]]:
         (f"EKL{top}", lambda r: number(r.ekl, 4)),
     ]
     if any(row.read_power_w is not None for row in group.rows):
-        tails.append((f"mW{top}", lambda r: MISSING if r.read_power_w is None else f"{1e3 * r.read_power_w:.3g}"))
+        tails.append((f"mW{top}", lambda r: power(r, group)))
     counted = any(row.cost.get("passes") is not None for row in group.rows)
     shown = [name for name in COSTS if counted or name not in ("passes", "total_passes")]
     costs = [method, *map(cost, shown)]
     if any(row.adapted_on for row in group.rows):
         costs.append((f"samples{joint}a{joint}chip", lambda r: f"{r.adapted_on:,.0f}" if r.adapted_on else MISSING))
     return [scores, tails, costs]
+
+
+def _lacks(row: Row, name: str) -> bool:
+    """Is it a cost that its records don't hold?"""
+    return bool(row.seeds) and row.cost.get(name) is None
+
+
+def power(row: Row, group: Group) -> str:
+    """Read power in mW."""
+    if row.read_power_w is None:
+        return missing.NOT_RECORDED if missing.POWER in missing.of(row, group) else MISSING
+    return f"{1e3 * row.read_power_w:.3g}"
 
 
 def cost_name(name: str) -> str:
@@ -93,10 +111,11 @@ def notes(group: Group) -> list[str]:
         lines.append("mW: power of the cells while every layer is read, mean over samples and reads.")
     if any(row.adapted_on for row in group.rows):
         lines.append("samples a chip: training samples, without labels, that a chip adapts to before it is measured.")
+    lines += missing.notes(group)
     conditional = sorted({seed for row in group.rows if row.conditional for seed in row.seeds})
     if conditional:
         seeds = f"seed {conditional[0]}" if len(conditional) == 1 else "the one seed that two methods share"
-        lines.append(f"† conditional on {seeds}: training luck is not in the interval.")
+        lines.append(f"† rank or difference conditional on {seeds}: training luck is not in the interval.")
     if not group.random and any(row.tied and row.conditional for row in group.rows):
         lines.append(
             "Chips differ at no level: one seed leaves nothing to tell methods apart by, so they share a rank."

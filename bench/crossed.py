@@ -22,7 +22,9 @@ class Prior(NamedTuple):
 class Effects(NamedTuple):
     """Mean of all, and mean squares that estimate N var(a) + var(e), S var(b) + var(e) and var(e).
 
-    `n_seeds` S, `n_chips` N; `first_stage`: chips behind the last two, run before N was chosen.
+    `n_seeds` S, `n_chips` N that all seeds have; `first_stage`: chips behind the last two, run before N was chosen.
+    `of_more`: where seeds ran more than N chips, what is left of what chips and of what the rest add to the mean's
+    variance, shares of 0 to 1.
     """
 
     mean: float
@@ -32,24 +34,28 @@ class Effects(NamedTuple):
     n_seeds: int
     n_chips: int
     first_stage: int
+    of_more: tuple[float, float] = (1.0, 1.0)
 
     @classmethod
     def of(cls, values: Sequence[Sequence[float]], first_stage: int) -> "Effects":
-        """From values[seed][chip], at least two seeds; chips that not all seeds have count in their seed's mean alone.
+        """From values[seed][chip], at least two seeds; chips that not all seeds have count in the mean alone.
 
         One chip: a value that no chip changes.
         """
-        means = [math.fsum(chips) / len(chips) for chips in values]
-        n_seeds, n_chips = len(values), min(map(len, values))
+        n_seeds, sizes = len(values), np.array([len(chips) for chips in values])
+        n_chips = int(sizes.min())
         n0 = max(1, min(first_stage, n_chips))
-        first = np.array([list(chips[:n0]) for chips in values])
+        common, first = (np.array([list(chips[:n]) for chips in values]) for n in (n_chips, n0))
         of_chips = of_rest = 0.0
         if n0 > 1:
             of_chips = n_seeds * float(first.mean(0).var(ddof=1))
             rest = first - first.mean(0) - first.mean(1, keepdims=True) + first.mean()
             of_rest = float((rest**2).sum()) / ((n_seeds - 1) * (n0 - 1))
-        of_seeds = n_chips * float(np.var(means, ddof=1))
-        return cls(float(np.mean(means)), of_seeds, of_chips, of_rest, n_seeds, n_chips, n0)
+        of_seeds = n_chips * float(common.mean(1).var(ddof=1))
+        mean = math.fsum(math.fsum(chips) / len(chips) for chips in values) / n_seeds
+        # Seeds share their first chips: the means of two of n and m have a covariance of var(b) / max(n, m).
+        more = (float((n_chips / np.maximum(sizes[:, None], sizes)).mean()), float((n_chips / sizes).mean()))
+        return cls(mean, of_seeds, of_chips, of_rest, n_seeds, n_chips, n0, more)
 
     def half_width(self, alpha: float, prior: Prior | None = None) -> float:
         """Of the interval of mu that holds with 1 - alpha: the wider of two.
@@ -60,22 +66,27 @@ class Effects(NamedTuple):
         return max(-float(stdtrit(dof, alpha / 2)) * variance**0.5 for variance, dof in self._tests(prior))
 
     def p_value(self, prior: Prior | None = None) -> float:
-        """Two-sided, of mu = 0, dual to the interval: the larger one of both tests."""
-        return max(2 * float(stdtr(dof, -abs(self.mean) / variance**0.5)) for variance, dof in self._tests(prior))
+        """Two-sided, of mu = 0, dual to the interval: the larger one of both tests. Of values that show no spread 0."""
+        known = [(variance, dof) for variance, dof in self._tests(prior) if variance > 0]
+        return max((2 * float(stdtr(dof, -abs(self.mean) / variance**0.5)) for variance, dof in known), default=0.0)
 
     def _tests(self, prior: Prior | None) -> list[tuple[float, float]]:
-        """(variance of the mean, degrees of freedom) of both tests."""
+        """(variance of the mean, degrees of freedom) of both tests.
+
+        What chips add to the variance, S var(b), is estimated by B - E, or by 0 where that is negative: it can't be.
+        """
         a, dof_a = self.of_seeds, self.n_seeds - 1.0
         if prior is not None:
             a = (prior.dof * prior.variance * self.n_chips + dof_a * a) / (prior.dof + dof_a)
             dof_a += prior.dof
-        size, b, e = self.n_seeds * self.n_chips, self.of_chips, self.of_rest
-        if self.first_stage == 1:
+        size, dof_b = self.n_seeds * self.n_chips, self.first_stage - 1
+        of_chips, of_rest = self.of_more
+        a -= (1 - of_rest) * min(a, self.of_rest)
+        added = of_chips * max(self.of_chips - self.of_rest, 0.0)
+        if added == 0.0:
             return [(a / size, dof_a)]
-        dof_b = self.first_stage - 1
-        both = max(a + b - e, a, b)  # estimates of variance components may be negative, components can't
-        dof = both**2 / max(a**2 / dof_a + b**2 / dof_b + e**2 / ((self.n_seeds - 1) * dof_b), 1e-300)
-        return [(a / size, dof_a), (both / size, max(dof, min(dof_a, dof_b)))]
+        dof = (a + added) ** 2 / (a**2 / dof_a + added**2 / dof_b)  # between the smaller one and their sum
+        return [(a / size, dof_a), ((a + added) / size, dof)]
 
 
 def prior_of(comparisons: Sequence[Effects], methods: int) -> Prior | None:

@@ -1,5 +1,6 @@
 """How every figure looks and is written: one style, no pyplot state, no dates in the files: same bytes each time."""
 
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,24 @@ def canvas(width: float = 6.0, height: float = 3.5) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots()
+
+
+def caption(figure: Figure, text: str) -> None:
+    """What a figure's numbers are, small, below its axes; lines are kept."""
+    said = "\n".join(literal(line) for line in text.split("\n"))
+    figure.supxlabel(said, fontsize=7, color="0.35", x=0.01, ha="left")
+
+
+def size_text(chips: Iterable[int], seeds: Iterable[Collection[int]]) -> str:
+    """'n = 10-20 chips, seed 0', or '2-3 seeds'; `chips`: numbers of them, `seeds`: those of each mean."""
+    numbers, each = sorted(set(chips)), {tuple(sorted(some)) for some in seeds}
+    span = "-".join(map(str, dict.fromkeys([*numbers[:1], *numbers[-1:]]))) or "0"
+    counts = sorted({len(some) for some in each})
+    if counts == [1] and len(each) == 1:
+        stated = f"seed {next(iter(each))[0]}"
+    else:
+        stated = f"{'-'.join(map(str, counts))} seed{'' if counts == [1] else 's'}"
+    return f"n = {span} chip{'' if span == '1' else 's'}, {stated}"
 
 
 def literal(text: str) -> str:

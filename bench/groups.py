@@ -24,6 +24,8 @@ class Row:
     `failed`: (seed, error, key); `keys`: of the records that `command` remakes.
     `rank` None: not ranked, since it failed or a measure of spread is missing. `to_best`: difference of the score to
     that of the group's first row, paired by chip, with Holm's p over all pairs of the group; None in the first row.
+    `to_best_seeds`: training seeds behind it. `conditional`: the rank rests on one training seed, as the row has one,
+    shares no more with any other, or shares no more with one that is significantly better and so counts.
     """
 
     label: str
@@ -47,6 +49,7 @@ class Row:
     cost: Mapping[str, float | None]
     rank: int | None = None
     to_best: Difference | None = None
+    to_best_seeds: int = 0
     tied: bool = False
     conditional: bool = False
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from bench import columns
 from bench.groups import Group, Row
-from bench.labels import MISSING, difference, in_unit, number, p_value, percent, plain, point_label, spread
+from bench.labels import MISSING, in_unit, number, p_value, percent, plain, point_label, spread
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -86,7 +86,7 @@ def _cells(row: Row, group: Group) -> list[str]:
         columns.rank(row),
         row.label,
         spread(row.score),
-        difference(row.to_best),
+        columns.to_best(row),
         p_value(None if row.to_best is None else row.to_best.p),
         number(row.clean),
         *(MISSING if at is None else number(at.mean) for at in found),
@@ -108,7 +108,7 @@ def _caption(group: Group) -> str:
         f"p5 (of the first {tail}) and yield (at most {loss} worse than clean) at {top}.",
     ]
     if any(row.conditional for row in group.rows):
-        said.append("†: the rank rests on one training seed.")
+        said.append("†: a rank or difference that rests on one training seed.")
     return escape(" ".join(said))
 
 

@@ -36,22 +36,35 @@ MARKERS = (
 # What most figures show: the baseline, and six that must not share a colour.
 BASELINE = "nominal"
 FIRST = ("noise_injection", "mtrd", "hwa", "qat", "neft_ovf", "committee")
-DASHES = (("-", "solid"), ("--", "dash"), (":", "dot"), ("-.", "dashdot"))
+# Of a method as it comes, and of its variants: tuned, of other settings, of a training level that is named.
+SOLID = ("-", "solid")
+DASHES: tuple[tuple[str | tuple[int, tuple[int, ...]], str], ...] = (
+    ("--", "dash"),
+    (":", "dot"),
+    ("-.", "dashdot"),
+    ((0, (9, 3)), "longdash"),
+    ((0, (9, 3, 2, 3)), "longdashdot"),
+)
 
 
 class Look(NamedTuple):
-    """Colours on white and on black; marker and line as matplotlib and as Plotly name them."""
+    """Colours on white and on black; marker and line as matplotlib and as Plotly name them; is the marker filled?"""
 
     light: str
     dark: str
     marker: str
     symbol: str
-    line: str
+    line: str | tuple[int, tuple[int, ...]]
     dash: str
+    filled: bool
 
 
 def looks(labels: Sequence[str]) -> dict[str, Look]:
-    """By label: colour and marker go with the method, its first word; lines tell variants of one method apart."""
+    """By label: colour and marker go with the method, its first word.
+
+    A label that says more, such as tuned settings, is a variant: it has an open marker and a broken line of its own,
+    also where the method as it comes is not beside it.
+    """
     places = _places({label.split(" ")[0] for label in labels})
     variants: Counter[str] = Counter()
     found = {}
@@ -60,8 +73,11 @@ def looks(labels: Sequence[str]) -> dict[str, Look]:
         colours, marker = COLOURS[places[method] % (len(COLOURS) - 1)], MARKERS[places[method] % len(MARKERS)]
         if method == BASELINE:
             colours, marker = COLOURS[-1], MARKERS[0]
-        found[label] = Look(*colours, *marker, *DASHES[variants[method] % len(DASHES)])
-        variants[method] += 1
+        is_variant = label != method
+        line, dash = DASHES[variants[method] % len(DASHES)] if is_variant else SOLID
+        symbol = marker[1] + "-open" * is_variant
+        found[label] = Look(*colours, marker[0], symbol, line, dash, filled=not is_variant)
+        variants[method] += is_variant
     return found
 
 

@@ -17,6 +17,7 @@ import pandas as pd
 from bench import plan, plots, registry
 from bench import settings as settings_
 from bench.errors import BenchError
+from bench.figures import size_text
 from bench.files import write_text, write_with
 from bench.keys import key_of
 from bench.labels import MISSING, escape, in_unit, network_label, number, plain, settings_label, spread
@@ -37,7 +38,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Matrix:
-    """Entries by (row, column): training device and level, test device and level; `metric` with its unit."""
+    """Entries by (row, column): training device and level, test device and level; `metric` with its unit.
+
+    `size`: how many chips and seeds each mean is of, in words.
+    """
 
     title: str
     slug: str
@@ -46,6 +50,7 @@ class Matrix:
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     entries: Mapping[tuple[str, str], Entry]
+    size: str
 
     @property
     def missing(self) -> list[tuple[str, str]]:
@@ -95,7 +100,15 @@ def measured(request: plan.Request, cells: Sequence[plan.Cell], records: Mapping
         rows=rows,
         columns=columns,
         entries={place: _entry(evaluations, records) for place, evaluations in seeds.items()},
+        size=_size(seeds, records),
     )
+
+
+def _size(seeds: Mapping[tuple[str, str], Sequence[Evaluation]], records: Mapping[str, Record]) -> str:
+    """'n = 10-20 chips, seed 0': of the places that are whole; where no chip can differ there is one chip."""
+    whole = [evaluations for evaluations in seeds.values() if all(e.key in records for e in evaluations)]
+    chips = [len(records[e.key]["levels"][0]["chips"]) for evaluations in whole for e in evaluations]
+    return size_text([n for n in chips if n > 1] or chips, [[e.training.seed for e in some] for some in whole])
 
 
 def _place(evaluation: Evaluation) -> tuple[str, str]:
@@ -126,9 +139,8 @@ def _is_touched(request: plan.Request) -> bool:
 def notes(matrix: Matrix) -> list[str]:
     """What a reader must know to read the numbers."""
     better = "higher" if matrix.higher_is_better else "lower"
-    lines = [
-        f"Rows: device and level trained on; columns: device and level tested on; {matrix.metric}, {better} is better."
-    ]
+    axes = "Rows: device and level trained on; columns: device and level tested on"
+    lines = [f"{axes}; {matrix.metric}, {better} is better; mean and 95% interval over {matrix.size}."]
     return lines + [f"missing: trained on {row}, tested on {column}" for row, column in matrix.missing]
 
 

@@ -52,9 +52,9 @@ def compare(a: str, b: str, device: str | None, task: str | None, results: Path,
             markup=False,
         )
         console.print()
-    from bench import plots
+    from bench import score_plots
 
-    written = plots.save(plots.differences(found, a, b), stem)
+    written = score_plots.save(score_plots.differences(found, a, b), stem)
     console.print("written: " + ", ".join(map(str, written)), highlight=False, soft_wrap=True, markup=False)
 
 
@@ -142,13 +142,7 @@ def verify(key: str, retrain: bool, on: str, threads: int | None, data: Path | N
     names = ["time" if sweep == "time_s" else "level", "record", "again", "equal chips"]
     tabular.print_table(console, names, rows, title=plain(record["command"]))
     how = "trained and swept again" if retrain else "the network that is here swept again"
-    if found.same:
-        told = "the same numbers, chip by chip"
-    elif found.reproduces:
-        told = "reproduces: the new score lies within the record's interval"
-    else:
-        told = "does NOT reproduce: the new score lies outside the record's interval"
-    console.print(f"{record['key']}, {how}: {told}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{record['key']}, {how}: {found.said}", highlight=False, markup=False, soft_wrap=True)
     if when := new["training_environment"].get("imported"):
         told = f"its network was imported on {plain(when)}, and is as the archive had it; --retrain trains it here"
         console.print(told, highlight=False, markup=False, soft_wrap=True)

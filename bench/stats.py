@@ -199,10 +199,10 @@ def _test(d: Sample) -> Difference:
 
 
 def _test_crossed(d: Effects, prior: Prior | None) -> Difference:
-    """The same over seeds and chips; of differences that are all equal, the seeds' signs are tested."""
-    if max(d.of_seeds, d.of_chips) < 1e-18:
-        return _sign_test(d.mean, d.n_seeds)
+    """The same over seeds and chips; where nothing shows a spread to go by, the seeds' signs are tested."""
     half = d.half_width(ALPHA, prior)
+    if half < 1e-9:
+        return _sign_test(d.mean, d.n_seeds)
     return Difference(d.mean, d.mean - half, d.mean + half, d.p_value(prior))
 
 
@@ -262,9 +262,14 @@ def ranks(methods: Sequence[Mapping[int, Sample]], higher_is_better: bool = True
 def ranks_of(n: int, found: Mapping[tuple[int, int], Difference], higher_is_better: bool = True) -> list[int]:
     """The same of n methods whose `differences` are known."""
     result = [1] * n
-    for (i, _), difference in found.items():
-        result[i] += difference.p <= ALPHA and (difference.mean < 0) == higher_is_better
+    for (_, j), difference in found.items():
+        result[j] += is_better(difference, higher_is_better)
     return result
+
+
+def is_better(difference: Difference, higher_is_better: bool = True) -> bool:
+    """Is what comes first in a difference significantly better?"""
+    return difference.p <= ALPHA and (difference.mean > 0) == higher_is_better
 
 
 def tied_runs(n: int, apart: Callable[[int, int], bool]) -> list[tuple[int, int]]:

@@ -219,6 +219,11 @@ def record_score(record: Record) -> Interval:
     return _score([record], [_sample(record)])
 
 
+def _rests_on_one_seed(common: Sequence[int], better: Sequence[int]) -> bool:
+    """Of a row: training seeds in common with each other row, and with each of those that are significantly better."""
+    return max(common, default=2) < 2 or min(better, default=2) < 2
+
+
 def _ranked(
     rows: Sequence[Row], samples: Sequence[Mapping[int, Sample]], higher: bool
 ) -> tuple[list[Row], tuple[tuple[int, int], ...]]:
@@ -229,10 +234,12 @@ def _ranked(
     shared = Counter(ranks.values())
     pairs = {(able[i], able[j]): d for (i, j), d in found.items()}
     result: list[Row] = []
+    common = {(i, j): len(samples[i].keys() & samples[j].keys()) for i in able for j in able}
     for i, row in enumerate(rows):
         if i in ranks:
-            # Conditional on a seed: any comparison it took part in rests on fewer than two common seeds.
-            conditional = any(len(set(samples[i]) & set(samples[j])) < 2 for j in able)
+            counted = [j for j in able if i != j and stats.is_better(pairs[j, i], higher)]
+            conditional = _rests_on_one_seed([common[i, j] for j in able if j != i], [common[i, j] for j in counted])
+            conditional = conditional or len(samples[i]) < 2
             row = replace(row, rank=ranks[i], tied=shared[ranks[i]] > 1, conditional=conditional)
         result.append(row)
 
@@ -241,7 +248,10 @@ def _ranked(
         return row.rank is None, row.rank or 0, not row.seeds, row.score is None, score, row.label
 
     order_ = sorted(range(len(result)), key=lambda i: place(result[i]))
-    ordered = [replace(result[i], to_best=pairs.get((i, order_[0]))) for i in order_]
+    ordered = [
+        replace(result[i], to_best=pairs.get((i, order_[0])), to_best_seeds=common.get((i, order_[0]), 0))
+        for i in order_
+    ]
     by_score = sorted(able, key=lambda i: (place(result[i])[4], rows[i].label))
     runs = stats.tied_runs(len(by_score), lambda i, j: pairs[by_score[i], by_score[j]].p <= stats.ALPHA)
     position = {i: n for n, i in enumerate(order_)}

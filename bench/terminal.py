@@ -33,6 +33,7 @@ from bench.labels import (
     trained_elsewhere,
     version_label,
 )
+from bench.missing import PASSES
 from bench.summary import summary
 
 if TYPE_CHECKING:
@@ -157,6 +158,8 @@ def _about(made: Record) -> list[tuple[str, str]]:
         ("machine", str(made["environment"].get("hardware", ""))),
         ("keys", f"record {made['key']}, training {made['training_key']} (`bench validate` takes either)"),
     ]
+    if cost["total_passes"] is None:
+        lines.insert(-3, ("", f"passes: none, {PASSES.why}; the command with --force {PASSES.how}"))
     if when := born.get("imported"):
         lines.insert(-2, ("imported", f"the network, on {when}; `bench verify {made['key']} --retrain` trains it here"))
     sweep, _ = swept(e)

@@ -242,9 +242,10 @@ class Search:
         points = [plots.Point(t.number, _metric(t), t.state == TrialState.PRUNED) for t in found.trials]
         metric = in_unit(f"validation {task.metric.name}", task.metric.unit, "{} ({})")
         up = task.metric.higher_is_better
-        figures = {"history": plots.history(points, title=title, metric=metric, higher_is_better=up)}
+        size = plots.size_of(self.job.chips, len(self.evaluation.levels), self.evaluation.training.seed)
+        figures = {"history": plots.history(points, title=title, metric=metric, higher_is_better=up, size=size)}
         if shares := self.importances():
-            figures["importance"] = plots.importance(shares, title=title)
+            figures["importance"] = plots.importance(shares, points, title=title, size=size)
         written = [path]
         for name, figure in figures.items():
             written += plots.save(figure, path.parent.parent / "plots" / f"tuned-{path.stem}-{name}")

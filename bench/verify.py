@@ -1,5 +1,6 @@
 """Make a record once more, from its trained network or from nothing, and hold both side by side."""
 
+import math
 import shlex
 import tempfile
 from pathlib import Path
@@ -41,6 +42,20 @@ class Verdict(NamedTuple):
     def same(self) -> bool:
         """Is every chip's metric the same?"""
         return all(point.equal == point.chips for point in self.points)
+
+    @property
+    def said(self) -> str:
+        """The outcome, for a reader."""
+        _, low, high = self.score.record
+        if self.same:
+            return "the same numbers, chip by chip"
+        if self.reproduces:
+            return "reproduces: the new score lies within the record's interval"
+        if math.isnan(low):
+            return "other numbers; of one chip a level nobody knows how much chips differ, so more can't be said"
+        if low == high:
+            return "does NOT reproduce: chips can't differ here, so that the record's interval has no width"
+        return "does NOT reproduce: the new score lies outside the record's interval"
 
 
 def cell_of(record: Record) -> Cell:

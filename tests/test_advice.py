@@ -12,6 +12,7 @@ from rich.console import Console
 
 from bench import markdown, terminal
 from bench.advice import advise, measured_by, relative, sentences, tied
+from bench.columns import notes, to_best
 from bench.keys import key_of
 from bench.reading import read_record
 from bench.store import Records
@@ -260,3 +261,31 @@ def test_from_the_command_line(cli, tmp_path):
     ended = cli("report", "--advise", "--results", tmp_path)
     assert ended.code == 0 and "use mtrd: better than the other method" in ended.out
     assert "use mtrd" in (tmp_path / "LEADERBOARD.md").read_text()
+
+
+def test_a_row_of_one_seed_marks_itself_and_no_other():
+    several = [
+        made(m, score, s) for m, score in (("mtrd", 80.2), ("noise_injection", 80), ("nominal", 60)) for s in (0, 1, 2)
+    ]
+    (group,) = summary([*several, made("sam", 50)])
+    marks = {row.label: (row.conditional, to_best(row).endswith("†")) for row in group.rows}
+    assert marks == {
+        "mtrd": (False, False),
+        "noise_injection": (False, False),
+        "nominal": (False, False),
+        "sam": (True, True),
+    }
+    *_, seeds = sentences(advise(group))
+    usual = "3 training seeds, 10 chips a level: training luck is in the intervals"
+    assert seeds == f"{usual}, but not in those of sam: one training seed in common"
+    assert said(*several)[-1] == usual
+    assert any("† rank or difference conditional on seed 0:" in note for note in notes(group))
+    (none,) = summary(several)
+    assert not any("†" in note for note in notes(none))
+
+
+def test_a_rank_that_counts_a_better_row_of_one_seed_rests_on_that_seed():
+    several = [made(m, score, s) for m, score in (("noise_injection", 80), ("nominal", 60)) for s in (0, 1, 2)]
+    (group,) = summary([*several, made("sam", 95)])
+    ranks = {row.label: (row.rank, row.conditional) for row in group.rows}
+    assert ranks["sam"] == (1, True) and ranks["noise_injection"] == (2, True)

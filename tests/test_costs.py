@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import columns, markdown, seal
+from bench import columns, markdown, seal, terminal
 from bench.cost import COSTS, costs, passes
 from bench.frame import table
 from bench.reading import read_record
@@ -32,6 +32,13 @@ def test_an_older_record_has_no_trials_and_unknown_passes():
     found = costs(older())
     assert found["trials"] == 0 and found["passes"] is None and found["total_passes"] is None
     assert found["total_epochs"] == 28 and found["total_samples"] == 142_464 + 1_187_200
+
+
+def test_the_terminal_says_why_an_older_record_has_no_passes():
+    said = dict((text.partition(":")[0], text) for _, text in terminal._about(older()))
+    assert "recorded before backward passes were counted; the command with --force" in said["passes"]
+    counted = older(backward_passes=284_928, teacher_backward_passes=1_187_200)
+    assert not any(text.startswith("passes: none") for _, text in terminal._about(counted))
 
 
 def test_every_row_says_what_it_took_alone_and_with_what_it_rests_on():

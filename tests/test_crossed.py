@@ -45,8 +45,17 @@ def test_p_value_is_dual_to_the_interval():
             assert (found.p_value(given) < 0.05) == (abs(found.mean) > found.half_width(0.05, given))
 
 
-# Standard deviations of seeds, chips and the rest; in all of them one of the first two matters.
-CASES = ((1.0, 1.0, 1.0), (0.3, 1.0, 0.3), (1.0, 0.3, 0.3), (0.1, 1.0, 0.1), (0.5, 1.0, 0.2), (1.0, 0.0, 1.0))
+# Standard deviations of seeds, chips and the rest; in the last two neither seeds nor chips, or hardly, matter.
+CASES = (
+    (1.0, 1.0, 1.0),
+    (0.3, 1.0, 0.3),
+    (1.0, 0.3, 0.3),
+    (0.1, 1.0, 0.1),
+    (0.5, 1.0, 0.2),
+    (1.0, 0.0, 1.0),
+    (0.2, 0.2, 1.0),
+    (0.0, 0.0, 1.0),
+)
 
 
 def drawn(case: tuple[float, float, float], shape: tuple[int, int]) -> np.ndarray:
@@ -56,19 +65,85 @@ def drawn(case: tuple[float, float, float], shape: tuple[int, int]) -> np.ndarra
     return seeds + chips + RANDOM.normal(0, of_rest, shape)
 
 
+def covers(hits: int, repeats: int) -> bool:
+    """95% +- 1.5, and two standard errors of so many repeats."""
+    return abs(100 * hits / repeats - 95) <= 1.5 + 200 * (0.05 * 0.95 / repeats) ** 0.5
+
+
 @pytest.mark.parametrize("seeds", [3, 5])
 @pytest.mark.parametrize("case", CASES)
 def test_95_percent_of_intervals_hold_the_mean_over_seeds_and_chips(case, seeds):
-    repeats = 3000
-    values = [drawn(case, (seeds, 10)).tolist() for _ in range(repeats)]
-    hits = sum(low <= 0 <= high for _, low, high in map(stats.seeds_interval, values))
-    # 1.5 points, and two standard errors of 3,000 repeats above.
-    assert 93.5 <= 100 * hits / repeats <= 97.3
+    values = [drawn(case, (seeds, 10)).tolist() for _ in range(3000)]
+    assert covers(sum(low <= 0 <= high for _, low, high in map(stats.seeds_interval, values)), 3000)
 
 
-def test_where_neither_seeds_nor_chips_matter_the_interval_is_too_long_not_too_short():
-    values = [drawn((0.0, 0.0, 1.0), (3, 10)).tolist() for _ in range(2000)]
-    assert sum(low <= 0 <= high for _, low, high in map(stats.seeds_interval, values)) > 0.97 * 2000
+@pytest.mark.parametrize("shape", [(3, 5), (3, 10), (3, 40), (4, 10), (5, 10), (10, 10)])
+def test_coverage_holds_wherever_variances_lie_also_at_zero(shape):
+    """Mean squares drawn from their laws: many repeats of each pair of variances of seeds and chips."""
+    (n_seeds, n_chips), repeats = shape, 4000
+    # The variance of the rest is 1.
+    dof = n_seeds - 1, n_chips - 1, (n_seeds - 1) * (n_chips - 1)
+    for of_seeds, of_chips in itertools.product((0.0, 0.1, 1.0, 30.0), repeat=2):
+        expected = np.array([n_chips * of_seeds + 1, n_seeds * of_chips + 1, 1.0])
+        squares = expected * RANDOM.chisquare(dof, (repeats, 3)) / dof
+        means = RANDOM.normal(0, ((expected[0] + expected[1] - 1) / (n_seeds * n_chips)) ** 0.5, repeats)
+        made = [Effects(m, *s, n_seeds, n_chips, n_chips) for m, s in zip(means, squares, strict=True)]
+        hits = sum(abs(effects.mean) <= effects.half_width(0.05) for effects in made)
+        assert covers(hits, repeats), (of_seeds, of_chips, hits)
+
+
+def test_two_seeds_are_no_claim_that_is_too_strong():
+    for case in CASES:
+        values = [drawn(case, (2, 10)).tolist() for _ in range(1500)]
+        hits = sum(low <= 0 <= high for _, low, high in map(stats.seeds_interval, values))
+        assert 0.935 * 1500 <= hits <= 0.985 * 1500
+
+
+def stopped(case: tuple[float, float, float], seeds: int, luck: np.ndarray) -> dict[int, Sample]:
+    """A row whose every seed ran as many of 40 chips as its own first ten asked for (Stein)."""
+    full = (luck + drawn(case, (seeds, 40))).tolist()
+    return {seed: Sample(chips[: stats.chips_needed(chips[:10], 0.5, 40)], 10) for seed, chips in enumerate(full)}
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+@pytest.mark.parametrize(
+    ("of_a", "of_b"),
+    [
+        ((0.3, 0.7, 0.3), (0.3, 0.7, 0.3)),
+        ((0.3, 0.3, 0.7), (0.3, 0.3, 0.3)),
+        ((1.0, 0.5, 0.5), (0.5, 0.3, 0.2)),
+        ((0.0, 0.0, 0.7), (0.0, 0.0, 0.4)),
+    ],
+)
+def test_rows_and_pairs_whose_seeds_stopped_at_other_numbers_of_chips_are_covered_too(of_a, of_b, seeds):
+    repeats, sizes = 2000, set()
+    rows = pairs = 0
+    for _ in range(repeats):
+        luck = RANDOM.normal(0, 0.7, 40)  # of the chips that both rows meet
+        a, b = stopped(of_a, seeds, luck), stopped(of_b, seeds, luck)
+        sizes.add(tuple(len(sample.values) for sample in (*a.values(), *b.values())))
+        found = stats.paired(a, b)
+        pairs += found.low <= 0 <= found.high
+        _, low, high = stats.seeds_interval([sample.values for sample in a.values()], 10)
+        rows += low <= 0 <= high
+    assert covers(pairs, repeats) and covers(rows, repeats), (pairs, rows)
+    assert len(sizes) > 0.9 * repeats
+
+
+def test_chips_that_some_seeds_ran_alone_narrow_the_interval_but_not_below_what_seeds_allow():
+    values = drawn((0.0, 0.0, 1.0), (3, 10)).tolist()
+    more = [[*values[0], *RANDOM.normal(0, 1, 30)], *values[1:]]
+    assert Effects.of(more, 10).of_more == pytest.approx(((2 * 3 * 10 / 40 - 10 / 40 + 4) / 9, (10 / 40 + 2) / 3))
+    assert Effects.of(more, 10).half_width(0.05) < Effects.of(values, 10).half_width(0.05)
+    seeds_differ = [[*(chip + 100 * i for chip in chips)] for i, chips in enumerate(more)]
+    half = Effects.of(seeds_differ, 10).half_width(0.05)
+    assert half == pytest.approx(Effects.of([chips[:10] for chips in seeds_differ], 10).half_width(0.05), rel=1e-3)
+
+
+def test_seeds_of_equal_means_show_no_spread_and_are_tested_by_sign():
+    a = {seed: Sample(chips, 3) for seed, chips in enumerate([[1.0, 2.0, 3.0], [3.0, 1.0, 2.0]])}
+    found = stats.paired(a, {seed: Sample([1.0] * 3, 3) for seed in (0, 1)})
+    assert (found.mean, found.p) == (pytest.approx(1), 0.5)
 
 
 def test_intervals_of_seed_means_or_of_pooled_chips_would_not_hold_it():

@@ -19,7 +19,8 @@ from bench.errors import BenchError
 from bench.frame import table
 from bench.groups import side_by_side
 from bench.keys import key_of
-from bench.plots import error_over_power, metric_over_sweep, power_points, save, ties
+from bench.plots import error_over_power, metric_over_sweep, power_points, save
+from bench.score_plots import ties
 from bench.store import Records
 from bench.summary import summary
 
@@ -204,7 +205,7 @@ def test_the_difference_to_the_best_row_is_paired_and_corrected_for_all_pairs():
     assert near.to_best.mean == pytest.approx(d.mean()) and near.to_best.high - d.mean() == pytest.approx(half, 1e-5)
     assert (near.to_best.p <= 0.05) == (near.rank > 1)
     text = markdown.leaderboard([group])
-    assert f"| {d.mean():+.2f} ± {half:.2f} | " in text and "| — | — |" in text and columns.BEST[:30] in text
+    assert f"| {d.mean():+.2f} ± {half:.2f}† | " in text and "| — | — |" in text and columns.BEST[:30] in text
     assert "to best" not in " ".join(columns.notes(summary(records[:1])[0]))
     nothing_paired = summary([record("a"), record("b", 9.0, seed=1)])[0]
     assert "| — | 1 |" in markdown.leaderboard([nothing_paired])
@@ -273,7 +274,7 @@ def test_without_chips_that_differ_one_seed_ranks_nobody():
     (group,) = summary(records)
     assert rank_of(group) == {"a": "1=†", "b": "1=†", "c": "1=†"}
     assert [row.label for row in group.rows] == ["a", "b", "c"]
-    first, _, _, tails, _, _, why = columns.notes(group)
+    first, _, _, tails, *_, why = columns.notes(group)
     assert "score: mean over none at 0;" in first
     assert "of the first chip;" in tails
     assert why.startswith("Chips differ at no level")
@@ -627,13 +628,13 @@ def test_error_over_power_has_a_point_a_method_and_level_over_its_seeds():
     expected = sorted(tuple(part["power_mw"]) + tuple(part["error"]) for _, part in points.groupby("method"))
     assert drawn == [pytest.approx(line) for line in expected] and len(drawn) == 2
     assert len({(line.get_color(), line.get_marker()) for line in axes.lines}) == 2
-    hollow = [tuple(spot) for marks in axes.collections if len(marks.get_facecolors()) for spot in marks.get_offsets()]
-    assert len(hollow) == 2, "the first level of each"
+    large = [tuple(spot) for marks in axes.collections if len(marks.get_facecolors()) for spot in marks.get_offsets()]
+    assert len(large) == 2, "the first level of each"
     assert axes.get_xscale() == "log" and axes.get_ylabel() == "100 - accuracy (%)"
     assert axes.get_xlabel() == "read power of all cells (mW)"
     words = [text.get_text() for text in axes.get_legend().get_texts()]
     assert words == ["b", "a"]
-    assert "hollow at 0" in figure.get_supxlabel()
+    assert "large at 0" in figure.get_supxlabel()
 
 
 def test_where_lower_is_better_the_metric_is_the_error():
@@ -675,6 +676,21 @@ def test_ties_are_drawn_where_three_rows_are_ranked(tmp_path):
     assert [label.get_text() for label in axes.get_yticklabels()] == order
     (alone,) = summary(records[:2])
     assert not alone.has_ties
+
+
+def test_a_tuned_variant_has_an_open_marker_in_every_figure():
+    variants = [record("mtrd"), record("mtrd", 11.0, settings={"alpha": 0.5}), record("hwa", 12.0)]
+    (group,) = summary([with_power(made, 0.1, 0.2, 0.3) for made in variants])
+    for figure in (metric_over_sweep(group), error_over_power(group)):
+        (axes,) = figure.axes
+        for lines in (axes.lines, axes.get_legend().get_lines()):
+            seen = {(line.get_color(), line.get_marker()): [] for line in lines}
+            for line in lines:
+                is_open = line.get_markerfacecolor() == "w"
+                seen[line.get_color(), line.get_marker()].append((is_open, line.get_linestyle() == "-"))
+            assert sorted(map(sorted, seen.values())) == [[(False, True)], [(False, True), (True, False)]]
+    faces = [tuple(face) for face in ties(group).axes[0].collections[-1].get_facecolor()]
+    assert faces.count((1, 1, 1, 1)) == 1
 
 
 @pytest.mark.filterwarnings("error")

@@ -55,9 +55,17 @@ def test_a_method_looks_the_same_whatever_is_beside_it():
 
 
 def test_variants_of_a_method_share_its_colour_and_differ_in_line():
-    found = looks(["mtrd", "mtrd alpha=0.5", "hwa"])
-    assert found["mtrd"].light == found["mtrd alpha=0.5"].light != found["hwa"].light
-    assert found["mtrd"].dash != found["mtrd alpha=0.5"].dash
+    found = looks(["mtrd", "mtrd alpha=0.5", "mtrd alpha=0.7", "hwa"])
+    usual, tuned, other = (found[name] for name in ("mtrd", "mtrd alpha=0.5", "mtrd alpha=0.7"))
+    assert usual.light == tuned.light != found["hwa"].light and usual.marker == tuned.marker
+    assert len({usual.dash, tuned.dash, other.dash}) == 3
+    assert (usual.filled, tuned.filled, other.filled) == (True, False, False)
+    assert (usual.symbol, tuned.symbol) == ("diamond", "diamond-open") or tuned.symbol == f"{usual.symbol}-open"
+
+
+def test_tuned_settings_look_tuned_where_the_method_as_it_comes_is_not_beside_them():
+    (alone,) = looks(["mtrd alpha=0.5"]).values()
+    assert not alone.filled and alone.dash != "solid"
 
 
 def test_methods_of_other_packages_have_looks_of_their_own():

@@ -121,9 +121,18 @@ def test_matrices_of_other_requests_have_other_names():
 
 def test_the_heat_map_frames_where_a_device_meets_itself():
     entries = {(r, c): Entry(Interval(1.0, 1.0, 1.0), ()) for r in ("a", "b") for c in ("a", "b", "$x$")}
-    axes = heat_map(Matrix("t", "s", "accuracy (%)", True, ("a", "b"), ("a", "b", "$x$"), entries)).axes[0]
+    names = {"title": "t", "slug": "s", "metric": "accuracy (%)", "rows": ("a", "b"), "columns": ("a", "b", "$x$")}
+    axes = heat_map(Matrix(**names, higher_is_better=True, entries=entries, size="n = 10 chips, seed 0")).axes[0]
     assert [patch.get_xy() for patch in axes.patches] == [(0, 0), (1, 1)]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("tested on", "trained on")
+    assert "n = 10 chips, seed 0" in axes.figure.get_supxlabel()
+
+
+def test_a_matrix_says_how_many_chips_and_seeds_its_means_are_of():
+    assert made(request()).size == "n = 2 chips, seed 0"
+    assert made(request(seeds=(0, 1))).size == "n = 2 chips, 2 seeds"
+    assert made(request(seeds=(0, 1)), 9).size == "n = 2 chips, 2 seeds", "of the places that are whole"
+    assert "mean and 95% interval over n = 2 chips, seed 0." in matrix.markdown(made(request()))
 
 
 # The command

@@ -13,6 +13,7 @@ from bench import limits, seal, sharing, verify
 from bench.errors import BenchError
 from bench.keys import key_of
 from bench.store import Checkpoints, Records
+from bench.summary import record_score
 
 COMMITTED = Path(__file__).parents[1] / "results" / "records"
 
@@ -241,6 +242,44 @@ def test_networks_travel_and_a_record_is_verified_from_them(run, home, tmp_path,
     done = cli("verify", record["key"], "--results", there, "--threads", "1")
     assert (done.code, "does NOT reproduce" in done.out) == (1, True)
     assert path.read_bytes() == claim, "the record stays as it is"
+
+
+def nudged(record: dict, by: float) -> dict:
+    """The record as another machine might have made it: the chips of its levels a little off, half up, half down."""
+    levels = [level | {"chips": [chip + by * (-1) ** i for i, chip in enumerate(level["chips"])]}
+              for level in record["levels"]]  # fmt: skip
+    return record | {"levels": levels}
+
+
+def test_trained_again_other_numbers_reproduce_where_they_lie_in_the_interval(run, cli):
+    record, results = run
+    spread = min(max(level["chips"]) - min(level["chips"]) for level in record["levels"] if len(level["chips"]) > 1)
+    assert spread > 0
+    Records(results).save(nudged(record, spread / 20))
+    done = cli("verify", record["key"], "--results", results, "--threads", "1", "--retrain")
+    assert (done.code, "reproduces: the new score lies within the record's interval" in done.out) == (0, True), done.err
+    assert "trained and swept again" in done.out and "0 of " in done.out and "the same numbers" not in done.out
+
+
+def test_where_chips_cannot_differ_only_the_same_number_reproduces(home, tmp_path, cpu_runner, one_cell, cli):
+    cell = one_cell("nominal", "ideal", "fashion_mnist", test_samples=200, train_samples=200)
+    record = cpu_runner(home, tmp_path).run(cell, "bench run --method nominal --device ideal --task fashion_mnist")
+    score = record_score(record)
+    assert score.low == score.high, "its interval has no width"
+    again = ("verify", record["key"], "--results", tmp_path, "--threads", "1", "--retrain")
+    done = cli(*again)
+    assert (done.code, "the same numbers, chip by chip" in done.out) == (0, True), done.err
+    Records(tmp_path).save(nudged(record, 0.5))
+    done = cli(*again)
+    assert (done.code, "so that the record's interval has no width" in done.out) == (1, True), done.err
+
+
+def test_of_one_chip_by_wish_nothing_is_said_but_that_numbers_differ(run):
+    record, _ = run
+    alone = record | {"levels": [level | {"chips": level["chips"][:1], "first_stage": 1} for level in record["levels"]]}
+    alone["evaluation"] = record["evaluation"] | {"chips": record["evaluation"]["chips"] | {"minimum": 1}}
+    assert verify.verdict(alone, alone).said == "the same numbers, chip by chip"
+    assert verify.verdict(alone, nudged(alone, 1.0)).said.startswith("other numbers; of one chip a level nobody knows")
 
 
 def test_a_record_of_another_version_is_not_verified(run, cli):

@@ -360,10 +360,19 @@ def test_a_method_that_refuses_the_network_has_no_trials_and_is_left_out(home, c
 
 
 def test_the_best_so_far_goes_on_to_the_last_trial():
-    seen = [(0, 50.0, False), (1, 60.0, False), (2, 55.0, True), (3, None, True)]
-    figure = plots.history([plots.Point(*one) for one in seen], title="t", metric="m", higher_is_better=True)
+    seen = [plots.Point(*one) for one in [(0, 50.0, False), (1, 60.0, False), (2, 55.0, True), (3, None, True)]]
+    figure = plots.history(seen, title="t", metric="m", higher_is_better=True, size="n = 3 chips")
     (line,) = (line for line in figure.axes[0].lines if line.get_label() == "best so far")
     assert [*zip(*line.get_data(), strict=True)] == [(0, 50.0), (1, 60.0), (3, 60.0)]
+    assert figure.get_supxlabel().startswith("n = 4 trials, 2 of them pruned")
+    assert figure.get_supxlabel().endswith("mean over n = 3 chips")
+
+
+def test_the_plot_of_importance_says_of_how_many_trials():
+    points = [plots.Point(i, 50.0, i > 11) for i in range(20)]
+    figure = plots.importance({"a": 0.7, "b": 0.3}, points, title="t", size=plots.size_of(3, 6, 0))
+    said = "of n = 12 finished trials, each the mean over n = 3 validation chips at each of 6 levels, seed 0"
+    assert figure.get_supxlabel() == said
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench import advice, columns, look, registry
+from bench import advice, columns, look, missing, registry
 from bench.cost import COSTS
 from bench.groups import Group, Row, families
 from bench.labels import Record, plain, point_label
@@ -116,7 +116,7 @@ def _group(group: Group, members: Sequence[Record]) -> dict[str, Any]:
         "use": None if advised.use is None else places[id(advised.use)],
         "choices": [places[id(row)] for row in advised.choices],
         "nominal": None if advised.nominal is None else places[id(advised.nominal)],
-        "measured_by": advice.measured_by(advised),
+        "measure": advice.MEASURES[advised.measure],
         "methods": len({_method(record) for record in members}),
     }
 
@@ -136,6 +136,7 @@ def _row(row: Row, group: Group) -> dict[str, Any]:
         "clean": row.clean,
         "score": _interval(row.score),
         "to_best": _interval(row.to_best),
+        "to_best_mark": "†" if columns.to_best(row).endswith("†") else "",
         "p": None if row.to_best is None else row.to_best.p,
         "p5": row.p5,
         "worst": row.worst,
@@ -148,6 +149,8 @@ def _row(row: Row, group: Group) -> dict[str, Any]:
         ],
         "chips": sorted(set(row.chips or ())),
         "cost": {name: row.cost.get(name) for name in COSTS},
+        "missing": [kind._asdict() for kind in missing.of(row, group)],
+        "again": missing.again(row.command) if missing.of(row, group) else "",
         "adapted_on": row.adapted_on,
         "crossbar_weights": row.analog_weights,
     }

@@ -13,7 +13,7 @@ from bench.reading import RECORD_SCHEMA
 from bench.store import Records
 
 # Whatever a command imports that takes time: a killed process costs a fork, not seconds of imports.
-PRELOADED = "bench.cli bench.commands bench.runner bench.plots bench.matched bench.fast torch._dynamo".split()
+PRELOADED = "bench.cli bench.commands bench.runner bench.score_plots bench.matched bench.fast torch._dynamo".split()
 OUT = """
 import os
 out = os.open({out!r}, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)

@@ -1,6 +1,8 @@
 """Constructed records of every kind that the page shows, and the page that is made from them."""
 
-from collections.abc import Callable
+import os
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,9 @@ from bench.summary import summary
 
 LEVELS = (0.0, 0.1, 0.2, 0.3)
 TIMES = (1.0, 3600.0, 86_400.0)
+WIDE = {"width": 1360, "height": 900}
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+Open = Callable[..., Any]
 STEEPNESS = {"nominal": 9.0, "noise_injection": 4.0, "mtrd": 3.0, "hwa": 3.1, "qat": 5.0}
 
 Record = dict[str, Any]
@@ -119,6 +124,15 @@ def _cell(
 
 
 @pytest.fixture(scope="session")
+def older(cell: Callable[..., Record]) -> list[Record]:
+    """Two rows on a device of cells, the first from before backward passes were counted and read power was measured."""
+    records = [cell("nominal", "rram1t1r"), cell("mtrd", "rram1t1r", power_w=2e-3)]
+    for name in ("backward_passes", "teacher_backward_passes"):
+        del records[0]["cost"][name]
+    return records
+
+
+@pytest.fixture(scope="session")
 def everything(cell: Callable[..., Record]) -> list[Record]:
     """Every kind: seeds, ties, variants, power, times with and without settings, crossed devices, lower is better."""
     methods = ("nominal", "noise_injection", "mtrd", "hwa", "qat")
@@ -150,3 +164,79 @@ def made(everything: list[Record], tmp_path_factory: pytest.TempPathFactory) -> 
     path = folder / "report.html"
     path.write_text(render.page(everything, summary(everything), folder / "pictures"))
     return path
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """The system's Chromium. Skips where there is none, or no Playwright."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install -e '.[test]'")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium: apt-get install chromium")
+    with sync_api.sync_playwright() as playwright:
+        # Root has no sandbox to put a browser in.
+        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def opened(browser: Any, made: Path) -> Iterator[Open]:
+    """Open the page; afterwards: it complained of nothing, and asked for nothing but itself."""
+    troubles: list[str] = []
+    contexts = []
+
+    def follow(route: Any) -> None:
+        if route.request.url.startswith(("file:", "data:", "blob:")):
+            route.continue_()
+        else:
+            troubles.append(f"request of {route.request.url}")
+            route.abort()
+
+    def open_(path: Path = made, *, address: str = "", viewport: dict = WIDE, scheme: str = "light") -> Any:
+        context = browser.new_context(viewport=viewport, color_scheme=scheme, reduced_motion="reduce")
+        contexts.append(context)
+        context.route("**/*", follow)
+        page = context.new_page()
+        page.on("console", lambda said: troubles.append(said.text) if said.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.goto(path.as_uri() + address)
+        page.wait_for_selector("#verdict > *")
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert troubles == []
+
+
+@pytest.fixture(scope="session")
+def shots() -> Path:
+    """The folder of screenshots, which CI keeps."""
+    folder = Path(__file__).parents[2] / "build" / "screenshots"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+def shot(shots: Path) -> Callable[[Any, str], None]:
+    """Keep a screenshot of the whole page."""
+
+    def keep(page: Any, name: str) -> None:
+        page.add_style_tag(content="#board { content-visibility: visible }")
+        page.screenshot(path=shots / f"{name}.png", full_page=True)
+
+    return keep
+
+
+@pytest.fixture
+def see_everything() -> Callable[[Any], None]:
+    """Scroll through, so that every chart is drawn, and come back."""
+
+    def see(page: Any) -> None:
+        for section in page.locator("main > section").all():
+            section.scroll_into_view_if_needed()
+            page.wait_for_timeout(60)
+        page.evaluate("scrollTo(0, 0)")
+
+    return see

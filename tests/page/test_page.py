@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import advice, columns, published
+from bench import advice, columns, markdown, missing, published
 from bench.page import data, render, tails
 from bench.summary import summary
 
@@ -72,6 +72,32 @@ def test_yield_is_the_share_of_chips_that_reach_a_threshold_mean_over_seeds(cell
         expected = [np.mean([np.mean(chips >= limit) for chips in values]) for limit in limits]
         assert row["yields"][point] == pytest.approx(expected, abs=1e-5)
     assert row["yields"][0][0] == 1 and row["yields"][3][-1] == 0
+
+
+def test_what_older_records_lack_is_said_with_the_command_that_has_it(older):
+    (group,) = summary(older)
+    notes = columns.notes(group)
+    assert any(
+        line.startswith("no passes of nominal: recorded before backward passes were counted; the command of a row with")
+        for line in notes
+    )
+    assert any(line.startswith("no read power of nominal: recorded before read power was measured") for line in notes)
+    text = markdown.leaderboard([group])
+    (costs,) = [line for line in text.split("\n") if line.startswith("| nominal |") and "1,000" in line]
+    (tails,) = [line for line in text.split("\n") if line.startswith("| nominal | ideal")]
+    assert costs.count("not recorded") == 2 and tails.endswith("| not recorded |") and "| mtrd | " in text
+    found = {row["label"]: row for row in rows_of(collected(older))}
+    assert [one["what"] for one in found["nominal"]["missing"]] == ["passes", "read power"]
+    assert found["nominal"]["again"] == f"{older[0]['command']} --force"
+    assert (found["mtrd"]["missing"], found["mtrd"]["again"]) == ([], "")
+
+
+def test_a_device_without_cells_lacks_no_read_power(cell):
+    (group,) = summary([cell("nominal"), cell("mtrd")])
+    assert missing.notes(group) == [] and [missing.of(row, group) for row in group.rows] == [[], []]
+    assert (
+        missing.again("bench run --seed 0  # and 2 more like it") == "bench run --seed 0 --force  # and 2 more like it"
+    )
 
 
 def test_where_lower_is_better_yield_falls_towards_lower_thresholds(cell):

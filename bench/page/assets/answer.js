@@ -77,7 +77,7 @@ function verdict(group) {
       group.preset.startsWith("smoke") && h("p", { class: "notice warn" }, "Preset smoke trains for seconds, for tests: this is no evidence.")),
     h("div", {},
       shown && group.points.length > 1 && chart(`${group.metric} on ${group.device_label}`, () => sweepChart(group, lines), {
-        caption: `${group.metric} over ${group.over_time ? "time" : group.axis}, with 95% intervals`, legend: lines,
+        caption: `${group.metric} over ${group.over_time ? "time" : group.axis}, with 95% intervals; ${sizeOf(lines.map(({ row }) => row))}`, legend: lines,
       }),
       notesOf(group)));
 }
@@ -127,7 +127,7 @@ function costLines(group, use) {
   const { total_seconds: seconds, total_epochs: epochs, trials } = use.cost;
   const ratio = use.relative.total_;
   return [
-    h("p", {}, ratio ? h("span", { class: "figure" }, `${short(ratio)} ×`) : null, ratio ? " the training of nominal, with all that it rests on" : "Training as stated below"),
+    h("p", {}, ratio ? h("span", { class: "figure" }, `${short(ratio)} ×`) : null, ratio ? ` the training of nominal in ${group.measure}, with all that it rests on` : "Training as stated below"),
     h("p", { class: "small muted" }, [
       seconds !== null && `${duration(seconds)} of training${use.seeds.length > 1 ? " a seed" : ""}${machine.length ? ` on ${machine.join("; ")}` : ""}`,
       epochs !== null && `${amount(epochs)} epochs in all`,
@@ -135,6 +135,7 @@ function costLines(group, use) {
       use.adapted_on && `each chip runs ${amount(use.adapted_on)} unlabelled samples first`,
       use.power_mw !== null && `${short(use.power_mw)} mW while reading, at the last ${group.over_time ? "time" : "level"}`,
     ].filter(Boolean).join("; "), "."),
+    use.missing.map(({ what, why }) => h("p", { class: "small muted" }, `No ${what} here: ${why}; “Every chip, setting and version of it” has the command that remakes it.`)),
   ];
 }
 function duration(seconds) {
@@ -178,7 +179,7 @@ function startOverview() {
       [group.device_label, h("span", { class: "sub" }, group.task_label)],
       h("span", { class: "wrap" }, use ? h("b", {}, rowButton(use)) : MISSING, others.slice(0, 4).map((row) => [", ", rowButton(row)]), others.length > 4 ? `, ${others.length - 4} more` : ""),
       use ? `${spread(use.score)}${ofUnit(group)}` : MISSING, use ? number(use.clean) : MISSING,
-      nominal?.to_best ? difference(nominal.to_best) : MISSING,
+      nominal?.to_best ? toBest(nominal) : MISSING,
       use?.relative.total_ ? `${short(use.relative.total_)} ×` : MISSING,
       String(group.methods), `${group.preset}, ${group.network}`,
     ];

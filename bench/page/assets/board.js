@@ -10,24 +10,24 @@ function boardColumns(groups) {
   const two = (main, sub) => (sub ? [main, h("span", { class: "sub" }, sub)] : main);
   const withHalf = (found) => (found ? two(number(found[0]), half(found) ? `± ${half(found)}` : "") : MISSING);
   const levels = Array.from({ length: most }, (_, i) => numeric(`level${i}`, `L${i + 1}`, "levels", (row) => row.points[i]?.[0], (row) => withHalf(row.points[i])));
-  const cost = (name, shown) => numeric(name, shown, "cost", (row) => row.cost[name], (row) => amount(row.cost[name]), false);
+  const cost = (name, shown, what) => numeric(name, shown, "cost", (row) => row.cost[name], (row) => unrecorded(row, what) ?? amount(row.cost[name]), false);
   return [
     numeric("rank", "rank", null, (row) => row.rank, (row) => row.rank_text, false),
     { id: "method", name: "method", set: null, value: (row) => row.label, text: (row) => row.label, descending: false },
     numeric("score", "score", null, (row) => row.score?.[0], (row) => withHalf(row.score)),
-    numeric("to_best", "to best", null, (row) => row.to_best?.[0], (row) => two(row.to_best ? difference(row.to_best) : MISSING, row.p === null ? "" : `p ${chance(row.p)}`)),
+    numeric("to_best", "to best", null, (row) => row.to_best?.[0], (row) => two(toBest(row), row.p === null ? "" : `p ${chance(row.p)}`)),
     numeric("clean", "clean", null, (row) => row.clean, (row) => number(row.clean)),
     ...levels,
     numeric("p5", "p5", "tails", (row) => row.p5, (row) => number(row.p5)),
     numeric("worst", "worst chip", "tails", (row) => row.worst, (row) => number(row.worst)),
     numeric("yield", "yield", "tails", (row) => row.yield, (row) => percent(row.yield)),
     numeric("ekl", "EKL", "tails", (row) => row.ekl, (row) => number(row.ekl, 4), false),
-    ...(hasPower ? [numeric("power", "power (mW)", "tails", (row) => row.power_mw, (row) => short(row.power_mw), false)] : []),
+    ...(hasPower ? [numeric("power", "power (mW)", "tails", (row) => row.power_mw, (row) => unrecorded(row, "read power") ?? short(row.power_mw), false)] : []),
     numeric("relative", "training / nominal’s", "cost", (row) => row.relative.total_, (row) => (row.relative.total_ ? `${short(row.relative.total_)} ×` : MISSING), false),
     cost("total_seconds", "total s"),
     cost("seconds", "own s"),
     cost("total_epochs", "total epochs"),
-    ...(ROWS.some((row) => row.cost.total_passes !== null) ? [cost("total_passes", "total passes")] : [cost("total_forward_passes", "total forward passes")]),
+    ...(ROWS.some((row) => row.cost.total_passes !== null) ? [cost("total_passes", "total passes", "passes")] : [cost("total_forward_passes", "total forward passes")]),
     cost("trials", "tuning trials"),
     numeric("seeds", "seeds", "tails", (row) => row.seeds.length, (row) => row.seeds.join(", ") || MISSING),
     numeric("chips", "chips", "tails", (row) => row.chips[0], (row) => row.chips.join("–") || MISSING),

@@ -83,6 +83,10 @@ function dressed(layout) {
   };
 }
 const colour = (row) => (isDark() ? row.look.dark : row.look.light);
+/** Filled with a rim of the ground, or open: then the rim has the colour. */
+const marker = (row) => ({
+  color: colour(row), symbol: row.look.symbol, size: 9, line: row.look.filled ? { width: 1, color: isDark() ? "#14181d" : "#ffffff" } : { width: 2 },
+});
 const faded = (hex, opacity) => `rgba(${[1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)).join(",")},${opacity})`;
 
 /** Where the points of a sweep lie: on a logarithmic axis of time, or side by side where one of the times is 0. */
@@ -116,7 +120,7 @@ function sweepChart(group, lines) {
       hovertext: known.map((i) => `<b>${literal(label)}</b><br>${literal(group.labels[i])}: ${spread(row.points[i])}${literal(ofUnit(group))}<br>${literal(sampleSize(row))}`),
       type: "scatter", mode: "lines+markers", hoverinfo: "text", name: literal(label),
       line: { color: hue, width: 2, dash: dash ?? row.look.dash },
-      marker: { color: hue, symbol: row.look.symbol, size: 9, line: { width: 1, color: isDark() ? "#14181d" : "#ffffff" } },
+      marker: marker(row),
     });
   }
   return {
@@ -137,6 +141,13 @@ const scaleOf = (group, values) => (isWide(group, values) ? { type: "log" } : {}
 const sampleSize = (row) => `${row.chips.length ? `${row.chips.join("–")} chips a level` : "no chips"}, ${
   row.seeds.length === 1 ? `seed ${row.seeds[0]}` : `${row.seeds.length} seeds`}`;
 
+/** How many chips and seeds the numbers of rows are of: 'n = 10–20 chips a level, 3 training seeds'. */
+function sizeOf(rows) {
+  const span = (numbers) => unique([Math.min(...numbers), Math.max(...numbers)]).join("–");
+  const [chips, seeds] = [rows.flatMap((row) => row.chips), rows.map((row) => row.seeds.length)];
+  return chips.length ? `n = ${span(chips)} ${span(chips) === "1" ? "chip" : "chips"} a level, ${span(seeds)} training seed${span(seeds) === "1" ? "" : "s"}` : "no chips";
+}
+
 /** Share of chips that are at least so good; a line a row at one point, or a line a point of one row. */
 function yieldChart(group, lines) {
   const better = group.higher ? "at least" : "at most";
@@ -147,7 +158,7 @@ function yieldChart(group, lines) {
       hovertext: shares.map((share, i) => `<b>${literal(label)}</b><br>${percent(share)} of chips ${better} ${group.thresholds[i]}${literal(ofUnit(group))}`),
       type: "scatter", mode: "lines+markers", hoverinfo: "text", name: literal(label),
       line: { color: hue ?? colour(row), width: 2, dash: dash ?? row.look.dash },
-      marker: { color: hue ?? colour(row), symbol: row.look.symbol, size: 6, maxdisplayed: 12 },
+      marker: { ...marker(row), color: hue ?? colour(row), size: 6, maxdisplayed: 12 },
     })),
     layout: {
       x: { title: inUnit(`${group.metric} ${better}`, group.unit), ...(group.higher ? {} : { autorange: "reversed" }) },
@@ -161,7 +172,7 @@ function yieldChart(group, lines) {
   };
 }
 
-/** Error over read power: a line a row through the points of the sweep, hollow at the first. */
+/** Error over read power: a line a row through the points of the sweep, with a large mark at the first. */
 function powerChart(group, lines) {
   const text = ([point, power, mean, low, high]) => [group.labels[point], `${short(power)} mW`, spread([mean, low, high])];
   const known = lines.filter(({ row }) => row.readings.length);
@@ -177,7 +188,7 @@ function powerChart(group, lines) {
       hovertext: row.readings.map((reading) => `<b>${literal(label)}</b><br>${literal(text(reading).join(" · "))}`),
       type: "scatter", mode: "lines+markers", hoverinfo: "text", name: literal(label),
       line: { color: faded(colour(row), 0.55), width: 1, dash: row.look.dash },
-      marker: { color: colour(row), size: 8, symbol: row.readings.map(([point]) => row.look.symbol + (point === 0 ? "-open" : "")) },
+      marker: { ...marker(row), size: row.readings.map(([point]) => (point === 0 ? 13 : 7)) },
     })),
     layout: { x: { title: "read power of all cells (mW)", type: "log" }, y: { title: group.error, ...scaleOf(group, known.flatMap(({ row }) => row.readings.map(([, , mean]) => mean))) }, revision: group.id },
     numbers: {
@@ -205,9 +216,9 @@ function scoresChart(group, lines) {
   return {
     traces: shown.map((line, i) => ({
       x: [line.row.score[0]], y: [i], type: "scatter", mode: "markers", hoverinfo: "text", name: literal(line.label),
-      hovertext: [`<b>${literal(line.label)}</b>, rank ${line.row.rank_text}<br>${spread(line.row.score)}${literal(ofUnit(group))}<br>to the best: ${difference(line.row.to_best)}`],
+      hovertext: [`<b>${literal(line.label)}</b>, rank ${line.row.rank_text}<br>${spread(line.row.score)}${literal(ofUnit(group))}<br>to the best: ${toBest(line.row)}`],
       error_x: { type: "data", symmetric: false, array: [ends(line)[1] - line.row.score[0]], arrayminus: [line.row.score[0] - ends(line)[0]], color: colour(line.row), thickness: 1.5, width: 4 },
-      marker: { color: colour(line.row), symbol: line.row.look.symbol, size: 9 },
+      marker: marker(line.row),
     })),
     layout: {
       x: { title: inUnit("score", group.unit) },
@@ -220,7 +231,7 @@ function scoresChart(group, lines) {
     },
     numbers: {
       heads: ["method", "rank", "score", "to best", "p"],
-      rows: shown.map(({ row, label }) => [label, row.rank_text, spread(row.score), difference(row.to_best), chance(row.p)]),
+      rows: shown.map(({ row, label }) => [label, row.rank_text, spread(row.score), toBest(row), chance(row.p)]),
     },
   };
 }

@@ -37,6 +37,11 @@ function amount(value) {
   if (Math.abs(value) >= 100) return thousands.format(value);
   return String(Number(value.toFixed(2)));
 }
+/** Why records lack a number, in its place; nothing where they don't. `what`: as missing.py names it. */
+function unrecorded(row, what) {
+  const found = row.missing.find((one) => one.what === what);
+  return found && h("span", { class: "unrecorded", title: found.why }, "not recorded");
+}
 const percent = (share) => (share === null || share === undefined ? MISSING : `${Math.round(100 * share)}%`);
 const short = (value) => (value === null || value === undefined ? MISSING : String(Number(value.toPrecision(3))));
 function half(found) {
@@ -52,6 +57,8 @@ function difference(found) {
   const [mean, , high] = found;
   return `${mean < 0 ? "" : "+"}${number(mean)} ± ${high === null ? "?" : number(high - mean)}`;
 }
+/** Of a row to the first; † where one training seed is all that both have. */
+const toBest = (row) => difference(row.to_best) + row.to_best_mark;
 function chance(p) {
   if (p === null || p === undefined) return MISSING;
   return p < 0.001 ? "<.001" : String(Number(p.toPrecision(2)));

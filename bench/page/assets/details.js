@@ -35,12 +35,16 @@ function bodyOf(row) {
   const group = row.home;
   const parts = [h("p", { class: "muted" }, DATA.names.methods[row.method]?.summary ?? "")];
   row.failed.forEach(({ seed, error, key }) => parts.push(h("p", { class: "failed" }, `Seed ${seed} failed: ${error} (${key})`)));
-  if (row.seeds.length) parts.push(numbersOf(row), notesOf(group), chartsOf(row));
+  if (row.seeds.length) parts.push(numbersOf(row), missingOf(row), notesOf(group), chartsOf(row));
   parts.push(h("h3", {}, "The command that remakes it"), command(row.command));
   if (row.records.length > 1) parts.push(h("p", { class: "small muted" }, `Makes the records ${listed(row.keys)}.`));
   parts.push(...row.records.map((record, i) => recordOf(record, group, row, i === 0)));
   return parts;
 }
+
+/** What the records are too old to hold, why, and the command that has it. */
+const missingOf = (row) => (row.missing.length ? notice(row.missing.map(({ what, why, how }) => h("p", { class: "small" },
+  h("b", {}, `No ${what}: `), `${why}. The command ${how}:`)), command(row.again)) : null);
 
 function numbersOf(row) {
   const group = row.home;
@@ -50,14 +54,14 @@ function numbersOf(row) {
   return definitions([
     ["rank", row.rank_text],
     ["score", `${spread(row.score)}${unit}`],
-    ["to the best", row.to_best ? difference(row.to_best) : null],
+    ["to the best", row.to_best ? toBest(row) : null],
     ["p (Holm)", row.p === null ? null : chance(row.p)],
     ["clean", `${number(row.clean)}${unit}`],
     [`p5 ${top}`, number(row.p5)],
     [`worst chip ${top}`, number(row.worst)],
     [`yield ${top}`, percent(row.yield)],
     [`EKL ${top}`, row.ekl === null ? null : number(row.ekl, 4)],
-    [`read power ${top}`, row.power_mw === null ? null : `${short(row.power_mw)} mW`],
+    [`read power ${top}`, unrecorded(row, "read power") ?? (row.power_mw === null ? null : `${short(row.power_mw)} mW`)],
     ["training, of nominal’s", relative === null || relative === undefined ? null : `${short(relative)} ×`],
     ["training, total", row.cost.total_seconds === null ? null : `${amount(row.cost.total_seconds)} s`],
     ["seeds", row.seeds.join(", ")],
@@ -73,10 +77,10 @@ function chartsOf(row) {
   const box = h("div", { class: "charts" });
   if (group.points.length > 1) {
     box.append(chart(`${group.metric} of ${row.label}`, () => sweepChart(group, lines), {
-      low: true, caption: `${group.metric}: mean and 95% interval`, legend: lines,
+      low: true, caption: `${group.metric}: mean and 95% interval; ${sizeOf(beside)}`, legend: lines,
     }));
   }
-  box.append(chart(`Every chip of ${row.label}`, () => chipsChart(row), { low: true, caption: "A mark a chip; the bar is the mean" }));
+  box.append(chart(`Every chip of ${row.label}`, () => chipsChart(row), { low: true, caption: `A mark a chip${row.seeds.length > 1 ? ", a shape a seed" : ""}; the bar is the mean; ${sizeOf([row])}` }));
   if (group.points.length > 1 && row.yields.some((shares) => shares)) {
     const dashes = ["solid", "dot", "dash", "dashdot", "longdash", "longdashdot"];
     const shades = row.yields.map((shares, i) => ({
@@ -84,7 +88,7 @@ function chartsOf(row) {
       get hue() { return faded(colour(row), 0.35 + (0.65 * (i + 1)) / row.yields.length); },
     }));
     box.append(chart(`Yield curves of ${row.label}`, () => yieldChart(group, shades), {
-      low: true, caption: `Yield: share of chips whose ${group.metric} is at least as good, a line a ${group.over_time ? "time" : "level"}, from pale to full`,
+      low: true, caption: `Yield: share of chips whose ${group.metric} is at least as good, a line a ${group.over_time ? "time" : "level"}, from pale to full; ${sizeOf([row])}`,
     }));
   }
   return box;
@@ -118,5 +122,5 @@ function recordOf(record, group, row, open) {
       h("div", {}, h("h3", {}, "Cost"), definitions(costsOf(row)))),
     record.command !== row.command && [h("h3", {}, `Command of seed ${record.seed}`), command(record.command)]);
 }
-const costsOf = (row) => Object.entries(row.cost).filter(([, value]) => value !== null)
-  .map(([name, value]) => [name === "trials" ? "tuning trials" : `${name.startsWith("total_") ? "" : "own "}${name.replaceAll("_", " ")}`, amount(value)]);
+const costsOf = (row) => Object.entries(row.cost)
+  .map(([name, value]) => [name === "trials" ? "tuning trials" : `${name.startsWith("total_") ? "" : "own "}${name.replaceAll("_", " ")}`, value === null ? unrecorded(row, "passes") : amount(value)]);

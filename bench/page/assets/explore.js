@@ -1,6 +1,6 @@
 // Curves of one comparison, with the methods that the reader chooses; drift over time.
 
-/** The line and marker of a method, as its charts have them. */
+/** The line and marker of a method, as its charts have them; open for a variant, such as tuned settings. */
 function swatch({ row, dash = row.look.dash }) {
   const shapes = {
     circle: "M11 7.5a4 4 0 1 0 8 0a4 4 0 1 0-8 0", square: "M11.5 4h7v7h-7z", "triangle-up": "M15 3l4.5 8h-9z",
@@ -8,7 +8,7 @@ function swatch({ row, dash = row.look.dash }) {
     x: "M11 5l2-2 2 2 2-2 2 2-2.4 2.5L19 10l-2 2-2-2-2 2-2-2 2.4-2.5z", "triangle-left": "M10.5 7.5l8-4.5v9z",
     "triangle-right": "M19.5 7.5l-8-4.5v9z", pentagon: "M15 3l4.6 3.4-1.8 5.4h-5.6l-1.8-5.4z", hexagon: "M15 3l4 2.3v4.5L15 12l-4-2.3V5.300z",
   };
-  const dashes = { solid: "", dash: "5 3", dot: "1.5 2.5", dashdot: "5 2 1.5 2" };
+  const dashes = { solid: "", dash: "5 3", dot: "1.5 2.5", dashdot: "5 2 1.5 2", longdash: "7 2", longdashdot: "7 2 1.5 2" };
   const make = (tag, attributes) => {
     const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
     Object.entries(attributes).forEach(([name, value]) => element.setAttribute(name, value));
@@ -19,7 +19,7 @@ function swatch({ row, dash = row.look.dash }) {
   picture.style.setProperty("--on-dark", row.look.dark);
   picture.append(
     make("path", { d: "M0 7.5H30", stroke: "currentColor", "stroke-width": "2", "stroke-dasharray": dashes[dash] ?? "" }),
-    make("path", { d: shapes[row.look.symbol] ?? shapes.circle, fill: "currentColor" }));
+    make("path", { d: shapes[row.look.symbol.replace("-open", "")] ?? shapes.circle, ...(row.look.filled ? { fill: "currentColor" } : { class: "open", stroke: "currentColor", "stroke-width": "1.6" }) }));
   return picture;
 }
 
@@ -68,21 +68,19 @@ function showCurves(state) {
   const add = (...made) => { charts.push(...made); return made; };
   const redraw = () => charts.forEach((figure) => figure.redraw());
   const box = h("div", { class: "charts" });
-  const seeds = unique(rows.map((row) => row.seeds.length)).sort().join("–");
-  const n = unique(rows.flatMap((row) => row.chips)).sort((a, b) => a - b);
-  const size = `n = ${n.length > 1 ? `${n[0]}–${n.at(-1)}` : n[0]} chips a level, ${seeds} training seed${seeds === "1" ? "" : "s"}`;
+  const size = sizeOf(rows);
   const what = group.over_time ? "time" : group.axis;
   if (group.points.length > 1) {
     const figure = chart(`${group.metric} over ${what}`, () => sweepChart(group, visible()), { caption: `${group.metric} over ${what}: mean and 95% interval; ${size}` });
     add(figure);
   }
   if (rows.filter((row) => row.rank !== null).length > 2) {
-    const [figure] = add(chart("Scores, and which can be told apart", () => scoresChart(group, visible()), { low: true, caption: "Score with its 95% interval; a bar joins neighbouring scores no two of which can be told apart (paired differences, Holm’s correction); ranks also tell of ties across others" }));
+    const [figure] = add(chart("Scores, and which can be told apart", () => scoresChart(group, visible()), { low: true, caption: `Score with its 95% interval; a bar joins neighbouring scores no two of which can be told apart (paired differences, Holm’s correction); ranks also tell of ties across others; ${size}` }));
     figure.querySelector(".chart").classList.add("grows");
     box.append(figure);
   }
   if (rows.some((row) => row.yields.some((shares) => shares))) box.append(yieldFigure(group, visible, add, size));
-  if (group.has_power) box.append(...add(chart("Error versus read power", () => powerChart(group, visible()), { low: true, caption: `Error over read power, means over seeds: a line through the ${group.over_time ? "times" : "levels"}, hollow at the first; 95% intervals over chips and seeds` })));
+  if (group.has_power) box.append(...add(chart("Error versus read power", () => powerChart(group, visible()), { low: true, caption: `Error over read power, means over seeds: a line through the ${group.over_time ? "times" : "levels"}, with a large mark at the first; 95% intervals over chips and seeds; ${size}` })));
   at("curves-body").replaceChildren(methodPicker(lines, chosen, redraw), ...charts.slice(0, Number(group.points.length > 1)), box);
 }
 
@@ -113,7 +111,7 @@ function startDrift() {
       .map((row) => ({ row, label: row.label + setting, dash: families[i].parts.length > 1 ? ["solid", "dash", "dot", "dashdot"][k % 4] : undefined })));
     const chosen = firstChosen(lines.map(({ row }) => row), [], null);
     const [[group]] = families[i].parts;
-    const figure = chart("Drift over time", () => sweepChart(group, lines.filter(({ row }) => chosen.has(row))), { caption: `${group.metric} over the time since programming: mean and 95% interval` });
+    const figure = chart("Drift over time", () => sweepChart(group, lines.filter(({ row }) => chosen.has(row))), { caption: `${group.metric} over the time since programming: mean and 95% interval; ${sizeOf(lines.map(({ row }) => row))}` });
     body.replaceChildren(methodPicker(lines, chosen, () => figure.redraw()), figure);
   };
   at("drift-body").append(h("div", { class: "controls" }, choice("Sweep", families.map(({ title }, i) => [i, title]), 0, (i) => show(Number(i)))), body);

@@ -23,7 +23,7 @@ function shaded(cell, value, low, high, up) {
 function scaleBar(low, high, up, text, digits = 2) {
   const bar = h("i", { "aria-hidden": "true" });
   bar.style.background = `linear-gradient(90deg, ${(up ? RAMP : RAMP.toReversed()).join(",")})`;
-  return h("p", { class: "scale" }, number(low, digits), bar, number(high, digits), ` ${text}`);
+  return h("p", { class: "scale" }, h("span", { class: "ends" }, number(low, digits), bar, number(high, digits)), h("span", {}, text));
 }
 function grid(corner, columns, rows, caption) {
   return scrolling(caption, h("table", { class: "grid" }, h("caption", { class: "hidden" }, caption),

@@ -1,0 +1,49 @@
+"""The committed page and tables are those of the committed records: `bench report` was run after the last change."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from bench.leaderboard import write_tables
+from bench.store import Records
+from bench.summary import summary
+
+RESULTS = Path(__file__).parents[2] / "results"
+NAMES = ("LEADERBOARD.md", "PUBLISHED.md", "leaderboard.csv", "leaderboard.tex", "report.html")
+
+
+@pytest.fixture(scope="module")
+def remade(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of what the committed records give, without plots."""
+    folder = tmp_path_factory.mktemp("results")
+    (folder / "pictures").symlink_to(RESULTS / "pictures")
+    records, warnings = Records(RESULTS).load_all()
+    assert warnings == []
+    write_tables(folder, records, summary(records))
+    return folder
+
+
+def without_plotly(text: str) -> str:
+    """The page but for the bundle of the charts' library, the last script, and its hash: they go with its version."""
+    return re.sub(r"'sha256-[^']*'", "", text).rpartition("<script>")[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_committed_is_what_the_records_give(remade, name):
+    committed, now = ((folder / name).read_text(encoding="utf-8") for folder in (RESULTS, remade))
+    if name == "report.html":
+        committed, now = map(without_plotly, (committed, now))
+        assert len(now) > 400_000
+    differing = [(a[:150], b[:150]) for a, b in zip(committed.split("\n"), now.split("\n"), strict=False) if a != b]
+    assert differing[:3] == [] and committed == now, f"{name}: run `bench report`, and commit what it changes"
+
+
+def test_every_plot_that_the_records_give_is_committed_and_no_other():
+    groups = summary(Records(RESULTS).load_all()[0])
+    stems = {group.slug for group in groups if group.has_curve}
+    stems |= {group.power_slug for group in groups if group.has_power}
+    stems |= {group.ties_slug for group in groups if group.has_ties}
+    expected = {f"{stem}{suffix}" for stem in stems for suffix in (".png", ".pdf")}
+    found = {path.name for path in (RESULTS / "plots").iterdir() if not path.name.startswith("tuned-")}
+    assert found == expected
