@@ -22,7 +22,7 @@ from bench.grid import Job
 from bench.worker import Place, Result
 
 RETRIES = 3  # of a job whose worker died; errors inside a job are results, and are not retried
-PATIENCE_S = 10.0  # for the board, which is somewhere else for a moment if its machine died
+PATIENCE_S = 10.0  # for whoever may not answer: the board, whose process may just have died, or an address
 OBJECTS_BYTES = 100 << 20  # jobs and results are small: all data go by the shared folders
 INSTALL = "needs Ray: pip install 'cim-bench[cluster]'"
 
@@ -208,8 +208,9 @@ class RayTeam:
 
     def __init__(self, ray: Any, place: Place, gpus: float) -> None:
         self.ray, self.place = ray, place
+        # Where the command is, and dies with it; a soft wish puts it on any machine, whose death loses what it has.
         here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
-            ray.get_runtime_context().get_node_id(), soft=True
+            ray.get_runtime_context().get_node_id(), soft=False
         )
         actor = ray.remote(num_cpus=0, max_restarts=-1)(Board)
         self.board = actor.options(scheduling_strategy=here).remote()

@@ -11,8 +11,9 @@ import os
 import re
 import stat
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -117,14 +118,19 @@ def write_text(path: Path, text: str) -> None:
 def read_each(paths: Sequence[Any], most: int) -> Iterator[bytes | OSError]:
     """The bytes of each file, or why it can't be read; of an object store many at once, since each takes a while.
 
-    A file of this machine that is larger than `most`, or is none, such as a pipe, is not read.
+    What is larger than `most` bytes is not read, nor what is no regular file, such as a pipe.
     """
     read = partial(_read, most=most)
     if not any(map(is_remote, paths)):
         yield from map(read, paths)
         return
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield from pool.map(read, paths)
+        begun: deque[Future[bytes | OSError]] = deque()
+        for path in paths:  # no more of them in memory than are read at once, however slowly they are used
+            if len(begun) == AT_ONCE:
+                yield begun.popleft().result()
+            begun.append(pool.submit(read, path))
+        yield from (one.result() for one in begun)
 
 
 def _at_once(path: str, flags: int) -> int:
@@ -132,20 +138,33 @@ def _at_once(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def _read(path: Path, most: int) -> bytes | OSError:
+def _read(path: Any, most: int) -> bytes | OSError:
     try:
         if not is_remote(path):
             with open(path, "rb", buffering=0, opener=_at_once) as file:
                 found = os.fstat(file.fileno())
                 if not stat.S_ISREG(found.st_mode):
                     return OSError(errno.EINVAL, "it is no regular file", str(path))
-                if found.st_size > most:
-                    return OSError(errno.EFBIG, f"{found.st_size >> 20} MiB, at most {most >> 20} are read", str(path))
+                _check_size(path, found.st_size, most)
                 return file.read()
         with reached(path):
+            _check_size(path, path.fs.size(path.path), most)
             return path.read_bytes()
     except OSError as error:
         return error
+
+
+def _check_size(path: Any, size: int, most: int) -> None:
+    if size > most:
+        raise OSError(errno.EFBIG, f"{size >> 20} MiB, at most {most >> 20} are read", str(path))
+
+
+def read_one(path: Any, most: int) -> bytes:
+    """The bytes of a file of at most `most`. OSError if it is larger, no regular file, or can't be read."""
+    (found,) = read_each([path], most)
+    if isinstance(found, OSError):
+        raise found
+    return found
 
 
 @contextmanager

@@ -82,6 +82,7 @@ def parse_record(data: bytes, name: str) -> dict[str, Any]:
 def _checked(data: bytes, name: str) -> dict[str, Any]:
     if len(data) > limits.RECORD:
         raise ValueError(f"{len(data) >> 20} MiB, at most {limits.RECORD >> 20} are read")
+    _check_parts(data)
     record, was_sealed = seal.opened(data)
     if data.count(b"{") + data.count(b"[") > limits.DEPTH:
         check_depth(record)
@@ -93,3 +94,13 @@ def _checked(data: bytes, name: str) -> dict[str, Any]:
     if schema != 1 and not was_sealed:
         raise ValueError(f"no {seal.NAME!r}")
     return record
+
+
+def _check_parts(data: bytes) -> None:
+    """Raise ValueError for text that is no record by the number of its parts, before they fill the memory.
+
+    Signs in strings count as well: a record has few.
+    """
+    for signs, what, most in ((b"{[:", "objects, lists and names", limits.PARTS), (b",", "entries", limits.ENTRIES)):
+        if (found := sum(data.count(sign) for sign in signs)) > most:
+            raise ValueError(f"{found:,} {what}, must be at most {most:,}")

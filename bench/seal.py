@@ -49,9 +49,23 @@ def opened(data: bytes) -> tuple[Any, bool]:
     if not isinstance(content, dict):
         raise ValueError(f"{content!r:.40} is no JSON object")
     if HALF.search(data):
-        json.dumps(content, ensure_ascii=False).encode()
+        _check_characters(content)
     whole = is_whole(data)
     if whole is False or (whole is None and NAME in content):
         raise ValueError("its checksum is of another content: it was damaged or changed by hand")
     content.pop(NAME, None)
     return content, whole is not None
+
+
+def _check_characters(content: Any) -> None:
+    """Raise ValueError for a string that has half of a character."""
+    left = [content]
+    while left:
+        one = left.pop()
+        if isinstance(one, str):
+            one.encode()
+        elif isinstance(one, dict):
+            left += one.keys()
+            left += one.values()
+        elif isinstance(one, list):
+            left += one

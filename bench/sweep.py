@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bench import registry
+from bench import limits, registry
 from bench.errors import BenchError
 from devices._base import Device
 
@@ -36,8 +36,11 @@ def of(
 ) -> tuple[dict[str, Any], bool]:
     """The fields of an Evaluation that say what it sweeps, and whether that is what the device usually gets.
 
-    None: what the device says. Raises for levels and times that the device hasn't.
+    None: what the device says. Raises for levels and times that the device hasn't, or more than a record may hold.
     """
+    for name, values in (("levels", levels), ("times", times)):
+        if values is not None and len(values) > limits.LEVELS:
+            raise BenchError(f"{name}: {len(values):,} of them, must be at most {limits.LEVELS:,}")
     if sweep == "time":
         return _over_time(device, levels, times)
     time_s = device.default_time_s if time_s is None else time_s

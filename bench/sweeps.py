@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from bench import seal
+from bench import limits, seal
 from bench.errors import BenchError
-from bench.files import clear_leftovers, write_bytes
+from bench.files import clear_leftovers, read_one, write_bytes
 
 NAMES = {"levels", "seconds", "trained", "replaces"}
 
@@ -26,7 +26,7 @@ class HalfSweep:
         if not self.path.exists():
             return [], 0.0
         try:
-            kept, _ = seal.opened(self.path.read_bytes())
+            kept, _ = seal.opened(read_one(self.path, limits.RECORD))
             if odd := sorted(set(kept) - NAMES):
                 raise ValueError(f"{odd[0]!r:.40} is nothing that it should have")
             found = list(kept["levels"]), float(kept["seconds"])

@@ -313,6 +313,7 @@ def test_the_program_alone_shows_its_help(cli):
         ("--levels", "0,99", "rram: level 99 is out of range"),
         ("--levels", "0;.1", "levels '0;.1': must be numbers such as 0,.1,.2"),
         ("--levels", "nan", "levels 'nan': must be finite"),
+        ("--levels", ",".join(map(str, range(1001))), "levels: 1,001 of them, must be at most 1,000"),
         ("--time", "100", "rram: has no time axis"),
         ("--sweep", "time", "device rram has no time axis: --sweep time is for pcm, "),
         ("--sweep", "time", " and fitted tables"),

@@ -1,28 +1,24 @@
-"""Cells as a graph of jobs: the graph alone, the engine with a team of this process, and Ray with two machines."""
+"""Cells as a graph of jobs: the graph alone, and the engine with a team of this process. With Ray: test_ray.py."""
 
 import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
-import torch
 from rich.console import Console
-from safetensors.torch import load_file
 
-from bench import cluster, engine, matched, plan, status, tune, work, worker
+from bench import engine, matched, plan, status, tune, work, worker
 from bench.errors import BenchError
 from bench.grid import Graph, Job, Sweep, jobs_of, lineage
 from bench.live import View
 from bench.progress import Monitor
-from bench.store import Checkpoints
 from bench.tuning import remote
 from bench.worker import Place, Result
 from methods._base import MethodError
@@ -400,128 +396,3 @@ def test_without_ray_one_line_says_what_to_install(home, cli, tmp_path, monkeypa
     monkeypatch.setitem(sys.modules, "ray", None)
     ended = cli("run", "--method", "nominal", *LINE, "--workers", 2, "--results", tmp_path)
     assert (ended.code, ended.err) == (2, "bench: workers, cluster: needs Ray: pip install 'cim-bench[cluster]'\n")
-
-
-# Ray: a head and two machines that work, which are three raylets on this one
-
-LONGER = "--epochs 36 --train-samples 1500 --batch-size 10 --threads 1".split()
-
-
-@pytest.fixture(scope="module")
-def machines() -> Iterator[Any]:
-    """A Ray cluster of two machines with a CPU each, and a head that has none."""
-    pytest.importorskip("ray", reason="needs Ray: pip install 'cim-bench[cluster]'")
-    cluster._ray()
-    from ray.cluster_utils import Cluster
-
-    size = {"object_store_memory": cluster.OBJECTS_BYTES, "include_dashboard": False}
-    made = Cluster(initialize_head=True, head_node_args=size | {"num_cpus": 0})
-    for _ in range(2):
-        made.add_node(**size, num_cpus=1)
-    yield made
-    made.shutdown()
-
-
-def measured(results: Path) -> dict[str, Any]:
-    """Key -> what a record measured, and what it cost, but for seconds."""
-    records = [json.loads(path.read_text()) for path in (results / "records").glob("*.json")]
-    costs = ({k: v for k, v in r["cost"].items() if "seconds" not in k} for r in records)
-    return {r["key"]: (r["status"], r["clean"], r["levels"], cost) for r, cost in zip(records, costs, strict=True)}
-
-
-def test_a_cluster_makes_the_records_of_one_process_and_trains_what_is_shared_once(
-    machines, home, other_home, cli, tmp_path, monkeypatch
-):
-    line = ["run", "--method", "nominal,noise_injection,mixed_noise", *LINE, "--train-samples", 200]
-    ended = cli(*line, "--cluster", machines.address, "--results", tmp_path / "a")
-    assert ended.code == 0, ended.err
-    (told,) = status.read(home / "runs")
-    assert sorted(row.kind for row in told.rows) == ["cell"] * 3 + ["training"] * 3
-    assert {(row.state, row.attempts) for row in told.rows} == {("done", 1)}
-    assert sum(row.title.startswith("train nominal") for row in told.rows) == 1
-    assert f"cluster {machines.address}" in cli("status").out
-    monkeypatch.setenv("BENCH_HOME", str(other_home))
-    assert cli(*line, "--threads", 1, "--results", tmp_path / "b").code == 0
-    assert measured(tmp_path / "a") == measured(tmp_path / "b")
-    names = {path.name for path in (home / "checkpoints").glob("*.safetensors")}
-    assert names == {path.name for path in (other_home / "checkpoints").glob("*.safetensors")}
-    for name in names:
-        ours, theirs = (load_file(each / "checkpoints" / name) for each in (home, other_home))
-        assert all(torch.equal(tensor, theirs[key]) for key, tensor in ours.items()), name
-
-
-@pytest.mark.long
-def test_tune_runs_its_trials_on_a_cluster(machines, home, cli, tmp_path):
-    small = [*LINE, "--train-samples", 200, "--val-chips", 1, "--trials", 3, "--results", tmp_path]
-    ended = cli("tune", "--method", "trice", *small, "--cluster", machines.address)
-    assert ended.code == 0, ended.err
-    (path,) = (tmp_path / "tuned").glob("mnist-mlp-rram-trice-*.json")
-    assert len(json.loads(path.read_text())["trials"]) == 3
-    (told,) = status.read(home / "runs")
-    kinds = [row.kind for row in told.rows]
-    assert (kinds.count("study"), kinds.count("trial"), kinds.count("check")) == (1, 3, 2)
-    assert all(row.where for row in told.rows if row.kind in ("trial", "check")), "none was this process's"
-    assert "trice" in ended.out and "gain" in ended.out
-
-
-@pytest.mark.long  # beside other tests on two cores an attempt may end before it is met
-def test_a_machine_dies_then_a_worker_and_the_cell_gets_done_from_where_it_was(
-    machines, home, other_home, cli, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(engine, "POLL_S", 0.1)
-    monkeypatch.setattr(status.Status, "EVERY_S", 0.1)
-    checkpoints = Checkpoints(home / "checkpoints")
-    line = ["run", "--method", "nominal", *LINE, *LONGER]
-    ended: list[Any] = []
-    seen: list[tuple[int, int]] = []  # (process, epochs that are kept), as each attempt was met
-
-    def met(attempt: int) -> int:
-        """The process that trains, once so many have begun and there is a resume point."""
-        until = time.monotonic() + 300
-        while True:
-            assert time.monotonic() < until and not ended, f"attempt {attempt} was not met"
-            rows = [row for told in status.read(home / "runs") for row in told.rows]
-            for row in rows:
-                if (row.kind, row.state, row.attempts) == ("training", "running", attempt):
-                    partial = checkpoints.load_partial(row.key)
-                    if partial is not None:
-                        seen.append((int(row.where.split()[1]), partial["epoch"]))
-                        return seen[-1][0]
-            time.sleep(0.02)
-
-    def kill() -> None:
-        os.kill(first := met(1), signal.SIGSTOP)  # a machine dies with all that runs on it, at one moment
-        parent = int(Path(f"/proc/{first}/stat").read_text().rpartition(")")[2].split()[1])
-        (machine,) = (node for node in machines.list_all_nodes() if raylet(node) == parent)
-        machines.remove_node(machine, allow_graceful=False)
-        os.kill(first, signal.SIGKILL)
-        os.kill(met(2), signal.SIGKILL)
-        met(3)
-
-    failures: list[BaseException] = []
-    killer = threading.Thread(target=lambda: failures.extend(filter(None, [caught(kill)])))
-    killer.start()
-    ended.append(cli(*line, "--cluster", machines.address, "--results", tmp_path / "a"))
-    killer.join()
-    assert not failures, (failures, ended)
-    assert ended[0].code == 0, ended[0].err
-    assert ended[0].err.count("is gone; goes on with") == 2
-    processes, epochs = zip(*seen, strict=True)
-    assert len(set(processes)) == 3 and 1 <= epochs[0] <= epochs[1] <= epochs[2], "each went on where the last one was"
-    monkeypatch.setenv("BENCH_HOME", str(other_home))
-    assert cli(*line, "--results", tmp_path / "b").code == 0
-    assert measured(tmp_path / "a") == measured(tmp_path / "b") and len(measured(tmp_path / "a")) == 1
-
-
-def raylet(node: Any) -> int:
-    """The process from which a machine's workers come."""
-    return node.all_processes["raylet"][0].process.pid
-
-
-def caught(act: Callable[[], None]) -> BaseException | None:
-    """What was raised."""
-    try:
-        act()
-    except BaseException as error:
-        return error
-    return None

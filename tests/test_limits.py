@@ -4,12 +4,14 @@ import gzip
 import json
 import re
 import struct
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
 from bench import fit, limits
 from bench.errors import BenchError
+from bench.reading import parse_record
 from bench.store import Checkpoints
 from devices import _measured
 from devices._base import DeviceError
@@ -40,6 +42,39 @@ def test_a_checkpoint_with_a_hostile_header_is_broken(name: str, tmp_path: Path)
         with pytest.raises(BenchError, match="is broken .*delete it to train again") as caught:
             load("k")
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("junk", "said"),
+    [
+        ("[],", "objects, lists and names, must be at most 200,000"),
+        ("[[]],", "objects, lists and names, must be at most 200,000"),
+        ('{"a":1},', "objects, lists and names, must be at most 200,000"),
+        ('"ab",', "entries, must be at most 1,000,000"),
+        ("1.5,", "entries, must be at most 1,000,000"),
+    ],
+)
+def test_a_record_of_junk_is_refused_before_it_is_parsed(junk: str, said: str) -> None:
+    data = f'{{"a":[{junk * (limits.RECORD // len(junk) - 3)}1]}}'.encode()
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=said):
+            parse_record(data, "junk")
+        assert tracemalloc.get_traced_memory()[1] < limits.MIB
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("first", ["1.5", '"\U0001f600"', '"\\ud83d\\ude00"'])
+def test_a_record_of_as_many_parts_as_may_be_takes_little_memory(first: str) -> None:
+    data = f'{{"a":[{first},{"[]," * (limits.PARTS - 3)}{",".join(["9.75"] * (limits.ENTRIES - limits.PARTS))}]}}'
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="no 'schema'"):
+            parse_record(data.encode(), "junk")
+        assert tracemalloc.get_traced_memory()[1] < 100 * limits.MIB
+    finally:
+        tracemalloc.stop()
 
 
 def test_cells_that_unpack_to_far_more_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,4 +110,5 @@ def test_the_limits_are_those_of_the_document() -> None:
     for what, size in sizes.items():
         shown = f"{size >> 30} GiB" if size >= limits.GIB else f"{size >> 20} MiB"
         assert re.search(rf"\| {what}[^|]*\| {shown} \|", text), what
+    assert f"| {limits.PARTS:,}; {limits.ENTRIES:,} |" in text
     assert f"{limits.NAME:,} letters" in text and f"{limits.ARCHIVE_FILES:,} files" in text

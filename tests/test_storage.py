@@ -12,9 +12,9 @@ import pytest
 import torch
 from filelock import Timeout
 
-from bench import lease
+from bench import lease, limits
 from bench.errors import BenchError
-from bench.files import at_hand, check_writable, is_remote, lock, place, read_each, write_bytes, write_with
+from bench.files import AT_ONCE, at_hand, check_writable, is_remote, lock, place, read_each, write_bytes, write_with
 from bench.keys import key_of
 from bench.lease import FREE, Lease
 from bench.reading import parse_record
@@ -104,6 +104,39 @@ def test_objects_are_whole_or_not_there(folder):
     assert list(read_each([path], 1 << 20))[0] == b"new"
     check_writable(folder)
     assert [p.name for p in folder.iterdir()] == ["deep"]
+
+
+def test_an_object_that_is_too_large_is_told_and_never_fetched(folder, record, monkeypatch):
+    records, half = Records(folder), HalfSweep(folder, "k")
+    records.save(record)
+    large = folder / "records" / "large.json"
+    for path in (large, half.path):
+        write_bytes(path, b" " * (limits.RECORD + 1))
+    fetched: list[str] = []
+    real = type(folder).read_bytes
+    monkeypatch.setattr(type(folder), "read_bytes", lambda self: fetched.append(self.name) or real(self))
+    found, (warning,) = records.load_all()
+    assert found == [record] and warning == f"can't read record {large}: 16 MiB, at most 16 are read"
+    with pytest.raises(OSError, match="16 MiB, at most 16 are read"):
+        half.load()
+    assert large.name not in fetched and half.path.name not in fetched
+
+
+def test_of_many_objects_few_are_in_memory_at_once(monkeypatch):
+    folder, begun = place("memory://many"), 0
+    paths = [folder / f"{i:03}" for i in range(100)]
+    for path in paths:
+        write_bytes(path, path.name.encode())
+    real = type(folder).read_bytes
+
+    def counted(self: Any) -> bytes:
+        nonlocal begun
+        begun += 1
+        return real(self)
+
+    monkeypatch.setattr(type(folder), "read_bytes", counted)
+    for done, (path, data) in enumerate(zip(paths, read_each(paths, 10), strict=True)):
+        assert data == path.name.encode() and begun <= done + AT_ONCE + 1
 
 
 def test_records_checkpoints_and_half_sweeps_come_back(folder, record):

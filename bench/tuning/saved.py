@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench import plan, registry, request
+from bench import limits, plan, registry, request
 from bench.errors import BenchError
-from bench.files import write_text
+from bench.files import read_one, write_text
 from bench.keys import key_of
 from bench.labels import settings_label
 from bench.spec import Evaluation
@@ -52,7 +52,7 @@ def load(results: Path, evaluation: Evaluation) -> tuple[dict[str, Any], float]:
     """(settings, training level) for a cell. NotTuned if nothing was tuned for it, BenchError if the file is broken."""
     path, training = path_of(results, evaluation), evaluation.training
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_one(path, limits.RECORD))
         settings, level = dict(found["settings"]), float(found["level"])
         if not 0 <= level < math.inf:
             raise ValueError(f"level is {level:g}, must be a finite number from 0 on")
@@ -73,7 +73,7 @@ def trials(results: Path, evaluation: Evaluation) -> int:
     """Trials that the settings and level of a cell were chosen by: 0 if they are the defaults, or weren't tuned."""
     training = evaluation.training
     try:
-        found = json.loads(path_of(results, evaluation).read_text(encoding="utf-8"))
+        found = json.loads(read_one(path_of(results, evaluation), limits.RECORD))
         usual = found["evaluation"]["training"]
         chosen, default = ((part["settings"], part["level"]) for part in (found, usual))
         own = (dict(training.settings), training.level)
