@@ -232,3 +232,5 @@ def show() -> None:
             print(line)
     if not shown:
         print(f"no command has run cells with this BENCH_HOME, {home()}")
+    if not isinstance(home(), Path):
+        print(f"only commands of this machine are shown: what they are at is not kept in {home()}")

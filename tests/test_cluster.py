@@ -338,6 +338,12 @@ def test_a_lagging_trial_is_stopped_one_that_diverges_is_pruned_and_an_interrupt
 # bench status
 
 
+def test_the_status_of_a_home_in_an_object_store_is_this_machines_and_says_so(cli, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("BENCH_HOME", "memory://a-home")
+    assert "only commands of this machine are shown" in cli("status").out
+
+
 def test_one_process_needs_no_ray_and_has_a_status(home, cli, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)  # as where it is not installed
     assert "no command has run cells with this BENCH_HOME" in cli("status").out
