@@ -25,8 +25,13 @@ def rank(row: Row) -> str:
 
 
 def to_best(row: Row, joint: str = " ") -> str:
-    """The difference to the first row, † where it rests on one training seed."""
-    return difference(row.to_best, joint) + ("†" if row.to_best is not None and row.to_best_seeds == 1 else "")
+    """The difference to the first row with its mark."""
+    return difference(row.to_best, joint) + to_best_mark(row)
+
+
+def to_best_mark(row: Row) -> str:
+    """† of a difference that rests on one training seed."""
+    return "†" if row.to_best is not None and row.to_best_seeds == 1 else ""
 
 
 def tables(group: Group, joint: str) -> list[list[Column]]:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench import stats
+from bench import stats, tails
 from bench.cost import costs
 from bench.labels import Record, all_settings, plain, swept
 from bench.summary import level_interval, order, yield_loss
@@ -93,9 +93,9 @@ def measured(record: Record, level: Record) -> dict[str, Any]:
         "ci_low": low,
         "ci_high": high,
         "std": stats.deviation_of(chips),
-        "p5": stats.fifth_percentile(chips[:first], higher) if whole else None,
-        "worst": stats.worst(chips[:first], higher) if whole else None,
-        "yield": stats.yield_share(chips, record["clean"], yield_loss(record), higher) if whole else None,
+        "p5": tails.fifth_percentile(chips[:first], higher) if whole else None,
+        "worst": tails.worst(chips[:first], higher) if whole else None,
+        "yield": tails.yield_share(chips, record["clean"], yield_loss(record), higher) if whole else None,
         "chips": len(chips),
         "ekl": level["ekl"],
         "tail_chips": min(first, len(chips)),

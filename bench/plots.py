@@ -195,9 +195,10 @@ def edges(one: Look) -> dict[str, Any]:
 
 def hollow(marks: Collection, each: Sequence[Look]) -> None:
     """Of marks that were drawn at once those of variants are open."""
-    marks.set_edgecolor(["w" if one.filled else one.light for one in each])
-    marks.set_facecolor([one.light if one.filled else "w" for one in each])
-    marks.set_linewidth([0.6 if one.filled else 1.2 for one in each])
+    shown = [edges(one) for one in each]
+    marks.set_edgecolor([one["markeredgecolor"] for one in shown])
+    marks.set_facecolor([one["markerfacecolor"] for one in shown])
+    marks.set_linewidth([one["markeredgewidth"] for one in shown])
 
 
 def _legend(axes: Axes, rows: list[Row], found: dict[str, Look]) -> None:

@@ -225,12 +225,13 @@ def lines(told: Told, now: float) -> list[str]:
 
 def show() -> None:
     """Print what commands that use this BENCH_HOME are at; where none runs, how the last one ended."""
-    told = read(local(home()) / "runs")
+    place = home()
+    told = read(local(place) / "runs")
     shown = [one for one in told if one.is_alive] or told[:1]
     for one in shown:
         for line in lines(one, time.time()):
             print(line)
     if not shown:
-        print(f"no command has run cells with this BENCH_HOME, {home()}")
-    if not isinstance(home(), Path):
-        print(f"only commands of this machine are shown: what they are at is not kept in {home()}")
+        print(f"no command has run cells with this BENCH_HOME, {place}")
+    if not isinstance(place, Path):
+        print(f"only commands of this machine are shown: what they are at is not kept in {place}")

@@ -10,7 +10,7 @@ from dataclasses import replace
 from operator import itemgetter
 from typing import Any
 
-from bench import stats
+from bench import stats, tails
 from bench.cost import mean_costs
 from bench.groups import Group, Row
 from bench.labels import (
@@ -60,7 +60,7 @@ def level_interval(record: Record, level: Record) -> Interval:
 
 def yield_loss(record: Record) -> float:
     """How much worse than clean a chip of this task may be; records from before tasks stated it are of accuracies."""
-    return record["task"].get("yield_loss", stats.YIELD_LOSS)
+    return record["task"].get("yield_loss", tails.YIELD_LOSS)
 
 
 def group_key(record: Record) -> tuple:
@@ -150,9 +150,9 @@ def _row(label: str, records: Sequence[Record], scores: Mapping[int, Sample], ta
         points={point: over_seeds(found) for point, found in by_point.items()},
         clean=_mean([r["clean"] for r in done]),
         score=_score(done, list(scores.values())),
-        p5=_mean([stats.fifth_percentile(f["chips"][:tail], higher) for _, f in whole]),
-        worst=_mean([stats.worst(f["chips"][:tail], higher) for _, f in whole]),
-        yield_share=_mean([stats.yield_share(f["chips"], r["clean"], yield_loss(r), higher) for r, f in whole]),
+        p5=_mean([tails.fifth_percentile(f["chips"][:tail], higher) for _, f in whole]),
+        worst=_mean([tails.worst(f["chips"][:tail], higher) for _, f in whole]),
+        yield_share=_mean([tails.yield_share(f["chips"], r["clean"], yield_loss(r), higher) for r, f in whole]),
         ekl=_mean([f["ekl"] for _, f in top if f["ekl"] is not None]),
         read_power_w=_read_power(top),
         read_powers={point: power for point, found in by_point.items() if (power := _read_power(found))},
@@ -219,11 +219,6 @@ def record_score(record: Record) -> Interval:
     return _score([record], [_sample(record)])
 
 
-def _rests_on_one_seed(common: Sequence[int], better: Sequence[int]) -> bool:
-    """Of a row: training seeds in common with each other row, and with each of those that are significantly better."""
-    return max(common, default=2) < 2 or min(better, default=2) < 2
-
-
 def _ranked(
     rows: Sequence[Row], samples: Sequence[Mapping[int, Sample]], higher: bool
 ) -> tuple[list[Row], tuple[tuple[int, int], ...]]:
@@ -237,9 +232,11 @@ def _ranked(
     common = {(i, j): len(samples[i].keys() & samples[j].keys()) for i in able for j in able}
     for i, row in enumerate(rows):
         if i in ranks:
-            counted = [j for j in able if i != j and stats.is_better(pairs[j, i], higher)]
-            conditional = _rests_on_one_seed([common[i, j] for j in able if j != i], [common[i, j] for j in counted])
-            conditional = conditional or len(samples[i]) < 2
+            others = [j for j in able if j != i]
+            better = [common[i, j] for j in others if stats.is_better(pairs[j, i], higher)]
+            # Conditional on a seed: the row has no other in common with any, or with one that counts as better.
+            most = max((common[i, j] for j in others), default=common[i, i])
+            conditional = most < 2 or min(better, default=2) < 2
             row = replace(row, rank=ranks[i], tied=shared[ranks[i]] > 1, conditional=conditional)
         result.append(row)
 

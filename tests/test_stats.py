@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from bench import stats
+from bench import stats, tails
 from bench.stats import Sample
 
 # Two-sided 95% quantiles as every textbook prints them.
@@ -255,19 +255,19 @@ def test_ranks_correct_for_the_number_of_pairs():
 
 def test_yield_counts_chips_within_the_loss():
     values = [91.0, 86.2, 86.1, 40.0]
-    assert stats.yield_share(values, clean=91.2) == 0.5
-    assert stats.yield_share(values, clean=91.2, loss=0.1) == 0.0
-    assert stats.yield_share(values, clean=91.2, loss=60) == 1.0
+    assert tails.yield_share(values, clean=91.2) == 0.5
+    assert tails.yield_share(values, clean=91.2, loss=0.1) == 0.0
+    assert tails.yield_share(values, clean=91.2, loss=60) == 1.0
     # A perplexity may rise by the loss.
-    assert stats.yield_share([20.0, 25.0, 25.1], clean=20.0, higher_is_better=False) == pytest.approx(2 / 3)
+    assert tails.yield_share([20.0, 25.0, 25.1], clean=20.0, higher_is_better=False) == pytest.approx(2 / 3)
 
 
 def test_tail_statistics_flip_with_the_metric():
     values = list(range(101))
-    assert stats.fifth_percentile(values) == 5
-    assert stats.fifth_percentile(values, higher_is_better=False) == 95
-    assert stats.worst(values) == 0
-    assert stats.worst(values, higher_is_better=False) == 100
+    assert tails.fifth_percentile(values) == 5
+    assert tails.fifth_percentile(values, higher_is_better=False) == 95
+    assert tails.worst(values) == 0
+    assert tails.worst(values, higher_is_better=False) == 100
 
 
 def test_runs_of_methods_that_are_not_apart_are_the_longest_ones():

@@ -136,7 +136,7 @@ def _row(row: Row, group: Group) -> dict[str, Any]:
         "clean": row.clean,
         "score": _interval(row.score),
         "to_best": _interval(row.to_best),
-        "to_best_mark": "†" if columns.to_best(row).endswith("†") else "",
+        "to_best_mark": columns.to_best_mark(row),
         "p": None if row.to_best is None else row.to_best.p,
         "p5": row.p5,
         "worst": row.worst,

@@ -20,6 +20,17 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 Open = Callable[..., Any]
 STEEPNESS = {"nominal": 9.0, "noise_injection": 4.0, "mtrd": 3.0, "hwa": 3.1, "qat": 5.0}
 
+BUDGET = {"epochs": 10, "finetune_epochs": 3, "batch_size": 128, "lr": 0.1, "train_samples": None}
+COST = {"epochs": 3, "samples": 1000, "forward_passes": 1000, "backward_passes": 1000, "seconds": 60.0}
+TEACHERS = {"teacher_epochs": 10, "teacher_samples": 500, "teacher_forward_passes": 500, "teacher_backward_passes": 500}
+ENVIRONMENT = {
+    "bench": "0.1.0",
+    "commit": "abc",
+    "created": "2030-01-02T00:00:00Z",
+    "torch": "2.9",
+    "hardware": "a core",
+}
+
 Record = dict[str, Any]
 
 
@@ -50,8 +61,6 @@ def _cell(
     metric: tuple[str, str, bool] = ("accuracy", "%", True),
     status: str = "done",
 ) -> Record:
-    own = np.random.default_rng(sum(map(ord, method + device)) + 31 * seed)
-    luck = np.random.default_rng(7).standard_normal(chips)
     training = {
         "task": task,
         "task_version": "1",
@@ -64,7 +73,7 @@ def _cell(
         "device_version": "1",
         "level": 0.0 if method == "nominal" else 0.2,
         "time_s": None,
-        "budget": {"epochs": 10, "finetune_epochs": 3, "batch_size": 128, "lr": 0.1, "train_samples": None},
+        "budget": dict(BUDGET),
         "precision": "bf16",
         "recipe": "2",
         "seed": seed,
@@ -96,30 +105,47 @@ def _cell(
         "axis": {"name": "time", "unit": "s"} if times else {"name": "sigma", "unit": "std of ln w"},
         "clean": 90.5 if status == "done" else None,
         "levels": [],
-        "cost": {"epochs": 3, "samples": 1000, "forward_passes": 1000, "backward_passes": 1000, "seconds": 60.0}
-        | {"teacher_epochs": 10, "teacher_samples": 500, "teacher_forward_passes": 500, "teacher_backward_passes": 500}
-        | {"teacher_seconds": 120.0, "trials": 0},
+        "cost": COST | TEACHERS | {"teacher_seconds": 120.0, "trials": 0},
         "sweep_seconds": 10.0,
-        "environment": {
-            "bench": "0.1.0",
-            "commit": "abc",
-            "created": "2030-01-02T00:00:00Z",
-            "torch": "2.9",
-            "hardware": "a core",
-        },
+        "environment": dict(ENVIRONMENT),
         "command": f"bench run --method {method} --device {device} --task {task} --seed {seed} --preset {preset}",
     }
-    steep = STEEPNESS.get(method, 6.0) * (1 if metric[2] else -1)
-    for i, point in enumerate(times or levels) if status == "done" else ():
-        alone = i == 0 and not times
+    if status == "done":
+        made["levels"] = _levels(training, device, times or levels, bool(times), power_w, chips, higher=metric[2])
+    return made
+
+
+def _levels(
+    training: Record,
+    device: str,
+    points: tuple[float, ...],
+    over_time: bool,
+    power_w: float | None,
+    chips: int,
+    *,
+    higher: bool,
+) -> list[Record]:
+    """What the chips of a sweep measured: less at each point, and all the same at level 0."""
+    method = training["method"]
+    own = np.random.default_rng(sum(map(ord, method + device)) + 31 * training["seed"])
+    luck = np.random.default_rng(7).standard_normal(chips)
+    steep = STEEPNESS.get(method, 6.0) * (1 if higher else -1)
+    made = []
+    for i, point in enumerate(points):
+        alone = i == 0 and not over_time
         values = 90 - steep * i + (0.5 * luck + 0.2 * own.standard_normal(chips)) * (not alone)
-        level = {"level": 1.0 if times else point, "first_stage": 1 if alone else 10, "ekl": 0.01 * i, "samples": None}
+        level = {
+            "level": 1.0 if over_time else point,
+            "first_stage": 1 if alone else 10,
+            "ekl": 0.01 * i,
+            "samples": None,
+        }
         level["chips"] = values.round(2).tolist()[: 1 if alone else chips]
-        if times:
+        if over_time:
             level["time_s"] = point
         if power_w is not None:
             level["read_power_w"] = power_w * (1 + 0.1 * i)
-        made["levels"].append(level)
+        made.append(level)
     return made
 
 
