@@ -1,10 +1,12 @@
 """The committed page and tables are those of the committed records: `bench report` was run after the last change."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
+from bench import estimate
 from bench.leaderboard import write_tables
 from bench.store import Records
 from bench.summary import summary
@@ -47,3 +49,18 @@ def test_every_plot_that_the_records_give_is_committed_and_no_other():
     expected = {f"{stem}{suffix}" for stem in stems for suffix in (".png", ".pdf")}
     found = {path.name for path in (RESULTS / "plots").iterdir() if not path.name.startswith("tuned-")}
     assert found == expected
+
+
+def test_each_record_is_what_its_command_would_make(home, cli, monkeypatch, tmp_path):
+    """A preset that changes leaves records behind that no command makes any more, under commands of other ones."""
+    planned: list[str] = []
+    monkeypatch.setattr(
+        estimate, "estimate", lambda cells, runner: planned.extend(c.evaluation.key for c in cells) or []
+    )
+    lost = []
+    for record in Records(RESULTS).load_all()[0]:
+        planned.clear()
+        cli(*shlex.split(record["command"])[1:], "--dry-run", "--data", tmp_path)
+        if record["key"] not in planned:
+            lost.append((record["key"], record["command"]))
+    assert lost == []
