@@ -10,31 +10,31 @@ import pytest
 from bench.timing import cluster
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system keeps no process to a core")
-TAKE = "import os, sys, pathlib; from bench.timing import cluster as c; c.take_core(pathlib.Path(sys.argv[1]))"
+TAKE = "import os, sys, pathlib; from bench.timing import cluster as c; held = c.a_core(pathlib.Path(sys.argv[1]))"
 
 
 @pytest.fixture(autouse=True)
 def as_before(monkeypatch: pytest.MonkeyPatch):
     before = os.sched_getaffinity(0)
-    monkeypatch.setattr(cluster, "_mine", [])
+    monkeypatch.setattr(cluster, "_cores", [])
     yield
-    for lock in cluster._mine:
-        lock.release()
     os.sched_setaffinity(0, before)
 
 
-def test_a_worker_takes_a_core_that_no_other_has_and_keeps_it(tmp_path: Path) -> None:
+def test_a_job_takes_a_core_that_no_other_has_and_gives_it_back(tmp_path: Path) -> None:
     cores = os.sched_getaffinity(0)
-    cluster.take_core(tmp_path)
-    cluster.take_core(tmp_path)
-    assert os.sched_getaffinity(0) == {min(cores)}, "its second cell runs on the core of the first"
-    os.sched_setaffinity(0, cores)
-    command = [sys.executable, "-c", f"{TAKE}; print(*os.sched_getaffinity(0))", str(tmp_path)]
-    other = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    if len(cores) > 1:
-        assert other.stdout.split() == [str(sorted(cores)[1])], other.stderr
-    else:
-        assert "more workers than cores" in other.stderr
+    command = [sys.executable, "-c", f"{TAKE}; held.__enter__(); print(*os.sched_getaffinity(0))", str(tmp_path)]
+    with cluster.a_core(tmp_path):
+        assert os.sched_getaffinity(0) == {min(cores)}
+        other = subprocess.run(
+            command, capture_output=True, text=True, timeout=120, preexec_fn=lambda: os.sched_setaffinity(0, cores)
+        )
+        if len(cores) > 1:
+            assert other.stdout.split() == [str(sorted(cores)[1])], other.stderr
+        else:
+            assert "more workers than cores" in other.stderr
+    with cluster.a_core(tmp_path):
+        assert os.sched_getaffinity(0) == {min(cores)}, "it was given back, though this process was kept to it"
 
 
 def test_this_process_has_all_its_cores_again_after_a_cell() -> None:

@@ -99,27 +99,40 @@ def on_one_core() -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-_mine: list[FileLock] = []  # of this worker's core, for as long as it lives
+_cores: list[int] = []  # that this worker had before it was kept to one
 
 
-def take_core(folder: Path) -> None:
-    """Keep this worker, from its first cell on, to the first core that no other worker with this folder has."""
-    if _mine or not hasattr(os, "sched_setaffinity"):
+@contextmanager
+def a_core(folder: Path) -> Iterator[None]:
+    """Meanwhile this worker is kept to the first core that no other worker with this folder has.
+
+    For a job, not for a worker's life: Ray may have more processes than it gives jobs at once.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield
         return
-    for core in sorted(os.sched_getaffinity(0)):
+    _cores[:] = _cores or sorted(os.sched_getaffinity(0))
+    core, lock = _free_core(folder)
+    try:
+        os.sched_setaffinity(0, {core})
+        yield
+    finally:
+        lock.release()
+
+
+def _free_core(folder: Path) -> tuple[int, FileLock]:
+    for core in _cores:
         lock = FileLock(folder / f"core-{core}.lock")
         with suppress(Timeout):
             lock.acquire(timeout=0)
-            os.sched_setaffinity(0, {core})
-            _mine.append(lock)
-            return
+            return core, lock
     raise RuntimeError("more workers than cores; give fewer")
 
 
 def pinned(job: Job, place: Place, board: Any) -> Result:
     """What a worker does, on a core of its own."""
-    take_core(place.home)
-    return cluster._work(job, place, board)
+    with a_core(place.home):
+        return cluster._work(job, place, board)
 
 
 def on_cores(team: RayTeam) -> RayTeam:
