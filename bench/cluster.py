@@ -176,7 +176,11 @@ class Lost(RuntimeError):
 
 
 class BoardReports:
-    """The board as one job's worker sees it. Where it does not answer the work goes on."""
+    """The board as one job's worker sees it. Where it does not answer the work goes on.
+
+    An answer is waited for as a future and not with ray.get, which gives the worker's CPUs to another job meanwhile:
+    more jobs would run at once than there are CPUs for.
+    """
 
     def __init__(self, ray: Any, board: Any, key: str) -> None:
         self.ray, self.board, self.key = ray, board, key
@@ -191,8 +195,8 @@ class BoardReports:
         return self._answer(told) if wait else False
 
     def _answer(self, told: Any) -> bool:
-        with suppress(self.ray.exceptions.RayError):
-            return bool(self.ray.get(told, timeout=PATIENCE_S))
+        with suppress(self.ray.exceptions.RayError, TimeoutError):
+            return bool(told.future().result(timeout=PATIENCE_S))
         return False
 
 

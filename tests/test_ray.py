@@ -101,6 +101,39 @@ def test_the_board_is_where_the_command_is(machines, home, tmp_path, monkeypatch
     assert set(where) == {machines.head_node.node_id}
 
 
+def test_no_more_jobs_run_at_once_than_there_are_cpus_though_they_ask_the_board(machines, home, tmp_path, monkeypatch):
+    """A worker that waits in ray.get gives its CPU to the next job meanwhile."""
+    import ray
+
+    class Slow(Board):
+        def report(self, key: str, seen: dict[str, Any]) -> bool:
+            time.sleep(0.05)
+            return super().report(key, seen)
+
+    def asks(key: str, board: Any) -> tuple[float, float]:
+        import time
+
+        import ray
+
+        from bench.cluster import BoardReports
+
+        began = time.monotonic()
+        reports = BoardReports(ray, board, key)
+        for _ in range(10):
+            reports.report({}, wait=True)
+        return began, time.monotonic()
+
+    monkeypatch.setattr(cluster, "Board", Slow)
+    cluster._init(ray, machines.address)
+    try:
+        board = RayTeam(ray, Place(home, tmp_path, None, "cpu", 1), 0.0).board
+        spans = ray.get([ray.remote(num_cpus=1)(asks).remote(str(n), board) for n in range(8)])
+    finally:
+        ray.shutdown()
+    at_once = [sum(began <= start < ended for began, ended in spans) for start, _ in spans]
+    assert max(at_once) <= 2, at_once
+
+
 def test_a_cluster_makes_the_records_of_one_process_and_trains_what_is_shared_once(
     machines, home, other_home, cli, tmp_path, monkeypatch
 ):
