@@ -20,7 +20,7 @@ ARRAYS = ("beats", "labels", "records")
 
 
 class Beats(NamedTuple):
-    """float32 (n, 1, points), each with mean 0 and deviation 1; int64 labels (n,); int64 numbers of records (n,)."""
+    """float32 (n, channels, points), as read one channel of mean 0 and deviation 1; int64 labels and records, (n,)."""
 
     inputs: Tensor
     labels: Tensor
@@ -59,6 +59,15 @@ def _wrong(beats: np.ndarray, labels: np.ndarray, records: np.ndarray, points: i
     if labels.min() < 0 or labels.max() >= classes:
         return f"labels go from {labels.min()} to {labels.max()}; must be 0 to {classes - 1}"
     return ""
+
+
+def median_beats(found: Beats) -> Tensor:
+    """(n, channels, points): for each beat, the median of all beats of its record, point by point."""
+    medians = torch.empty_like(found.inputs)
+    for record in found.records.unique():
+        members = found.records == record
+        medians[members] = found.inputs[members].median(0).values
+    return medians
 
 
 def by_record(found: Beats, *, val: Collection[int], test: Collection[int], where: Path) -> Splits:

@@ -104,14 +104,14 @@ _cores: list[int] = []  # that this worker had before it was kept to one
 
 @contextmanager
 def a_core(folder: Path) -> Iterator[None]:
-    """Meanwhile this worker is kept to the first core that no other worker with this folder has.
+    """Meanwhile this worker is kept to the last core that no other worker with this folder has.
 
     For a job, not for a worker's life: Ray may have more processes than it gives jobs at once.
     """
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
-    _cores[:] = _cores or sorted(os.sched_getaffinity(0))
+    _cores[:] = _cores or sorted(os.sched_getaffinity(0), reverse=True)
     core, lock = _free_core(folder)
     try:
         os.sched_setaffinity(0, {core})

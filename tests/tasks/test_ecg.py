@@ -143,7 +143,7 @@ def test_no_record_is_on_two_sides(tmp_path: Path) -> None:
     for part in (splits.train, splits.val, splits.test):
         zero, scaled, one = part.inputs[:, 0, :3].T
         sides.append({round(value) for value in ((scaled - zero) / (one - zero)).tolist()})
-        assert part.inputs.shape[1:] == (1, 128) and part.targets.dtype == torch.int64
+        assert part.inputs.shape[1:] == (2, 128) and part.targets.dtype == torch.int64
     assert sides == [{101, 208}, set(VALIDATION[-2:]), set(TEST[:2])]
     assert len(splits.train) + len(splits.val) + len(splits.test) == 60
     assert not set(VALIDATION) & set(TEST)
@@ -155,7 +155,20 @@ def test_beats_have_no_unit_left(tmp_path: Path) -> None:
     arrays["beats"] = np.round(arrays["beats"] * 20_000 + 500).astype(np.int32)
     in_steps = EcgMitbih().splits(tmp_path, save(tmp_path, arrays)).train.inputs
     assert torch.allclose(in_mv, in_steps, atol=1e-3)
-    assert in_mv.mean(2).abs().max() < 1e-5 and torch.allclose(in_mv.std(2), torch.ones(len(in_mv), 1), atol=1e-4)
+    beats = in_mv[:, 0]
+    assert beats.mean(1).abs().max() < 1e-5 and torch.allclose(beats.std(1), torch.ones(len(beats)), atol=1e-4)
+
+
+def test_the_second_channel_is_what_a_beat_has_beyond_its_own_records_median_beat(tmp_path: Path) -> None:
+    arrays = recordings(90)  # 15 beats a record: an odd number has one median
+    splits = EcgMitbih().splits(tmp_path, save(tmp_path, arrays))
+    scaled = (arrays["beats"] - arrays["beats"].mean(1, keepdims=True)) / arrays["beats"].std(1, ddof=1, keepdims=True)
+    for record, part in ((101, splits.train), (VALIDATION[-1], splits.val), (TEST[0], splits.test)):
+        own = scaled[arrays["records"] == record]
+        expected = np.stack([own, own - np.median(own, axis=0)], axis=1)
+        found = part.inputs.double().numpy()
+        nearest = np.abs(found[None] - expected[:, None]).max((2, 3)).min(1)
+        assert nearest.max() < 1e-5, "each beat of the record is there with its difference"
 
 
 @pytest.mark.parametrize(
@@ -217,15 +230,29 @@ def test_without_a_directory_the_user_is_told_what_to_name(cli, home, tmp_path) 
 
 
 @pytest.mark.parametrize("task", [Ecg(), EcgMitbih()], ids=lambda task: task.name)
-def test_beats_are_shifted_and_keep_their_labels(task) -> None:
-    x = torch.arange(float(task.points)).expand(200, 1, -1)
+def test_beats_are_shifted_and_keep_their_labels(task, monkeypatch) -> None:
+    monkeypatch.setattr(type(task), "noise", 0.0)
+    x = torch.arange(float(task.points)).expand(200, task.channels, -1)
     y = torch.arange(200) % 4
     shifted, labels = task.augment(x, y, torch.zeros(200), torch.Generator().manual_seed(3))
     assert torch.equal(labels, y) and shifted.shape == x.shape
     middle = task.points // 2
     moves = (shifted - x)[:, 0, middle]
     assert set(moves.tolist()) == set(range(-task.shift, task.shift + 1))
-    for beat, move in zip(shifted[:, 0], moves.tolist(), strict=True):
-        assert torch.equal(beat, (torch.arange(float(task.points)) + move).clamp(0, task.points - 1))
+    for beat, move in zip(shifted, moves.tolist(), strict=True):
+        moved = (torch.arange(float(task.points)) + move).clamp(0, task.points - 1)
+        assert torch.equal(beat, moved.expand_as(beat)), "all channels alike"
     again, _ = task.augment(x, y, torch.zeros(200), torch.Generator().manual_seed(3))
     assert torch.equal(again, shifted)
+
+
+def test_beats_of_ecg_get_noise_of_a_strength_that_differs_and_the_same_again(monkeypatch) -> None:
+    task = Ecg()
+    monkeypatch.setattr(Ecg, "shift", 0)
+    x, y = torch.ones(400, 1, task.points), torch.arange(400) % 5
+    noisy, labels = task.augment(x, y, torch.zeros(400), torch.Generator().manual_seed(3))
+    assert torch.equal(labels, y)
+    assert torch.equal(noisy, task.augment(x, y, torch.zeros(400), torch.Generator().manual_seed(3))[0])
+    strengths = (noisy - x).std(2).flatten().sort().values
+    evenly = torch.linspace(0, task.noise, 400)
+    assert (strengths - evenly).abs().max() < 0.07, "drawn evenly from 0 to `noise`, for each beat"
