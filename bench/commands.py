@@ -170,7 +170,9 @@ def report(results: Path, advise: bool = False) -> int:
     records, warnings, written = leaderboard.remake(results)
     show_ = terminal.advice if advise else terminal.render
     show_(records, console, results)
-    console.print("written: " + ", ".join(map(str, written)), highlight=False, soft_wrap=True)
+    tables = [str(path) for path in written if path.parent.name != "plots"]
+    figures = f", {len(written) - len(tables)} figures in {results / 'plots'}" if len(tables) < len(written) else ""
+    console.print(f"written: {', '.join(tables)}{figures}", highlight=False, soft_wrap=True)
     for warning in warnings:
         log.warning("%s", warning)
     return 2 if warnings else 0

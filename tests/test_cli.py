@@ -162,6 +162,14 @@ def test_the_key_that_show_takes_stands_beside_every_record(done, cli):
     assert f"`{record['command']}` ({record['key']})\n" in (done / "results" / "LEADERBOARD.md").read_text()
 
 
+def test_report_names_its_tables_and_counts_its_figures(done, cli):
+    results = done / "results"
+    told = cli("report", "--results", results).out.splitlines()[-1]
+    figures = len(list((results / "plots").iterdir()))
+    assert told.startswith(f"written: {results / 'LEADERBOARD.md'}, ")
+    assert told.endswith(f"{results / 'report.html'}, {figures} figures in {results / 'plots'}") and figures > 0
+
+
 def test_validate_sweeps_the_validation_split(done, cli):
     (record,) = records(done / "results").values()
     ended = cli("validate", record["training_key"][:8], "--device", "rram", "--levels", "0,.5", "--chips", "2")
