@@ -7,7 +7,8 @@ training beats, by class, are kept for validation, none of the class that has tw
 around their annotations, from a file that the user makes (docs/tasks.md), and what each beat has beyond the median
 beat of its record: what is ordinary for a patient is told by the beats themselves, without labels. Split by record:
 DS2 of de Chazal et al. (2004) is for test, four records of DS1 for validation. Scored by balanced accuracy.
-Beats are shifted by up to four points in training; those of `ecg` get noise of a random strength, too.
+Beats are shifted by up to four points in training; those of `ecg` get noise of a random strength, too, and are mixed
+in pairs, with their labels (mixup, Zhang et al. 2018).
 Deviations: record 202 is trained on, since 201, of DS1, is of the same patient; the literature trains on all of DS1,
 and on all 500 beats of ECG5000. One lead and single beats: what the time between beats says is not there.
 """
@@ -19,6 +20,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tasks import _confusion as confusion
@@ -127,7 +129,7 @@ class Ecg(Heartbeats):
     """ECG5000, heartbeats of one patient in five classes: macro-F1."""
 
     name = "ecg"
-    version = "2"  # 2: noise in training
+    version = "2"  # 2: noise and mixtures in training
     dataset = "ECG5000"
     source = "Chen et al. 2015, UCR archive; Goldberger et al. 2000"
     metric = Metric(name="macro-F1", unit="%")
@@ -161,6 +163,24 @@ class Ecg(Heartbeats):
             return Split(raw[f"{part}_x"][members], raw[f"{part}_y"][members].long())
 
         return Splits(train=pick("train", train), val=pick("train", val), test=pick("test", test))
+
+    def augment(
+        self, inputs: Tensor, targets: Tensor, turns: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Shifted and noisy beats (n, 1, time), mixed in pairs, and the classes' shares (n, classes) in each.
+
+        Source: Zhang et al., "mixup", 2018, equation 1 with alpha 1/2: shares are then sin^2 of an even angle.
+        """
+        beats, labels = super().augment(inputs, targets, turns, generator)
+        angles = math.pi / 2 * torch.rand(len(beats), generator=generator, device=generator.device)
+        others = torch.randperm(len(beats), generator=generator, device=generator.device).to(beats.device)
+        share = angles.sin().square().to(beats.device)
+        shares = F.one_hot(labels, len(self.names)).to(beats.dtype)
+        by_beat = share[:, None, None]
+        return (
+            by_beat * beats + (1 - by_beat) * beats[others],
+            share[:, None] * shares + (1 - share[:, None]) * shares[others],
+        )
 
     def overall(self, contributions: Tensor) -> float:
         """Macro-F1, in %."""

@@ -11,7 +11,7 @@ from tasks import _confusion as confusion
 from tasks import ecg
 from tasks._base import TaskError
 from tasks._data import checksum, load
-from tasks.ecg import TEST, VALIDATION, Ecg, EcgMitbih
+from tasks.ecg import TEST, VALIDATION, Ecg, EcgMitbih, Heartbeats
 
 # --- metrics
 
@@ -234,7 +234,7 @@ def test_beats_are_shifted_and_keep_their_labels(task, monkeypatch) -> None:
     monkeypatch.setattr(type(task), "noise", 0.0)
     x = torch.arange(float(task.points)).expand(200, task.channels, -1)
     y = torch.arange(200) % 4
-    shifted, labels = task.augment(x, y, torch.zeros(200), torch.Generator().manual_seed(3))
+    shifted, labels = Heartbeats.augment(task, x, y, torch.zeros(200), torch.Generator().manual_seed(3))
     assert torch.equal(labels, y) and shifted.shape == x.shape
     middle = task.points // 2
     moves = (shifted - x)[:, 0, middle]
@@ -242,7 +242,7 @@ def test_beats_are_shifted_and_keep_their_labels(task, monkeypatch) -> None:
     for beat, move in zip(shifted, moves.tolist(), strict=True):
         moved = (torch.arange(float(task.points)) + move).clamp(0, task.points - 1)
         assert torch.equal(beat, moved.expand_as(beat)), "all channels alike"
-    again, _ = task.augment(x, y, torch.zeros(200), torch.Generator().manual_seed(3))
+    again, _ = Heartbeats.augment(task, x, y, torch.zeros(200), torch.Generator().manual_seed(3))
     assert torch.equal(again, shifted)
 
 
@@ -250,9 +250,27 @@ def test_beats_of_ecg_get_noise_of_a_strength_that_differs_and_the_same_again(mo
     task = Ecg()
     monkeypatch.setattr(Ecg, "shift", 0)
     x, y = torch.ones(400, 1, task.points), torch.arange(400) % 5
-    noisy, labels = task.augment(x, y, torch.zeros(400), torch.Generator().manual_seed(3))
+    noisy, labels = Heartbeats.augment(task, x, y, torch.zeros(400), torch.Generator().manual_seed(3))
     assert torch.equal(labels, y)
-    assert torch.equal(noisy, task.augment(x, y, torch.zeros(400), torch.Generator().manual_seed(3))[0])
+    assert torch.equal(noisy, Heartbeats.augment(task, x, y, torch.zeros(400), torch.Generator().manual_seed(3))[0])
     strengths = (noisy - x).std(2).flatten().sort().values
     evenly = torch.linspace(0, task.noise, 400)
     assert (strengths - evenly).abs().max() < 0.07, "drawn evenly from 0 to `noise`, for each beat"
+
+
+def test_beats_of_ecg_are_mixed_in_pairs_with_their_labels(monkeypatch) -> None:
+    task = Ecg()
+    monkeypatch.setattr(Ecg, "shift", 0)
+    monkeypatch.setattr(Ecg, "noise", 0.0)
+    y = torch.arange(2000) % 5
+    x = torch.zeros(2000, 1, task.points)
+    x[torch.arange(2000), 0, y] = 1.0  # so that a mixture shows its parts
+    mixed, shares = task.augment(x, y, torch.zeros(2000), torch.Generator().manual_seed(3))
+    assert shares.shape == (2000, 5) and torch.allclose(shares.sum(1), torch.ones(2000))
+    assert torch.allclose(mixed[:, 0, :5], shares), "signal and label by the same share"
+    assert (shares > 1e-3).sum(1).max() == 2
+    own = shares[torch.arange(2000), y].sort().values  # of two of one class it is 1, a fifth of them
+    u = torch.linspace(0, 1, 1600)
+    arcsine = torch.sin(torch.pi / 2 * u).square()  # quantiles of Beta(1/2, 1/2)
+    assert (own[:1600] - arcsine).abs().mean() < 0.05
+    assert torch.isfinite(task.loss(torch.randn(2000, 5), shares))
