@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench import estimate
+from bench.groups import side_by_side
 from bench.leaderboard import write_tables
 from bench.store import Records
 from bench.summary import summary
@@ -43,6 +44,7 @@ def test_what_is_committed_is_what_the_records_give(remade, name):
 
 def test_every_plot_that_the_records_give_is_committed_and_no_other():
     groups = summary(Records(RESULTS).load_all()[0])
+    groups = [*groups, *side_by_side(groups)]
     stems = {group.slug for group in groups if group.has_curve}
     stems |= {group.power_slug for group in groups if group.has_power}
     stems |= {group.ties_slug for group in groups if group.has_ties}

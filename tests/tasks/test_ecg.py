@@ -258,19 +258,8 @@ def test_beats_of_ecg_get_noise_of_a_strength_that_differs_and_the_same_again(mo
     assert (strengths - evenly).abs().max() < 0.07, "drawn evenly from 0 to `noise`, for each beat"
 
 
-def test_beats_of_ecg_are_mixed_in_pairs_with_their_labels(monkeypatch) -> None:
-    task = Ecg()
-    monkeypatch.setattr(Ecg, "shift", 0)
-    monkeypatch.setattr(Ecg, "noise", 0.0)
-    y = torch.arange(2000) % 5
-    x = torch.zeros(2000, 1, task.points)
-    x[torch.arange(2000), 0, y] = 1.0  # so that a mixture shows its parts
-    mixed, shares = task.augment(x, y, torch.zeros(2000), torch.Generator().manual_seed(3))
-    assert shares.shape == (2000, 5) and torch.allclose(shares.sum(1), torch.ones(2000))
-    assert torch.allclose(mixed[:, 0, :5], shares), "signal and label by the same share"
-    assert (shares > 1e-3).sum(1).max() == 2
-    own = shares[torch.arange(2000), y].sort().values  # of two of one class it is 1, a fifth of them
-    u = torch.linspace(0, 1, 1600)
-    arcsine = torch.sin(torch.pi / 2 * u).square()  # quantiles of Beta(1/2, 1/2)
-    assert (own[:1600] - arcsine).abs().mean() < 0.05
-    assert torch.isfinite(task.loss(torch.randn(2000, 5), shares))
+def test_rare_classes_of_ecg_weigh_the_fourth_root_of_what_they_are_rarer() -> None:
+    shares = torch.tensor([292, 177, 10, 19, 2]) / 500
+    weights = torch.tensor(Ecg.weights)
+    assert (weights * shares).sum() == pytest.approx(1, abs=0.02), "so that the rate of learning stays what it was"
+    assert torch.allclose(weights / weights[0], (shares[0] / shares) ** 0.25, rtol=0.05)
