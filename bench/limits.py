@@ -19,11 +19,16 @@ NUMBERS = 450_000
 FURTHER = 15  # further metrics of a task: room is kept for so many
 ERROR = 10_000  # letters of the reason that the record of a failed run holds
 CELLS = GIB  # measured cells, unpacked
+CHECKPOINT = 16 * GIB  # or a resume point: a billion weights in fp32, with two moments of each, take 12 GB
 # An archive of `bench export`
 ARCHIVE_FILES = 200_000  # files
 MANIFEST = 64 * MIB
 RECORDS = 2 * GIB  # all of an archive together, unpacked
-CHECKPOINT = 16 * GIB
 
 LABEL = 300  # letters that tables and figures show of a name with its settings
 FILE_NAME = 150  # letters of a file name that is made of names; file systems take 255 bytes
+
+
+def shown(size: int) -> str:
+    """A size in words: 16 MiB."""
+    return f"{size >> 30} GiB" if size >= GIB else f"{size >> 20} MiB"

@@ -149,7 +149,11 @@ def _save(path: Path, tensors: Mapping[str, "Tensor"], about: Mapping[str, Any])
     # Contiguous copies: safetensors refuses views and memory formats other than the plain one.
     plain = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
     text = json.dumps(about)
-    _write(path, save(plain, metadata={"about": text, seal.NAME: _digest(plain, text)}))
+    data = save(plain, metadata={"about": text, seal.NAME: _digest(plain, text)})
+    if len(data) > limits.CHECKPOINT:
+        size, most = limits.shown(len(data)), limits.shown(limits.CHECKPOINT)
+        raise BenchError(f"can't write {path}: {size}, at most {most} are read; take a smaller network")
+    _write(path, data)
 
 
 def _digest(tensors: Mapping[str, "Tensor"], about: str) -> str:
@@ -178,7 +182,7 @@ def _load(path: Path, read: Callable[[dict[str, "Tensor"], Any], Any]) -> Any | 
     if not path.exists():
         return None
     try:
-        with at_hand(path) as here, safe_open(here, framework="pt") as file:
+        with at_hand(path, limits.CHECKPOINT) as here, safe_open(here, framework="pt") as file:
             text = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if odd := sorted(set(text) - {"about", seal.NAME}):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from bench import fit, limits
 from bench.errors import BenchError
@@ -173,6 +174,18 @@ def test_a_reason_of_any_length_is_recorded(tmp_path: Path, one_cell: Callable[.
     assert runner.records.load(cell.evaluation.key)["error"] == "[" * limits.ERROR
 
 
+def test_a_checkpoint_that_would_not_be_read_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Checkpoints(tmp_path)
+    store.save_partial("k", {"w": torch.ones(1000)})
+    monkeypatch.setattr(limits, "CHECKPOINT", 2000)
+    with pytest.raises(BenchError, match=r"k\.partial\.safetensors: 0 MiB, at most 0 MiB are read; take a small"):
+        store.save_partial("k", {"w": torch.ones(1001)})
+    with pytest.raises(BenchError, match=r"can't read checkpoint .*: larger than 0 MiB, the most that is read"):
+        store.load_partial("k")
+    monkeypatch.undo()
+    assert len(store.load_partial("k")["w"]) == 1000
+
+
 # Files of other kinds
 
 
@@ -207,8 +220,7 @@ def test_the_limits_are_those_of_the_document() -> None:
         "an archive's manifest": limits.MANIFEST, "all its records": limits.RECORDS, "a checkpoint": limits.CHECKPOINT,
     }  # fmt: skip
     for what, size in sizes.items():
-        shown = f"{size >> 30} GiB" if size >= limits.GIB else f"{size >> 20} MiB"
-        assert re.search(rf"\| {what}[^|]*\| {shown} \|", text), what
+        assert re.search(rf"\| {what}[^|]*\| {limits.shown(size)} \|", text), what
     assert f"| {limits.PARTS:,}; {limits.ENTRIES:,} |" in text
     assert f"further metrics included | {limits.NUMBERS:,} |" in text
     assert f"{limits.NAME:,} letters" in text and f"{limits.ARCHIVE_FILES:,} files" in text
