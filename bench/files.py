@@ -22,6 +22,7 @@ from uuid import uuid4
 
 from filelock import FileLock
 
+from bench import limits
 from bench.errors import BenchError, in_one_line
 
 AT_ONCE = 16  # objects of a store that are read side by side
@@ -148,15 +149,26 @@ def _read(path: Any, most: int) -> bytes | OSError:
                 _check_size(path, found.st_size, most)
                 return file.read()
         with reached(path):
-            _check_size(path, path.fs.size(path.path), most)
-            return path.read_bytes()
+            data = _fetched(path, most + 1)
+        _check_size(path, len(data), most)
+        return data
     except OSError as error:
         return error
 
 
+def _fetched(path: Any, most: int) -> bytes:
+    """The first `most` bytes of an object, in one request: to ask for its size, or to open it, takes another."""
+    try:
+        return path.fs.cat_file(path.path, start=0, end=most)
+    except OSError as error:
+        if error.errno == errno.EINVAL and path.fs.size(path.path) == 0:  # S3 has no range of an empty object
+            return b""
+        raise
+
+
 def _check_size(path: Any, size: int, most: int) -> None:
     if size > most:
-        raise OSError(errno.EFBIG, f"{size >> 20} MiB, at most {most >> 20} are read", str(path))
+        raise OSError(errno.EFBIG, f"larger than {limits.shown(most)}, the most that is read", str(path))
 
 
 def read_one(path: Any, most: int) -> bytes:
@@ -168,14 +180,19 @@ def read_one(path: Any, most: int) -> bytes:
 
 
 @contextmanager
-def at_hand(path: Any) -> Iterator[Path]:
-    """A file of this machine with these bytes: the file itself, or a copy of the object for as long."""
+def at_hand(path: Any, most: int) -> Iterator[Path]:
+    """A file of this machine with these bytes: the file itself, or a copy of the object for as long.
+
+    OSError if it is larger than `most` bytes.
+    """
     if not is_remote(path):
+        _check_size(path, path.stat().st_size, most)
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="cim-bench-") as folder:
         copy = Path(folder) / path.name
         with reached(path):
+            _check_size(path, path.fs.size(path.path), most)
             path.fs.get_file(path.path, str(copy))
         yield copy
 

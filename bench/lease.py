@@ -4,7 +4,8 @@ The lock NAME is a row of turns, the objects NAME/1, NAME/2, ...; the highest on
 one holds the lock. Creation is exclusive (PUT with If-None-Match: *, which fsspec sends for mode="create"): of several
 that try, one wins. The holder writes its turn anew every BEAT_S, with a count, and at the end as FREE. A holder
 that was killed counts no further: whoever has waited EXPIRY_S without seeing the turn change takes the next one. Only
-the waiting process's own monotonic clock is read, so clocks that differ or are set back do no harm.
+the waiting process's own monotonic clock is read, so clocks that differ or are set back do no harm. A process of the
+same machine need not wait so long: a turn says which process has it (bench/holder.py).
 
 Numbers never fall, and the highest turn stays: a process that comes late to a turn which was given up meanwhile creates
 a number that is not the highest, sees that, and takes it back. A holder that slept through its expiry works on beside
@@ -12,8 +13,6 @@ its successor; what both write is then the same, each file whole.
 """
 
 import json
-import os
-import socket
 import threading
 import time
 from contextlib import suppress
@@ -21,10 +20,12 @@ from typing import Any
 
 from filelock import Timeout
 
+from bench import holder
 from bench.files import reached
 
 BEAT_S, EXPIRY_S, POLL_S = 15.0, 60.0, 1.0
 FREE = b"free"
+TURN_BYTES = 4096  # far more than a turn takes
 
 
 class Lease:
@@ -46,7 +47,8 @@ class Lease:
                 number, body = self._top()
                 if (number, body) != seen:
                     seen, since = (number, body), time.monotonic()
-                if (body in (None, FREE) or time.monotonic() - since > EXPIRY_S) and self._take(number + 1):
+                over = time.monotonic() - since > EXPIRY_S
+                if (over or body is None or body == FREE or holder.is_gone(body)) and self._take(number + 1):
                     return self
             if 0 <= timeout <= time.monotonic() - began:
                 raise Timeout(str(self.path))
@@ -83,7 +85,7 @@ class Lease:
         """The highest turn and what it says; (0, None) where there was none yet."""
         while numbers := self._numbers():
             with suppress(FileNotFoundError):  # its successor has cleared it away: there is a higher one
-                return numbers[-1], self.fs.cat_file(self._object(numbers[-1]))
+                return numbers[-1], self.fs.cat_file(self._object(numbers[-1]), start=0, end=TURN_BYTES)
         return 0, None
 
     def _take(self, number: int) -> bool:
@@ -107,7 +109,7 @@ class Lease:
 
     @staticmethod
     def _body(count: int) -> bytes:
-        return json.dumps({"host": socket.gethostname(), "process": os.getpid(), "count": count}).encode()
+        return json.dumps(holder.this() | {"count": count}).encode()
 
     def _beat(self, number: int, ended: threading.Event) -> None:
         """Say that the holder lives, until it is done or another one has the next turn."""

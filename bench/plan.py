@@ -202,6 +202,7 @@ def _evaluation(request: Request, task_name: str, seed: int, device_name: str, m
         width = 1.0  # timm's networks carry their width in their name
     networks.check(task_name, network, width, device.scales_by_tile)
     budget, policy = budget_of(request, task), _policy(request, preset, task)
+    sweep.check_room(swept, policy, task)
     test_samples = preset.test_samples if request.test_samples is None else request.test_samples
     training = Training(
         task=task.name,

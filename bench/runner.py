@@ -10,7 +10,7 @@ import torch
 from filelock import Timeout
 from torch import nn
 
-from bench import networks, pictures, plan, recording
+from bench import limits, networks, pictures, plan, recording
 from bench.claims import Busy
 from bench.context import TrainingContext, Watch, build_network
 from bench.errors import BenchError
@@ -94,7 +94,7 @@ class Runner:
         """Record that a cell failed. If even this can't be saved, the first error is the one to tell."""
         with suppress(BenchError, OSError):
             self.made_of({cell.evaluation.device: cell.device})
-            reason = reason.replace("\n", " ")
+            reason = reason.replace("\n", " ")[: limits.ERROR]
             self.records.save(self._record(cell.evaluation, command, status="failed", error=reason))
 
     def _record(self, evaluation: Evaluation, command: str, **measured: Any) -> dict[str, Any]:

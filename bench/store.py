@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import limits, seal
-from bench.errors import BenchError
+from bench.errors import BenchError, in_one_line
 from bench.files import at_hand, clear_leftovers, lock, place, read_each, write_bytes
 from bench.labels import file_name, plain
 from bench.packing import pack, unpack
-from bench.reading import RECORD_SCHEMA, key_in, named, parsed, read_record, schema_in
+from bench.reading import RECORD_SCHEMA, check_key, key_in, named, parse_record, parsed, read_record, schema_in
 from bench.trained import check_finished
 
 if TYPE_CHECKING:
@@ -149,7 +149,11 @@ def _save(path: Path, tensors: Mapping[str, "Tensor"], about: Mapping[str, Any])
     # Contiguous copies: safetensors refuses views and memory formats other than the plain one.
     plain = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
     text = json.dumps(about)
-    _write(path, save(plain, metadata={"about": text, seal.NAME: _digest(plain, text)}))
+    data = save(plain, metadata={"about": text, seal.NAME: _digest(plain, text)})
+    if len(data) > limits.CHECKPOINT:
+        size, most = limits.shown(len(data)), limits.shown(limits.CHECKPOINT)
+        raise BenchError(f"can't write {path}: {size}, at most {most} are read; take a smaller network")
+    _write(path, data)
 
 
 def _digest(tensors: Mapping[str, "Tensor"], about: str) -> str:
@@ -178,7 +182,7 @@ def _load(path: Path, read: Callable[[dict[str, "Tensor"], Any], Any]) -> Any | 
     if not path.exists():
         return None
     try:
-        with at_hand(path) as here, safe_open(here, framework="pt") as file:
+        with at_hand(path, limits.CHECKPOINT) as here, safe_open(here, framework="pt") as file:
             text = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if odd := sorted(set(text) - {"about", seal.NAME}):
@@ -252,13 +256,29 @@ class Records:
             record = named(path, read_record(path))
             if schema_in(path) == RECORD_SCHEMA:
                 return False
-            _write(path, seal.sealed(record))
+            _put(path, record)
             return True
 
     def save(self, record: Mapping[str, Any]) -> Path:
-        """Write a record atomically. A failure never replaces a finished record."""
+        """Write a record atomically. A failure never replaces a finished record.
+
+        BenchError for one that would be refused as soon as it is read.
+        """
         path = self.path(record)
         if record["status"] == "failed" and path.exists() and read_record(path)["status"] == "done":
             return path
-        _write(path, seal.sealed({**record, "schema": RECORD_SCHEMA}))
+        _put(path, {**record, "schema": RECORD_SCHEMA})
         return path
+
+
+def _put(path: Path, record: Mapping[str, Any]) -> None:
+    data = seal.sealed(record)
+    try:
+        check_key(parse_record(data, str(path)), key_in(path))
+    except ValueError as error:
+        reason = in_one_line(error)
+        raise BenchError(
+            f"record {path} is not written, since it could not be read again ({reason}); "
+            "its network and the levels that were measured are kept"
+        ) from None
+    _write(path, data)

@@ -4,7 +4,9 @@ from typing import Any
 
 from bench import limits, registry
 from bench.errors import BenchError
+from bench.spec import ChipPolicy
 from devices._base import Device
+from tasks._base import Task
 
 HOUR_S, DAY_S = 3600.0, 86_400.0
 TIMES_S = (1.0, HOUR_S, DAY_S, 30 * DAY_S, 365 * DAY_S)
@@ -61,3 +63,17 @@ def _over_time(
     for time_s in chosen:
         device.check(level, time_s)
     return {"levels": (level,), "time_s": None, "times_s": chosen}, (chosen, level) == (usual, usual_level)
+
+
+def check_room(swept: dict[str, Any], policy: ChipPolicy, task: Task) -> None:
+    """BenchError, before anything is trained, if the chips may become more than a record has room for."""
+    what = "times" if "times_s" in swept else "levels"
+    points = len(swept.get("times_s", swept["levels"]))
+    has_further = type(task).details is not Task.details or type(task).derived is not Task.derived
+    each = 1 + limits.FURTHER if has_further else 1
+    if (numbers := points * policy.maximum * each) > limits.NUMBERS:
+        further = f" and up to {limits.FURTHER} further metrics of {task.name}" if has_further else ""
+        raise BenchError(
+            f"chips {policy.maximum:,} at each of {points:,} {what}: {numbers:,} numbers, for the metric{further}; "
+            f"a record holds at most {limits.NUMBERS:,}, so take fewer chips or {what}"
+        )

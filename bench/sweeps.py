@@ -35,8 +35,14 @@ class HalfSweep:
             raise BenchError(f"half-finished sweep {self.path} is broken; delete it to sweep again") from None
 
     def save(self, levels: list[dict[str, Any]], seconds: float) -> None:
-        """Keep the levels so far. OSError if it can't."""
-        write_bytes(self.path, seal.sealed({"levels": levels, "seconds": seconds, **self._of}))
+        """Keep the levels so far. OSError if it can't, BenchError if no record could hold them."""
+        data = seal.sealed({"levels": levels, "seconds": seconds, **self._of})
+        if len(data) > limits.RECORD:
+            raise BenchError(
+                f"{len(levels)} levels take {len(data) >> 20} MiB, a record at most {limits.RECORD >> 20}; "
+                "its network and the levels before the last one are kept, but take fewer chips"
+            )
+        write_bytes(self.path, data)
 
     def drop(self) -> None:
         """The sweep is done, and its record written."""

@@ -343,6 +343,8 @@ def test_the_program_alone_shows_its_help(cli):
         ("--samples-per-chip", "few", "samples-per-chip few: must be a whole number or auto"),
         ("--samples-per-chip", "0", "samples-per-chip 0: must be at least 1"),
         ("--chips", "0", "need 1 <= minimum <= maximum"),
+        ("--chips", "100001", "chips 100,001: must be at most 100,000 a level"),
+        ("--chips", "75001", "chips 75,001 at each of 6 levels: 450,006 numbers, for the metric; a record"),
         ("--half-width", "0", "half-width 0: must be above 0"),
         ("--threads", "0", "threads 0: must be at least 1"),
         ("--precision", "fp8", "precision 'fp8': must be auto, bf16 or fp32"),

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -151,10 +152,52 @@ def test_a_cluster_makes_the_records_of_one_process_and_trains_what_is_shared_on
     assert same_networks(home, other_home)
 
 
-def test_tune_runs_its_trials_on_a_cluster(machines, home, cli, tmp_path, monkeypatch):
+@pytest.fixture
+def outside(machines) -> Iterator[str]:
+    """The cluster's address for Ray Client: that of its server, without the proxy that a head has before it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = f"-m ray.util.client.server --mode legacy --host 127.0.0.1 --port {port} --address {machines.address}"
+    with subprocess.Popen([sys.executable, *command.split()], stderr=subprocess.DEVNULL) as server:
+        until(lambda: listens(port))
+        yield f"ray://127.0.0.1:{port}"
+        server.kill()
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
+
+
+def until(truth: Callable[[], bool], seconds: float = 120) -> None:
+    """Wait for it."""
+    end = time.monotonic() + seconds
+    while not truth():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.05)
+
+
+def test_a_cluster_is_reached_from_outside(outside, home, other_home, cli, tmp_path, monkeypatch):
+    """By Ray Client, in a process of its own, as a user types it."""
+    line = list(map(str, ["run", "--method", "nominal", *LINE, *FEW]))
+    command = [sys.executable, "-m", "bench", *line, "--cluster", outside, "--results", str(tmp_path / "a")]
+    ended = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    (told,) = status.read(home / "runs")
+    assert {(row.state, row.attempts) for row in told.rows} == {("done", 1)} and len(told.rows) == 2
+    assert not any(row.where.endswith(f" {told.place.split()[1]}") for row in told.rows), "none was the command's own"
+    monkeypatch.setenv("BENCH_HOME", str(other_home))
+    assert cli(*line, "--threads", 1, "--results", tmp_path / "b").code == 0
+    assert measured(tmp_path / "a") == measured(tmp_path / "b") and len(measured(tmp_path / "a")) == 1
+    assert same_networks(home, other_home)
+
+
+def test_tune_runs_its_trials_on_the_cluster_of_ray_address(machines, home, cli, tmp_path, monkeypatch):
     monkeypatch.setattr(tune, "CONFIRM", 2)
     small = [*LINE, *FEW, "--val-chips", 1, "--trials", 2, "--results", tmp_path]
-    ended = cli("tune", "--method", "trice", *small, "--cluster", machines.address)
+    monkeypatch.setenv("RAY_ADDRESS", machines.address)
+    ended = cli("tune", "--method", "trice", *small, "--cluster", "auto")
     assert ended.code == 0, ended.err
     (path,) = (tmp_path / "tuned").glob("mnist-mlp-rram-trice-*.json")
     assert len(json.loads(path.read_text())["trials"]) == 2
@@ -183,11 +226,14 @@ class Gate:
         self.folder, self.patch = folder, patch
         self.has_ended = False
 
-    def hold(self, held: int) -> None:
-        """Hold so many attempts at a training, each at its first resume point, until it is killed or asked to stop."""
+    def hold(self, held: int, deaf: bool = False) -> None:
+        """Hold so many attempts at a training, each at its first resume point, until it is killed or asked to stop.
+
+        `deaf`: they don't hear that they are asked.
+        """
         for path in self.folder.iterdir():
             path.unlink()
-        self.patch.setattr(cluster, "_work", _gated(self.folder, held))
+        self.patch.setattr(cluster, "_work", _gated(self.folder, held, deaf))
 
     def met(self) -> list[Met]:
         """All that came, in order."""
@@ -232,7 +278,7 @@ def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
     return Gate(folder, monkeypatch)
 
 
-def _gated(folder: Path, held: int) -> Callable[[Job, Place, Any], Result]:
+def _gated(folder: Path, held: int, deaf: bool) -> Callable[[Job, Place, Any], Result]:
     """In place of cluster._work. Ray sends a function in a function by value: workers need not find this file."""
 
     def work(job: Job, place: Place, board: Any) -> Result:
@@ -255,7 +301,7 @@ def _gated(folder: Path, held: int) -> Callable[[Job, Place, Any], Result]:
                 attempt = len(others) + 1
                 (folder / f"{attempt}-{epoch}-{os.getpid()}").touch()
                 until = time.monotonic() + 120  # the test has failed, and waits for the command
-                while attempt <= held and not asked and time.monotonic() < until:
+                while attempt <= held and (deaf or not asked) and time.monotonic() < until:
                     time.sleep(0.05)
                     asked = super().report(seen, wait)
                 return asked
@@ -288,6 +334,33 @@ def test_ctrl_c_drains_a_cluster_and_the_same_command_goes_on(
     gate.hold(0)
     assert cli(*line).code == 0
     assert [one[:2] for one in gate.met()] == [(1, 2), (1, 3)], "it went on from there"
+    found = measured(tmp_path / "a")
+    assert found == undisturbed(cli, other_home, tmp_path / "b", monkeypatch) and len(found) == 1
+
+
+def test_a_second_ctrl_c_ends_what_runs_at_once_and_the_same_command_goes_on(
+    machines, gate, home, other_home, cli, tmp_path, monkeypatch
+):
+    line, pressed = [*FOUR_EPOCHS, "--cluster", machines.address, "--results", tmp_path / "a"], []
+
+    def press() -> None:
+        gate.wait_for(1)
+        os.kill(os.getpid(), signal.SIGINT)
+        until(lambda: signal.getsignal(signal.SIGINT) is signal.default_int_handler)  # the first one was heard
+        time.sleep(3 * engine.POLL_S)
+        assert not gate.has_ended
+        pressed.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    gate.hold(1, deaf=True)
+    ended = gate.beside(press, lambda: cli(*line))
+    assert time.monotonic() - pressed[0] < 60 and ended.code == 130, ended.err
+    ((attempt, epoch, process),) = gate.met()
+    assert (attempt, epoch) == (1, 1) and not list(tmp_path.glob("a/records/*"))
+    until(lambda: not Path(f"/proc/{process}").exists(), 60)  # the worker is no longer at it
+    gate.hold(0)
+    assert cli(*line).code == 0
+    assert [one[:2] for one in gate.met()] == [(1, 2), (1, 3)], "it went on from the last resume point"
     found = measured(tmp_path / "a")
     assert found == undisturbed(cli, other_home, tmp_path / "b", monkeypatch) and len(found) == 1
 

@@ -1,5 +1,6 @@
 """Results and checkpoints in an object store: a real S3 server over HTTP, and fsspec's own in memory."""
 
+import errno
 import re
 import sys
 import threading
@@ -12,7 +13,7 @@ import pytest
 import torch
 from filelock import Timeout
 
-from bench import lease, limits
+from bench import files, lease, limits
 from bench.errors import BenchError
 from bench.files import AT_ONCE, at_hand, check_writable, is_remote, lock, place, read_each, write_bytes, write_with
 from bench.keys import key_of
@@ -99,44 +100,74 @@ def test_objects_are_whole_or_not_there(folder):
     assert path.read_bytes() == b"old"
     write_with(path, lambda temporary: temporary.write_bytes(b"new"))
     assert [p.name for p in path.parent.iterdir()] == ["x.json"]
-    with at_hand(path) as here:
+    with at_hand(path, 3) as here:
         assert here.read_bytes() == b"new"
     assert list(read_each([path], 1 << 20))[0] == b"new"
     check_writable(folder)
     assert [p.name for p in folder.iterdir()] == ["deep"]
 
 
-def test_an_object_that_is_too_large_is_told_and_never_fetched(folder, record, monkeypatch):
+@pytest.fixture
+def fetched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many bytes came of each object, in order."""
+    real, found = files._fetched, []
+
+    def counted(path: Any, most: int) -> bytes:
+        data = real(path, most)
+        found.append(len(data))
+        return data
+
+    monkeypatch.setattr(files, "_fetched", counted)
+    return found
+
+
+def test_an_object_that_is_too_large_is_told_and_never_fetched_whole(folder, record, fetched):
     records, half = Records(folder), HalfSweep(folder, "k")
     records.save(record)
     large = folder / "records" / "large.json"
     for path in (large, half.path):
-        write_bytes(path, b" " * (limits.RECORD + 1))
-    fetched: list[str] = []
-    real = type(folder).read_bytes
-    monkeypatch.setattr(type(folder), "read_bytes", lambda self: fetched.append(self.name) or real(self))
+        write_bytes(path, b" " * (limits.RECORD + limits.MIB))
     found, (warning,) = records.load_all()
-    assert found == [record] and warning == f"can't read record {large}: 16 MiB, at most 16 are read"
-    with pytest.raises(OSError, match="16 MiB, at most 16 are read"):
+    assert found == [record] and warning == f"can't read record {large}: larger than 16 MiB, the most that is read"
+    with pytest.raises(OSError, match="larger than 16 MiB, the most that is read"):
         half.load()
-    assert large.name not in fetched and half.path.name not in fetched
+    assert len(fetched) == 3 and max(fetched) == limits.RECORD + 1
 
 
-def test_of_many_objects_few_are_in_memory_at_once(monkeypatch):
-    folder, begun = place("memory://many"), 0
+def test_an_object_is_read_in_one_request(s3, monkeypatch):
+    import s3fs
+
+    folder, asked, real = place(s3), [], s3fs.S3FileSystem._call_s3
+    for name, data in (("a", b"abc"), ("empty", b"")):
+        write_bytes(folder / name, data)
+
+    async def counted(self: Any, method: str, *given: Any, **named: Any) -> Any:
+        asked.append(method)
+        return await real(self, method, *given, **named)
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", counted)
+    assert list(read_each([folder / "a"], 3)) == [b"abc"] and asked == ["get_object"]
+    empty, none, large = (next(read_each([folder / n], most)) for n, most in (("empty", 9), ("none", 9), ("a", 2)))
+    assert empty == b"" and isinstance(none, FileNotFoundError) and getattr(large, "errno", 0) == errno.EFBIG
+
+
+def test_a_checkpoint_that_is_too_large_is_told_and_not_copied(folder, monkeypatch):
+    checkpoints = Checkpoints(folder)
+    checkpoints.save_partial("k", {"x": torch.ones(1000)})
+    assert len(checkpoints.load_partial("k")["x"]) == 1000
+    monkeypatch.setattr(limits, "CHECKPOINT", 2000)
+    monkeypatch.setattr(folder.fs, "get_file", lambda *_, **__: pytest.fail("it was copied"))
+    with pytest.raises(BenchError, match=r"can't read checkpoint .*k\.partial.*: larger than 0 MiB, the most"):
+        checkpoints.load_partial("k")
+
+
+def test_of_many_objects_few_are_in_memory_at_once(fetched):
+    folder = place("memory://many")
     paths = [folder / f"{i:03}" for i in range(100)]
     for path in paths:
         write_bytes(path, path.name.encode())
-    real = type(folder).read_bytes
-
-    def counted(self: Any) -> bytes:
-        nonlocal begun
-        begun += 1
-        return real(self)
-
-    monkeypatch.setattr(type(folder), "read_bytes", counted)
     for done, (path, data) in enumerate(zip(paths, read_each(paths, 10), strict=True)):
-        assert data == path.name.encode() and begun <= done + AT_ONCE + 1
+        assert data == path.name.encode() and len(fetched) <= done + AT_ONCE + 1
 
 
 def test_records_checkpoints_and_half_sweeps_come_back(folder, record):

@@ -200,7 +200,7 @@ def test_what_is_no_file_or_too_large_is_not_read(tmp_path, originals):
     records, warnings = Records(tmp_path).load_all()
     assert records == [originals[0]] and len(warnings) == 3
     assert sum("it is no regular file" in warning for warning in warnings) == 2
-    assert "1048576 MiB, at most 16 are read" in warnings[2]
+    assert "larger than 16 MiB, the most that is read" in warnings[2]
 
 
 def test_compare_tells_of_broken_records(tmp_path, originals, caplog):
