@@ -85,6 +85,15 @@ def test_every_caption_says_of_how_many_chips_and_seeds(opened):
     assert len(inside) == 3 and all("; n = 12 chips a level, " in said for said in inside)
 
 
+def test_grids_say_of_how_many_chips_and_seeds_they_are(opened):
+    page = opened()
+    crossed = page.locator("#crossed")
+    sync_api.expect(crossed.locator(".scale")).to_contain_text("mean over n = 12 chips an entry, 1–2 training seeds")
+    said = crossed.locator("td.shade").evaluate_all("cells => cells.map(cell => cell.title.split('; ')[1])")
+    assert set(said) == {"n = 12 chips here, 1 training seed", "n = 12 chips here, 2 training seeds"}
+    sync_api.expect(page.locator("#heatmap .scale")).to_contain_text("; n = 12 chips a level, 1–2 training seeds")
+
+
 def test_charts_are_sent_nowhere(opened):
     page = opened()
     buttons = page.locator("#verdict .modebar-btn")

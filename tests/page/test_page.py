@@ -146,6 +146,18 @@ def test_a_matrix_is_of_all_that_was_trained_somewhere_and_tested_elsewhere(cell
         ("pcm 0.2", "pcm 0.2"): pytest.approx(own_mean, rel=1e-5),
         ("rram 0.2", "pcm 0.2"): pytest.approx(crossed_mean, rel=1e-5),
     }
+    assert [sizes for *_, sizes, _ in matrix["entries"]] == [[12], [12]]
+    assert [seeds for *_, seeds in matrix["entries"]] == [[0], [0, 1]]
+
+
+def test_a_place_of_a_matrix_where_no_chip_can_differ_counts_no_chips(cell):
+    clean = cell("mtrd", "pcm", trained_on="rram", preset="standard*", levels=(0.0,))
+    single = cell("mtrd", "pcm", trained_on="rram", preset="standard*", levels=(0.2,), chips=1)
+    single["evaluation"]["chips"] |= {"minimum": 1, "maximum": 1}
+    for record in (clean, single):
+        record["levels"][0]["chips"] = record["levels"][0]["chips"][:1]
+    sizes = [e[-2] for record in (clean, single) for m in collected([record])["matrices"] for e in m["entries"]]
+    assert sizes == [[], [1]], "one chip by wish is one chip"
 
 
 def test_sweeps_of_time_that_differ_in_device_settings_are_drawn_together(cell):

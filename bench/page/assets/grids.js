@@ -68,7 +68,7 @@ function startHeatmap() {
     })));
     const unit = state.quantity === "yield" ? "" : ` of ${inUnit(groups[0].metric, groups[0].unit)}`;
     at("heatmap-body").replaceChildren(grid("method", groups.map((group) => group.device_label), rows, `${text}, ${title}`),
-      scaleBar(low, high, up, `${text}${unit}; yellow is better; framed: the best of its device and those tied with it, as in the overview`, digits));
+      scaleBar(low, high, up, `${text}${unit}; yellow is better; framed: the best of its device and those tied with it, as in the overview; ${sizeOf(groups.flatMap((group) => group.rows.filter((row) => row.seeds.length)))}`, digits));
   };
   at("heatmap-controls").append(
     choice("Task, network and preset", families.map(({ title }, i) => [i, title]), 0, (i) => { state.family = Number(i); show(); }),
@@ -83,6 +83,7 @@ function startCrossed() {
     return;
   }
   const shown = h("div");
+  const sizes = (entries) => entries.map(([, , , , , chips, seeds]) => ({ chips, seeds }));
   const show = (i) => {
     const found = DATA.matrices[i];
     const means = found.entries.map(([, , mean]) => mean);
@@ -91,10 +92,10 @@ function startCrossed() {
       const entry = found.entries.find(([r, c]) => r === row && c === column);
       if (!entry) return absent();
       const own = row.replace(/ \S+$/, "") === column.replace(/ \S+$/, "");
-      return shaded(h("td", { class: own ? "top-tied" : null, title: spread(entry.slice(2)) }, number(entry[2], 1)), entry[2], low, high, found.higher);
+      return shaded(h("td", { class: own ? "top-tied" : null, title: `${spread(entry.slice(2))}; ${entry[5].length ? sizeOf(sizes([entry]), "here") : "no chip differs here"}` }, number(entry[2], 1)), entry[2], low, high, found.higher);
     })));
     shown.replaceChildren(grid("trained on ↓ tested on →", found.columns, rows, found.title),
-      scaleBar(low, high, found.higher, `${inUnit(found.metric, found.unit)}; yellow is better; framed: tested on the device that it was trained for`));
+      scaleBar(low, high, found.higher, `${inUnit(found.metric, found.unit)}; mean over ${sizeOf(sizes(found.entries), "an entry")}; yellow is better; framed: tested on the device that it was trained for`));
   };
   body.append(h("p", {}, "Rows: device and level trained on; columns: device and level tested on."),
     h("div", { class: "controls" }, choice("Method, task and network", DATA.matrices.map(({ title }, i) => [i, title]), 0, (i) => show(Number(i)))), shown);
