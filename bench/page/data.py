@@ -122,7 +122,7 @@ def _group(group: Group, members: Sequence[Record]) -> dict[str, Any]:
 
 
 def _row(row: Row, group: Group) -> dict[str, Any]:
-    found = [row.points.get(point) for point in group.points]
+    found, lacking = [row.points.get(point) for point in group.points], missing.of(row, group)
     return {
         "label": row.label,
         "trained_on": row.trained_on,
@@ -149,8 +149,8 @@ def _row(row: Row, group: Group) -> dict[str, Any]:
         ],
         "chips": sorted(set(row.chips or ())),
         "cost": {name: row.cost.get(name) for name in COSTS},
-        "missing": [kind._asdict() for kind in missing.of(row, group)],
-        "again": missing.again(row.command) if missing.of(row, group) else "",
+        "missing": [kind._asdict() for kind in lacking],
+        "again": missing.again(row.command, lacking) if lacking else "",
         "adapted_on": row.adapted_on,
         "crossbar_weights": row.analog_weights,
     }

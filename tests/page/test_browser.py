@@ -81,7 +81,7 @@ def test_a_cost_that_older_records_lack_is_said_in_words(opened, older, tmp_path
     said = page.get_by_role("dialog").locator(".notice")
     sync_api.expect(said).to_contain_text("No passes: recorded before backward passes were counted")
     sync_api.expect(said).to_contain_text("No read power: recorded before read power was measured")
-    assert said.locator("code").inner_text() == f"{older[0]['command']} --force"
+    assert said.locator("code").inner_text() == f"BENCH_HOME=$HOME/anew {older[0]['command']} --force"
 
 
 def test_columns_can_be_left_out(opened):

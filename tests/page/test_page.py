@@ -88,16 +88,16 @@ def test_what_older_records_lack_is_said_with_the_command_that_has_it(older):
     assert costs.count("not recorded") == 2 and tails.endswith("| not recorded |") and "| mtrd | " in text
     found = {row["label"]: row for row in rows_of(collected(older))}
     assert [one["what"] for one in found["nominal"]["missing"]] == ["passes", "read power"]
-    assert found["nominal"]["again"] == f"{older[0]['command']} --force"
+    assert found["nominal"]["again"] == f"BENCH_HOME=$HOME/anew {older[0]['command']} --force"
     assert (found["mtrd"]["missing"], found["mtrd"]["again"]) == ([], "")
 
 
 def test_a_device_without_cells_lacks_no_read_power(cell):
     (group,) = summary([cell("nominal"), cell("mtrd")])
     assert missing.notes(group) == [] and [missing.of(row, group) for row in group.rows] == [[], []]
-    assert (
-        missing.again("bench run --seed 0  # and 2 more like it") == "bench run --seed 0 --force  # and 2 more like it"
-    )
+    command, forced = (f"bench run --seed 0{more}  # and 2 more like it" for more in ("", " --force"))
+    assert missing.again(command, [missing.POWER]) == forced, "a sweep of the network that is there has it"
+    assert missing.again(command, [missing.PASSES]) == f"BENCH_HOME=$HOME/anew {forced}"
 
 
 def test_where_lower_is_better_yield_falls_towards_lower_thresholds(cell):
