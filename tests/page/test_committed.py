@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import estimate
+from bench import estimate, registry
 from bench.leaderboard import write_tables
 from bench.store import Records
 from bench.summary import summary
+from tasks._base import Task
 
 RESULTS = Path(__file__).parents[2] / "results"
 NAMES = ("LEADERBOARD.md", "PUBLISHED.md", "leaderboard.csv", "leaderboard.tex", "report.html")
@@ -49,6 +50,17 @@ def test_every_plot_that_the_records_give_is_committed_and_no_other():
     expected = {f"{stem}{suffix}" for stem in stems for suffix in (".png", ".pdf")}
     found = {path.name for path in (RESULTS / "plots").iterdir() if not path.name.startswith("tuned-")}
     assert found == expected
+
+
+def test_every_record_of_a_task_with_pictures_has_its_own_committed():
+    """`bench run` leaves them in results/pictures: whoever commits a record commits its picture too."""
+    lacking = []
+    for record in Records(RESULTS).load_all()[0]:
+        task = registry.get("tasks", record["evaluation"]["training"]["task"])
+        wanted = task.picture is not Task.picture and record["status"] == "done"
+        if wanted and not (RESULTS / "pictures" / f"{record['key']}.png").is_file():
+            lacking.append((record["key"], record["command"]))
+    assert lacking == []
 
 
 def test_each_record_is_what_its_command_would_make(home, cli, monkeypatch, tmp_path):

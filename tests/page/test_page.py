@@ -270,6 +270,17 @@ def test_pictures_have_what_room_is_left(cell, tmp_path):
     assert len(text.encode()) <= bare + 30_000
 
 
+def test_where_pictures_are_left_out_every_comparison_has_some(cell, tmp_path):
+    records = [cell(m, device) for device in ("rram", "stuck") for m in ("nominal", "mtrd", "hwa")]
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (100, 100), dtype=np.uint8))
+    for record in records:
+        noise.save(tmp_path / f"{record['key']}.png")
+    bare = len(page(records, None).encode())
+    _, images = parts(page(records, tmp_path, bare + 30_000))
+    best = {row.keys[0] for group in summary(records) for row in group.rows[:1]}
+    assert set(images["pictures"]) == best and images["left_out"] == 4
+
+
 def test_500_cells_take_less_than_8_mb(cell):
     devices = [f"device{i}" for i in range(100)]
     levels = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
