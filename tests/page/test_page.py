@@ -123,6 +123,14 @@ def test_chips_that_met_a_part_of_the_test_set_have_no_yield(cell):
     assert row["yields"][2] is None and row["yields"][1] is not None
 
 
+def test_a_comparison_says_how_long_after_programming_its_chips_are_read(cell):
+    timed = cell("mtrd", "pcm")
+    timed["evaluation"]["time_s"] = 86_400.0
+    for record, said in ((timed, "1 d"), (cell("mtrd"), ""), (cell("mtrd", "pcm", times=TIMES), "")):
+        (group,) = collected([record])["groups"]
+        assert group["read_at"] == said
+
+
 def test_cells_count_finished_and_failed_runs_on_their_own_device(cell):
     records = [cell(seed=0), cell(seed=1), cell(seed=2, status="failed"), cell("mtrd", "pcm", status="failed")]
     records += [cell("mtrd", "rram", trained_on="pcm")]
