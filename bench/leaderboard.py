@@ -50,7 +50,8 @@ def write_tables(results_dir: Path, records: Sequence[Record], groups: Sequence[
 
 
 def _write_plots(results_dir: Path, groups: Sequence[Group]) -> list[Path]:
-    from bench.plots import error_over_power, metric_over_sweep, save  # slow to import
+    from bench.plots import metric_over_sweep, save  # slow to import
+    from bench.power_plots import error_over_power
     from bench.score_plots import ties
 
     written: list[Path] = []

@@ -1,11 +1,14 @@
 """What a row's records don't hold since they are older than it, and how it is had: said in words, not left empty."""
 
-from typing import NamedTuple
+from collections.abc import Collection
+from typing import Any, NamedTuple
 
+from bench.cost import costs
 from bench.groups import Group, Row
 from bench.labels import MORE
 
 NOT_RECORDED = "not recorded"  # in place of a number
+ANEW = "BENCH_HOME=$HOME/anew"  # --force sweeps again, but a network that is there is not trained again
 
 
 class Missing(NamedTuple):
@@ -44,7 +47,15 @@ def notes(group: Group) -> list[str]:
     ]
 
 
-def again(command: str) -> str:
-    """A row's command, to be run though its records are there."""
+def again(command: str, lacking: Collection[Missing] = ()) -> str:
+    """A row's command, to be run though its records are there: one that has what they lack."""
     given, more, others = command.partition(MORE)
-    return f"{given} --force{more}{others}"
+    return f"{ANEW if PASSES in lacking else ''} {given} --force{more}{others}".strip()
+
+
+def told(record: dict[str, Any]) -> str | None:
+    """What whoever made a record just now with a network from before passes were counted is told."""
+    if costs(record)["total_passes"] is not None:
+        return None
+    why = "its network, or one that it rests on, was trained before backward passes were counted"
+    return f"no passes in record {record['key']}: {why}; this trains anew: {again(record['command'], [PASSES])}"

@@ -106,7 +106,10 @@ SamplesPerChip = Annotated[
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Only list the cells, what is done, and about how many hours are left.")
 ]
-Force = Annotated[bool, typer.Option("--force", help="Sweep again even if the record is there.")]
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Sweep again even if the record is there; what BENCH_HOME has isn't trained again."),
+]
 
 # Where, and with what
 Precision = Annotated[str, typer.Option(help="auto, bf16 or fp32.")]

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from devices._base import Device
     from tasks._base import Split
 
-SAMPLES = 3  # rows of a picture, the first of the test split
-MOST_BYTES = 150_000  # noise can't be compressed: shades are given up until the file is this small
+SAMPLES = 2  # rows of a picture, the first of the test split: the page has 8 MB for all pictures and charts
+MOST_BYTES = 95_000  # noise can't be compressed: shades are given up until the file is this small
 SHADES = (256, 128, 64, 32, 16, 8)
 GAP, TEXT = 4, 12  # pixels
 
@@ -35,7 +35,8 @@ def keep(results: Path, evaluation: "Evaluation", rig: "Rig", device: "Device", 
     few, task = test.head(min(SAMPLES, len(test))).to(rig.processor), rig.task
     if (before := task.picture(few.inputs, few.targets)) is None:
         return
-    columns = [("given, wanted", before, [""] * len(few))]
+    edge, nothing = before.shape[3] // 2, [""] * len(few)
+    columns = [("given", before[..., :edge], nothing), ("wanted", before[..., edge:], nothing)]
 
     def add(name: str, output: "Tensor") -> None:
         shown, parts = task.picture(few.inputs, few.targets, output), task.correct(output, few.targets)
@@ -44,19 +45,19 @@ def keep(results: Path, evaluation: "Evaluation", rig: "Rig", device: "Device", 
 
     add("digital", rig.outputs(len(few)))
     for level, time_s in evaluation.points:
-        label = point_label("time_s", time_s) if evaluation.times_s and time_s is not None else f"{level:g}"
+        label = point_label("time_s", time_s) if evaluation.times_s and time_s is not None else f"level {level:g}"
         add(label, rig.outputs(len(few), *numbered_chip(rig, device, "test chip", 0, level, time_s)))
-    write_bytes(folder(results) / f"{evaluation.key}.png", png(table(columns)))
+    write_bytes(folder(results) / f"{evaluation.key}.png", png(table(columns, task.picture_note)))
 
 
-def table(columns: Sequence[tuple[str, "Tensor", Sequence[str]]]) -> "Image.Image":
-    """Columns of a heading, uint8 (n, 3, h, w) and a line under each picture, side by side."""
+def table(columns: Sequence[tuple[str, "Tensor", Sequence[str]]], note: str = "") -> "Image.Image":
+    """Columns of a heading, uint8 (n, 3, h, w) and a line under each picture, side by side; a line below all."""
     from PIL import Image, ImageDraw, ImageFont
 
     height = max(pictures.shape[2] for _, pictures, _ in columns)
     rows = len(columns[0][1])
     row = height + TEXT + 2 * GAP
-    size = sum(pictures.shape[3] + GAP for _, pictures, _ in columns), TEXT + 2 * GAP + rows * row
+    size = sum(p.shape[3] + GAP for _, p, _ in columns), TEXT + 2 * GAP + rows * row + bool(note) * (TEXT + GAP)
     whole, font, left = Image.new("RGB", size, "white"), ImageFont.load_default(TEXT), 0
     draw = ImageDraw.Draw(whole)
     for name, pictures, lines in columns:
@@ -66,6 +67,7 @@ def table(columns: Sequence[tuple[str, "Tensor", Sequence[str]]]) -> "Image.Imag
             whole.paste(Image.fromarray(picture.numpy()), (left, top))
             draw.text((left, top + height + 1), line, "black", font)
         left += pictures.shape[3] + GAP
+    draw.text((0, whole.height - TEXT - GAP), note, "black", font)
     return whole
 
 

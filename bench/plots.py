@@ -1,4 +1,4 @@
-"""Figures of a leaderboard group over its sweep, and of a matrix; bench/score_plots.py has those of scores."""
+"""Figures of a leaderboard group over its sweep, and of a matrix; score_plots.py and power_plots.py have others."""
 
 import math
 import textwrap
@@ -14,7 +14,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import NullLocator
 
 from bench.figures import STYLE, canvas, caption, literal, save, size_text
 from bench.groups import Group, Row
@@ -24,19 +24,20 @@ from bench.look import Look, looks
 if TYPE_CHECKING:
     from bench.matrix import Matrix
 
-__all__ = ["error_over_power", "heat_map", "metric_over_sweep", "power_points", "save"]
+__all__ = ["heat_map", "metric_over_sweep", "save"]
 LEGEND_LINE = 0.19  # inches
+LEGEND: dict[str, Any] = {"fontsize": 8, "labelspacing": 0.35}
 
 
 def metric_over_sweep(group: Group) -> Figure:
     """Mean metric over levels, or over time, a line a method variant, with 95% bands; the legend is in rank order."""
     rows = [row for row in group.rows if row.points]
     with mpl.rc_context(STYLE):
-        figure, axes = canvas(height=_height(rows))
+        figure, axes = canvas(height=height(rows))
         _draw(axes, rows)
         axes.set_xlabel(literal(group.axis))
         axes.set_ylabel(literal(in_unit(group.metric, group.unit, "{} ({})")))
-        if not group.higher_is_better and _wide([found.mean for row in rows for found in row.points.values()]):
+        if not group.higher_is_better and is_wide([found.mean for row in rows for found in row.points.values()]):
             axes.set_yscale("log")  # a perplexity grows by the exponential
         axes.set_title(title(group))
         ticks = group.points if len(group.points) <= 12 else group.points[:: len(group.points) // 8]
@@ -47,77 +48,9 @@ def metric_over_sweep(group: Group) -> Figure:
     return figure
 
 
-def error_over_power(group: Group) -> Figure:
-    """Error over read power, a line a method variant through the points of the sweep, with a large mark at the first.
-
-    Both are means over seeds; intervals are 95%, over chips and seeds, drawn by matplotlib: seaborn has no mark
-    for bars of given ends.
-    """
-    rows = [row for row in group.rows if row.read_powers]
-    frame, found = power_points(group), looks([row.label for row in rows])
-    look: dict[str, Any] = {"hue": "method", "style": "method", "estimator": None, "sort": False}
-    look |= {"palette": {name: one.light for name, one in found.items()}, "linewidth": 0.8, "alpha": 0.8}
-    look |= {"markers": {name: one.marker for name, one in found.items()}, "dashes": False, "markersize": 6}
-    with mpl.rc_context(STYLE):
-        figure, axes = canvas(height=_height(rows))
-        axes.set_xscale("log")
-        axes.vlines(
-            frame["power_mw"],
-            frame["low"],
-            frame["high"],
-            colors=[found[name].light for name in frame["method"]],
-            linewidth=1,
-            alpha=0.6,
-        )
-        sns.lineplot(frame, x="power_mw", y="error", ax=axes, legend=False, **look)
-        _open(axes.lines, frame["method"], found)
-        first = frame[frame["point"] == min(group.points)]
-        marks = {name: one.marker for name, one in found.items()}
-        large: dict[str, Any] = {
-            "hue": "method",
-            "palette": look["palette"],
-            "style": "method",
-            "markers": marks,
-            "s": 70,
-        }
-        sns.scatterplot(first, x="power_mw", y="error", ax=axes, legend=False, zorder=3, **large)
-        hollow(axes.collections[-1], [found[name] for name in first["method"]])
-        _log_ticks(axes, frame["power_mw"].max() / frame["power_mw"].min())
-        axes.set(xlabel="read power of all cells (mW)", ylabel=literal(group.error), title=title(group))
-        if not group.higher_is_better and _wide(list(frame["error"])):
-            axes.set_yscale("log")
-        _legend(axes, rows, found)
-        through = f"{'times' if group.over_time else 'levels'}, large at {point_label(group.sweep, min(group.points))}"
-        caption(figure, f"{group_caption(group, rows)}; a line through the {through}")
-    return figure
-
-
-def power_points(group: Group) -> pd.DataFrame:
-    """A row a method variant and point of the sweep.
-
-    Columns method, level (or time) as printed, point, power_mw; error, low, high in the metric's unit.
-    """
-    made = []
-    for row in group.rows:
-        for point, power_w in row.read_powers.items():
-            error = group.as_error(row.points[point])
-            made.append((row.label, point_label(group.sweep, point), point, 1e3 * power_w, *error))
-    sweep = "time" if group.over_time else "level"
-    return pd.DataFrame(made, columns=["method", sweep, "point", "power_mw", "error", "low", "high"])
-
-
-def _height(rows: list[Row]) -> float:
+def height(rows: list[Row]) -> float:
     """Inches that the legend needs, at least those of a usual figure."""
     return max(3.5, 0.9 + LEGEND_LINE * sum(len(wrapped(row.label).split("\n")) for row in rows))
-
-
-def _log_ticks(axes: Axes, ratio: float) -> None:
-    """Few round numbers along a logarithmic x axis, whose ends are this factor apart."""
-    few = ratio < 4
-    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]) if few else LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter("{x:.3g}")
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def heat_map(matrix: "Matrix") -> Figure:
@@ -132,7 +65,7 @@ def heat_map(matrix: "Matrix") -> Figure:
     with mpl.rc_context(STYLE):
         figure, axes = canvas(2.6 + 0.62 * len(matrix.columns), 1.9 + 0.42 * len(matrix.rows))
         colours = "viridis" if matrix.higher_is_better else "viridis_r"
-        scale = LogNorm() if not matrix.higher_is_better and _wide(list(means.values())) else None
+        scale = LogNorm() if not matrix.higher_is_better and is_wide(list(means.values())) else None
         look: dict[str, Any] = {
             "annot_kws": {"size": 7},
             "cmap": colours,
@@ -152,7 +85,7 @@ def heat_map(matrix: "Matrix") -> Figure:
     return figure
 
 
-def _wide(values: Sequence[float]) -> bool:
+def is_wide(values: Sequence[float]) -> bool:
     """Do they differ so much that the small ones need a logarithmic scale?"""
     return bool(values) and 0 < 10 * min(values) < max(values)
 
@@ -173,15 +106,15 @@ def _draw(axes: Axes, rows: list[Row]) -> None:
     look: dict[str, Any] = {"palette": {name: one.light for name, one in found.items()}, "hue": "method"}
     look |= {"style": "method", "markers": {name: one.marker for name, one in found.items()}, "dashes": False}
     sns.lineplot(frame, x="level", y="mean", errorbar=None, legend=False, ax=axes, markersize=6, linewidth=1.4, **look)
-    _open(axes.lines, frame["method"], found)
+    opened(axes.lines, frame["method"], found)
     for row in rows:
         x, bounds = list(row.points), list(row.points.values())
         low, high = [b.low for b in bounds], [b.high for b in bounds]
         axes.fill_between(x, low, high, color=found[row.label].light, alpha=0.16, linewidth=0)
-    _legend(axes, rows, found)
+    legend(axes, rows, found)
 
 
-def _open(lines: Sequence[Line2D], methods: Iterable[str], found: Mapping[str, Look]) -> None:
+def opened(lines: Sequence[Line2D], methods: Iterable[str], found: Mapping[str, Look]) -> None:
     """Dashes, which seaborn would scale, as on the page; variants have open markers. A line a method, in this order."""
     for line, label in zip(lines, dict.fromkeys(methods), strict=False):
         line.set(linestyle=found[label].line, **edges(found[label]))
@@ -201,15 +134,20 @@ def hollow(marks: Collection, each: Sequence[Look]) -> None:
     marks.set_linewidth([one["markeredgewidth"] for one in shown])
 
 
-def _legend(axes: Axes, rows: list[Row], found: dict[str, Look]) -> None:
+def legend(axes: Axes, rows: list[Row], found: dict[str, Look]) -> None:
     """Beside the axes, in the order of rank."""
-    handles = []
+    names = [wrapped(row.label) for row in rows]
+    axes.legend(handles(rows, found), names, loc="upper left", bbox_to_anchor=(1.0, 1.0), **LEGEND)
+
+
+def handles(rows: list[Row], found: dict[str, Look]) -> list[Line2D]:
+    """What a legend shows of each row: its line with its marker."""
+    made = []
     for row in rows:
         one = found[row.label]
         look: dict[str, Any] = {"color": one.light, "marker": one.marker, "linestyle": one.line} | edges(one)
-        handles.append(Line2D([], [], markersize=6, **look))
-    names = [wrapped(row.label) for row in rows]
-    axes.legend(handles, names, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0), labelspacing=0.35)
+        made.append(Line2D([], [], markersize=6, **look))
+    return made
 
 
 def title(group: Group) -> str:

@@ -10,7 +10,7 @@ import torch
 from filelock import Timeout
 from torch import nn
 
-from bench import limits, networks, pictures, plan, recording
+from bench import limits, missing, networks, pictures, plan, recording
 from bench.claims import Busy
 from bench.context import TrainingContext, Watch, build_network
 from bench.errors import BenchError
@@ -88,6 +88,8 @@ class Runner:
             self.fail(cell, command, f"{type(error).__name__}: {error}")
             raise
         HalfSweep(self.home, evaluation.key).drop()
+        if told := missing.told(done):
+            self.monitor.say(told)
         return done
 
     def fail(self, cell: plan.Cell, command: str, reason: str) -> None:

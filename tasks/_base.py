@@ -70,6 +70,7 @@ class Task(ABC):
     networks: ClassVar[tuple[str, ...]] = ()
     # What presets say otherwise for this task: by preset, fields of the preset, of its budget and of its chips.
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    picture_note: ClassVar[str] = ""  # what the colours of its pictures say, printed below them
     batch: ClassVar[int] = 2000  # at most so many samples in a forward pass without gradient
     # Are outputs logits, whose scale is free? If not they are estimates of the target, which no method may scale.
     logits: ClassVar[bool] = True

@@ -11,6 +11,8 @@ from tasks._base import Metric, Split, Splits, Task, TaskError
 from tasks._images import moved, window
 from tasks._networks import find_network
 
+# What was found, what was missed, what isn't there: apart for colour-blind readers too (tests/test_look.py).
+MARKS = ((60, 200, 60), (204, 121, 167), (0, 0, 254))
 GRID = 4  # of every so many pixels in each direction one is asked for its probabilities: neighbours agree
 
 
@@ -20,6 +22,7 @@ class Masks(Task, ABC):
     metric = Metric(name="IoU", unit="%")
     networks = ("unet",)
     batch = 50
+    picture_note = "green: found; pink: missed; blue: not there"
     in_shape: ClassVar[tuple[int, int, int]]
     shift_px: ClassVar[int] = 8
     turned: ClassVar[bool] = False  # has a picture no up and down, so that it may be turned any way?
@@ -79,12 +82,13 @@ class Masks(Task, ABC):
         return {"Dice": dice, "pixel accuracy": 100 * right}
 
     def picture(self, inputs: Tensor, targets: Tensor, output: Tensor | None = None) -> Tensor:
-        """The picture, dimmed, with green what was rightly found, red what was missed and blue what isn't there."""
+        """The picture, dimmed, marked where something was rightly found, missed, or isn't there."""
         shown = inputs.expand(-1, 3, -1, -1)
         wanted = targets > 0
         found = wanted if output is None else (output > 0).to(wanted.device)
-        colours = torch.cat([wanted & ~found, wanted & found, found & ~wanted], dim=1)
-        marked = (shown // 2 + 127 * colours).to(torch.uint8)
+        marked = shown // 2
+        for where, mark in zip((wanted & found, wanted & ~found, found & ~wanted), MARKS, strict=True):
+            marked = marked + where * torch.tensor(mark, dtype=torch.uint8, device=marked.device).view(3, 1, 1) // 2
         return marked if output is not None else torch.cat([shown, marked], dim=3)
 
     def probabilities(self, output: Tensor) -> Tensor:

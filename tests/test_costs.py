@@ -108,3 +108,22 @@ def test_trials_are_those_of_the_file_that_has_these_settings(home, tmp_path, cp
     assert saved.trials(tmp_path, other.evaluation) == 0
     path.write_text("{")
     assert saved.trials(tmp_path, chosen.evaluation) == 0
+
+
+def test_force_with_an_older_network_names_the_command_that_counts_its_passes(
+    home, other_home, tmp_path, cpu_runner, one_cell, monkeypatch
+):
+    """A sweep anew doesn't train anew: the record lacks what its network's training didn't count, and says so."""
+    runner, said = cpu_runner(home, tmp_path), []
+    monkeypatch.setattr(runner.monitor, "say", said.append)
+    cell, command = one_cell("noise_injection", "rram", "mnist", **SMALL), "bench run --method noise_injection"
+    assert costs(runner.run(cell, command))["total_passes"] == 512 and not any("anew" in line for line in said)
+    key = cell.evaluation.training.key
+    tensors, about = runner.checkpoints.load(key)
+    del about["cost"]["backward_passes"]
+    runner.checkpoints.save(key, tensors, about)
+    assert costs(runner.run(cell, command, force=True))["total_passes"] is None
+    (told,) = [line for line in said if "anew" in line]
+    assert told.endswith(f"this trains anew: BENCH_HOME=$HOME/anew {command} --force")
+    anew = cpu_runner(other_home, tmp_path).run(cell, command, force=True)
+    assert costs(anew)["total_passes"] == 512

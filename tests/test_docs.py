@@ -68,6 +68,11 @@ def test_every_setting_of_a_method_is_in_its_row(name: str) -> None:
         assert f"`{field.name}`" in row
 
 
+def test_the_readme_shows_two_committed_figures() -> None:
+    shown = re.findall(r"!\[[^]]+\]\((results/plots/[^)]+\.png)\)", (ROOT / "README.md").read_text())
+    assert len(shown) >= 2 and all((ROOT / path).is_file() for path in shown)
+
+
 @pytest.mark.parametrize("name", registry.entries("tasks"))
 def test_every_network_of_a_task_is_in_the_readme(name: str) -> None:
     (row,) = re.findall(rf"^\| [^|]*`{name}`[^|]*\|.*$", (ROOT / "README.md").read_text(), re.MULTILINE)

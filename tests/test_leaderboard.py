@@ -2,6 +2,7 @@
 
 import copy
 import io
+import itertools
 import json
 import math
 import re
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.collections import LineCollection
+from matplotlib.text import Text
 from rich.console import Console
 
 from bench import columns, labels, leaderboard, markdown, published, stats, terminal
@@ -19,7 +22,8 @@ from bench.errors import BenchError
 from bench.frame import table
 from bench.groups import side_by_side
 from bench.keys import key_of
-from bench.plots import error_over_power, metric_over_sweep, power_points, save
+from bench.plots import metric_over_sweep, save
+from bench.power_plots import error_over_power, power_points
 from bench.score_plots import ties
 from bench.store import Records
 from bench.summary import summary
@@ -635,6 +639,29 @@ def test_error_over_power_has_a_point_a_method_and_level_over_its_seeds():
     words = [text.get_text() for text in axes.get_legend().get_texts()]
     assert words == ["b", "a"]
     assert "large at 0" in figure.get_supxlabel()
+
+
+def test_of_many_methods_error_over_power_has_numbered_marks_in_a_panel_a_level():
+    """Sixteen methods close together, as on fashion_mnist and rram1t1r: each is found by its number."""
+    names = [f"m{i}" for i in range(16)]
+    made = [with_power(record(m, 10 + i % 5), *(1e-4 * (1 + 0.02 * i),) * 3) for i, m in enumerate(names)]
+    (group,) = summary([*made, record("unknown")])
+    figure = error_over_power(group)
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    order = [row.label for row in group.rows if row.read_powers]
+    assert [text.get_text() for text in legend.get_texts()] == [f"{i}  {m}" for i, m in enumerate(order, 1)]
+    points = power_points(group)
+    assert len(figure.axes) == 3 and figure.axes[0].get_xscale() == "log"
+    for axes, level in zip(figure.axes, group.points, strict=True):
+        at_level = points[points.point == level].set_index("method")
+        places = {text.get_text(): text.xy for text in axes.texts}
+        assert places == {str(i): tuple(at_level.loc[m, ["power_mw", "error"]]) for i, m in enumerate(order, 1)}
+        boxes = [Text.get_window_extent(text) for text in axes.texts]  # without the line to the mark
+        assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+        bars = next(c for c in axes.collections if isinstance(c, LineCollection))
+        assert len(bars.get_segments()) == 16
+    assert "numbers: methods in the order of their rank" in figure.get_supxlabel()
 
 
 def test_where_lower_is_better_the_metric_is_the_error():

@@ -7,6 +7,7 @@ import pytest
 
 from bench import registry
 from bench.look import BASELINE, COLOURS, FIRST, looks
+from tasks._masks import MARKS
 
 # Linear RGB as dichromats see it: Machado, Oliveira and Fernandes (2009), severity 1.
 SEEN = {
@@ -40,6 +41,15 @@ def contrast(a: str, b: str) -> float:
 def test_colours_differ_for_everybody(scheme, eyes):
     seen = [lab(np.array(SEEN[eyes]) @ linear(pair[scheme])) for pair in COLOURS]
     assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 20
+
+
+@pytest.mark.parametrize("eyes", SEEN)
+@pytest.mark.parametrize("grey", [40, 110, 180, 235])
+def test_marks_on_a_picture_differ_for_everybody(grey, eyes):
+    """Each half, over the picture dimmed to a half, and from what isn't marked."""
+    colours = ["#" + "".join(f"{grey // 2 + part // 2:02X}" for part in mark) for mark in (*MARKS, (0, 0, 0))]
+    seen = [lab(np.array(SEEN[eyes]) @ linear(colour)) for colour in colours]
+    assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 25
 
 
 @pytest.mark.parametrize("scheme", [0, 1])

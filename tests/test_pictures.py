@@ -50,17 +50,13 @@ def rig() -> tuple[Rig, Split]:
     task, network = Grey(), Grey().network("")
     network.weight.data.fill_(0.5)
     x = torch.randint(100, 200, (5, 1, EDGE, EDGE), dtype=torch.uint8)
-    split = Split(x, x)
+    split = Split(x, 255 - x)
     return Rig(network, task.analog(network), task, split, "fp32"), split
 
 
-def column(image: Image.Image, place: int, row: int) -> Tensor:
-    """The picture in a place from the left, after the first, which is twice as wide: (EDGE, EDGE)."""
-    left = 2 * EDGE + pictures.GAP + (place - 1) * (EDGE + pictures.GAP)
-    return cut(image, left, row)
-
-
-def cut(image: Image.Image, left: int, row: int) -> Tensor:
+def cut(image: Image.Image, place: int, row: int) -> Tensor:
+    """The picture in a place from the left: (EDGE, EDGE)."""
+    left = place * (EDGE + pictures.GAP)
     top = pictures.TEXT + 2 * pictures.GAP + row * (EDGE + pictures.TEXT + 2 * pictures.GAP)
     grey = image.convert("L").crop((left, top, left + EDGE, top + EDGE))
     return torch.frombuffer(bytearray(grey.tobytes()), dtype=torch.uint8).view(EDGE, EDGE)
@@ -71,14 +67,15 @@ def test_a_picture_has_the_first_samples_on_chip_0_at_every_level(rig, evaluatio
     device = plan.device_of("rram")
     pictures.keep(tmp_path, evaluation, own, device, split)
     with Image.open(tmp_path / "pictures" / f"{evaluation.key}.png") as image:
-        assert image.width == (3 + len(evaluation.levels)) * EDGE + (2 + len(evaluation.levels)) * pictures.GAP
+        assert image.width == (3 + len(evaluation.levels)) * (EDGE + pictures.GAP)
         for row in range(pictures.SAMPLES):
             assert torch.equal(cut(image, 0, row), split.inputs[row, 0])
-            assert torch.equal(column(image, 1, row), split.inputs[row, 0] // 2), "digital: a weight of a half"
-            for place, level in enumerate(evaluation.levels, start=2):
+            assert torch.equal(cut(image, 1, row), split.targets[row, 0]), "wanted"
+            assert torch.equal(cut(image, 2, row), split.inputs[row, 0] // 2), "digital: a weight of a half"
+            for place, level in enumerate(evaluation.levels, start=3):
                 chip, _ = numbered_chip(own, device, "test chip", 0, level, None)
                 expected = (chip["weight"].item() * split.inputs[row, 0]).clamp(0, 255).to(torch.uint8)
-                assert torch.equal(column(image, place, row), expected)
+                assert torch.equal(cut(image, place, row), expected)
 
 
 def test_a_task_without_pictures_has_no_file(rig, evaluation, tmp_path: Path, monkeypatch) -> None:
@@ -86,6 +83,14 @@ def test_a_task_without_pictures_has_no_file(rig, evaluation, tmp_path: Path, mo
     own, split = rig
     pictures.keep(tmp_path, evaluation, own, plan.device_of("rram"), split)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_colours_say_stands_below_a_picture(tmp_path: Path) -> None:
+    columns = [("given", torch.full((1, 3, 60, 300), 255, dtype=torch.uint8), [""])]
+    bare, noted = pictures.table(columns), pictures.table(columns, Segmentation.picture_note)
+    assert noted.height > bare.height and noted.crop((0, 0, *bare.size)).tobytes() == bare.tobytes()
+    below = noted.crop((0, bare.height, noted.width, noted.height)).convert("L")
+    assert below.getextrema() == (0, 255), "black letters"
 
 
 def test_noise_is_given_fewer_shades_until_the_file_is_small() -> None:
@@ -97,7 +102,7 @@ def test_noise_is_given_fewer_shades_until_the_file_is_small() -> None:
 
     size, shades = made(50)
     assert shades == 256
-    size, shades = made(500)
+    size, shades = made(400)
     assert size <= pictures.MOST_BYTES and 16 <= shades < 64
 
 
@@ -108,10 +113,10 @@ def test_what_a_mask_task_shows() -> None:
     output[..., 4:12] = 1  # four columns missed, four found, four that aren't there
     before = Segmentation().picture(picture, wanted)
     assert before.shape == (1, 3, 16, 32) and before.dtype == torch.uint8
-    assert before[0, :, 0, 0].tolist() == [100] * 3 and before[0, :, 0, 16].tolist() == [50, 177, 50]
+    assert before[0, :, 0, 0].tolist() == [100] * 3 and before[0, :, 0, 16].tolist() == [80, 150, 80]
     shown = Segmentation().picture(picture, wanted, output)
     assert [shown[0, :, 3, column].tolist() for column in (0, 4, 8, 12)] == [
-        [177, 50, 50], [50, 177, 50], [50, 50, 177], [50] * 3,
+        [152, 110, 133], [80, 150, 80], [50, 50, 177], [50] * 3,
     ]  # fmt: skip
 
 

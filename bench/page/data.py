@@ -10,7 +10,7 @@ from typing import Any
 from bench import advice, columns, look, missing, registry
 from bench.cost import COSTS
 from bench.groups import Group, Row, families
-from bench.labels import Record, plain, point_label
+from bench.labels import Record, plain, point_label, time_text
 from bench.page import details, grids, tails
 from bench.stats import Difference, Interval
 
@@ -104,6 +104,7 @@ def _group(group: Group, members: Sequence[Record]) -> dict[str, Any]:
         "higher": group.higher_is_better,
         "axis": group.axis,
         "over_time": group.over_time,
+        "read_at": _read_at(members[0]),
         "points": list(group.points),
         "labels": [point_label(group.sweep, point) for point in group.points],
         "error": group.error,
@@ -121,8 +122,14 @@ def _group(group: Group, members: Sequence[Record]) -> dict[str, Any]:
     }
 
 
+def _read_at(record: Record) -> str:
+    """How long after programming its chips are read, where the device has a time and the sweep is none of times."""
+    time_s = record["evaluation"]["time_s"]
+    return "" if time_s is None or record["evaluation"].get("times_s") else time_text(time_s)
+
+
 def _row(row: Row, group: Group) -> dict[str, Any]:
-    found = [row.points.get(point) for point in group.points]
+    found, lacking = [row.points.get(point) for point in group.points], missing.of(row, group)
     return {
         "label": row.label,
         "trained_on": row.trained_on,
@@ -149,8 +156,8 @@ def _row(row: Row, group: Group) -> dict[str, Any]:
         ],
         "chips": sorted(set(row.chips or ())),
         "cost": {name: row.cost.get(name) for name in COSTS},
-        "missing": [kind._asdict() for kind in missing.of(row, group)],
-        "again": missing.again(row.command) if missing.of(row, group) else "",
+        "missing": [kind._asdict() for kind in lacking],
+        "again": missing.again(row.command, lacking) if lacking else "",
         "adapted_on": row.adapted_on,
         "crossbar_weights": row.analog_weights,
     }

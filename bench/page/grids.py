@@ -16,7 +16,7 @@ from bench.labels import (
     trained_elsewhere,
     version_label,
 )
-from bench.summary import at, one_a_seed, over_seeds
+from bench.summary import at, one_a_seed, over_seeds, unmeasured_spread
 
 
 def cells(records: Sequence[Record]) -> list[dict[str, Any]]:
@@ -40,7 +40,8 @@ def cells(records: Sequence[Record]) -> list[dict[str, Any]]:
 def matrices(records: Sequence[Record]) -> list[dict[str, Any]]:
     """A mapping a method, task, network and preset of which some record was trained on another than its test device.
 
-    `rows`: device and level trained on; `columns`: device and level tested on; `entries`: row, column, mean, low, high.
+    `rows`: device and level trained on; `columns`: device and level tested on; `entries`: row, column, mean, low, high,
+    numbers of chips (none where no chip can differ from another), training seeds.
     """
     families: defaultdict[str, list[Record]] = defaultdict(list)
     for record in records:
@@ -71,15 +72,26 @@ def _matrix(members: Sequence[Record]) -> dict[str, Any] | None:
         for level in {level["level"] for level in record["levels"]}:
             if (tested, level) in columns:
                 places[plain(t["device"]), t["level"], tested, level].append(record)
-    entries: list[tuple[str, str, float, float, float]] = []
+    entries: list[tuple[Any, ...]] = []
     for (trained, at_level, tested, level), found in sorted(places.items()):
-        measured = over_seeds(at(one_a_seed(found), "level", level))
-        entries.append((f"{trained} {at_level:g}", f"{tested} {level:g}", *measured))
+        there = at(one_a_seed(found), "level", level)
+        place = f"{trained} {at_level:g}", f"{tested} {level:g}"
+        entries.append((*place, *over_seeds(there), _sizes(there), [_seed(record) for record, _ in there]))
     return _heading(crossed[0]) | {
         "rows": list(dict.fromkeys(row for row, *_ in entries)),
         "columns": sorted({column for _, column, *_ in entries}),
         "entries": entries,
     }
+
+
+def _sizes(there: Sequence[tuple[Record, Record]]) -> list[int]:
+    """Numbers of chips behind a mean; `there`: (record, its entry) of each seed."""
+    sizes = {len(level["chips"]) for r, level in there if len(level["chips"]) > 1 or unmeasured_spread(r, level)}
+    return sorted(sizes)
+
+
+def _seed(record: Record) -> int:
+    return record["evaluation"]["training"]["seed"]
 
 
 def _columns(members: Sequence[Record], crossed: Sequence[Record]) -> set[tuple[str, float]]:

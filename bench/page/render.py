@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -41,7 +42,7 @@ def page(records: Sequence[Record], groups: Sequence[Group], pictures: Path | No
     )
     template = Template(asset("page.html"))
     left = limit - len(template.substitute(parts).encode())
-    return template.substitute(parts | {"images": _lines(_pictures(records, pictures, left))})
+    return template.substitute(parts | {"images": _lines(_pictures(_in_turns(groups), pictures, left))})
 
 
 @cache
@@ -106,11 +107,17 @@ def _json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _pictures(records: Sequence[Record], folder: Path | None, budget: int) -> dict[str, Any]:
-    """Pictures as data URIs by key, as many as fit into `budget` bytes, and how many don't."""
+def _in_turns(groups: Sequence[Group]) -> list[str]:
+    """Keys of finished records: of each comparison the first, then of each the second, and so on."""
+    found = [[key for row in group.rows if row.seeds for key in row.keys] for group in groups]
+    return [key for turn in itertools.zip_longest(*found) for key in turn if key is not None]
+
+
+def _pictures(keys: Sequence[str], folder: Path | None, budget: int) -> dict[str, Any]:
+    """Pictures as data URIs by key, as many as fit into `budget` bytes, the first ones first, and how many don't."""
     found: dict[str, str] = {}
     left_out = 0
-    for key in sorted({str(record["key"]) for record in records if record["status"] == "done"}):
+    for key in keys:
         path = None if folder is None or not KEY.fullmatch(key) else folder / f"{key}.png"
         if path is None or not path.is_file():
             continue

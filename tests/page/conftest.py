@@ -132,7 +132,7 @@ def _levels(
     steep = STEEPNESS.get(method, 6.0) * (1 if higher else -1)
     made = []
     for i, point in enumerate(points):
-        alone = i == 0 and not over_time
+        alone = point == 0 and not over_time
         values = 90 - steep * i + (0.5 * luck + 0.2 * own.standard_normal(chips)) * (not alone)
         level = {
             "level": 1.0 if over_time else point,

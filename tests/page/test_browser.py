@@ -18,6 +18,9 @@ def test_it_answers_which_method_how_sure_at_what_cost_and_how_to_run_it(opened,
         sync_api.expect(answer.locator("dt", has_text=term)).to_be_visible()
     assert "bench run --method" in answer.locator("code").first.inner_text()
     assert "±" in answer.inner_text() and "training seed" in answer.inner_text()
+    sync_api.expect(answer).to_contain_text("accuracy on average over the levels 0 to 0.3 of sigma (std of ln w)")
+    sync_api.expect(answer).to_contain_text(re.compile(r"Network vgg8, preset standard, 5 methods of \d+ compared\."))
+    sync_api.expect(answer).to_contain_text(re.compile(r"Of \w+, .* and \d+ more nothing is known here; Coverage has"))
     see_everything(page)
     shot(page, "light")
 
@@ -81,7 +84,7 @@ def test_a_cost_that_older_records_lack_is_said_in_words(opened, older, tmp_path
     said = page.get_by_role("dialog").locator(".notice")
     sync_api.expect(said).to_contain_text("No passes: recorded before backward passes were counted")
     sync_api.expect(said).to_contain_text("No read power: recorded before read power was measured")
-    assert said.locator("code").inner_text() == f"{older[0]['command']} --force"
+    assert said.locator("code").inner_text() == f"BENCH_HOME=$HOME/anew {older[0]['command']} --force"
 
 
 def test_columns_can_be_left_out(opened):

@@ -85,6 +85,15 @@ def test_every_caption_says_of_how_many_chips_and_seeds(opened):
     assert len(inside) == 3 and all("; n = 12 chips a level, " in said for said in inside)
 
 
+def test_grids_say_of_how_many_chips_and_seeds_they_are(opened):
+    page = opened()
+    crossed = page.locator("#crossed")
+    sync_api.expect(crossed.locator(".scale")).to_contain_text("mean over n = 12 chips an entry, 1–2 training seeds")
+    said = crossed.locator("td.shade").evaluate_all("cells => cells.map(cell => cell.title.split('; ')[1])")
+    assert set(said) == {"n = 12 chips here, 1 training seed", "n = 12 chips here, 2 training seeds"}
+    sync_api.expect(page.locator("#heatmap .scale")).to_contain_text("; n = 12 chips a level, 1–2 training seeds")
+
+
 def test_charts_are_sent_nowhere(opened):
     page = opened()
     buttons = page.locator("#verdict .modebar-btn")
@@ -115,7 +124,16 @@ def test_grids_pictures_and_published_figures(opened, everything):
     assert cell.evaluate("e => getComputedStyle(e).backgroundColor") != "rgba(0, 0, 0, 0)"
     assert page.locator("#crossed tbody tr").count() == 3 and page.locator("#crossed td.shade").count() == 9
     assert page.locator("#pictures img").count() == 2
-    assert page.locator("#pictures img").first.get_attribute("alt").startswith("Before and after: nominal on rram")
+    said = page.locator("#pictures img").first.get_attribute("alt")
+    assert "what nominal makes of it without a device and on chip 0 of rram, level by level. accuracy of all" in said
+    assert re.search(r"mean over chips: 0: 90\.00, 0\.1: \d\d\.\d\d", said)
+    page.locator("#pictures figcaption button").first.click()
+    dialog = page.get_by_role("dialog", name="nominal")
+    assert dialog.locator("img").count() == 2
+    sync_api.expect(dialog).to_contain_text(
+        "then chip 0 at each level of sigma (std of ln w). Below each picture its own"
+    )
+    page.keyboard.press("Escape")
     assert page.locator("#published details").count() >= 4
     row = page.locator("#coverage tbody tr", has=page.get_by_role("rowheader", name="vant", exact=True))
     assert row.locator("td.broken").count() == 1, "a failed cell is shown as failed, not as missing"

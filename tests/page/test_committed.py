@@ -1,16 +1,18 @@
 """The committed page and tables are those of the committed records: `bench report` was run after the last change."""
 
+import json
 import re
 import shlex
 from pathlib import Path
 
 import pytest
 
-from bench import estimate
+from bench import estimate, registry
 from bench.groups import side_by_side
 from bench.leaderboard import write_tables
 from bench.store import Records
 from bench.summary import summary
+from tasks._base import Task
 
 RESULTS = Path(__file__).parents[2] / "results"
 NAMES = ("LEADERBOARD.md", "PUBLISHED.md", "leaderboard.csv", "leaderboard.tex", "report.html")
@@ -51,6 +53,31 @@ def test_every_plot_that_the_records_give_is_committed_and_no_other():
     expected = {f"{stem}{suffix}" for stem in stems for suffix in (".png", ".pdf")}
     found = {path.name for path in (RESULTS / "plots").iterdir() if not path.name.startswith("tuned-")}
     assert found == expected
+
+
+def test_the_committed_page_answers_which_method_for_pcm_on_cifar10():
+    """What the first section says of them, in the data that it is made of."""
+    (text,) = re.findall(r'id="data">(.*?)</script>', (RESULTS / "report.html").read_text(encoding="utf-8"), re.DOTALL)
+    groups = [g for g in json.loads(text)["groups"] if (g["task"], g["device"]) == ("cifar10", "pcm")]
+    (group,) = [g for g in groups if g["preset"] == "standard" and not g["elsewhere"] and not g["over_time"]]
+    use = group["rows"][group["use"]]
+    assert use["rank"] == 1 and use["score"][2] - use["score"][1] < 5, "which, how good, how sure"
+    assert group["advice"][0].startswith(f"use {use['label']}") and any(
+        "training seed" in said for said in group["advice"]
+    )
+    assert use["relative"]["total_"] and use["cost"]["total_seconds"], "at what cost"
+    assert use["command"].startswith(f"bench run --method {use['method']} --device pcm --task cifar10 ")
+
+
+def test_every_record_of_a_task_with_pictures_has_its_own_committed():
+    """`bench run` leaves them in results/pictures: whoever commits a record commits its picture too."""
+    lacking = []
+    for record in Records(RESULTS).load_all()[0]:
+        task = registry.get("tasks", record["evaluation"]["training"]["task"])
+        wanted = task.picture is not Task.picture and record["status"] == "done"
+        if wanted and not (RESULTS / "pictures" / f"{record['key']}.png").is_file():
+            lacking.append((record["key"], record["command"]))
+    assert lacking == []
 
 
 def test_each_record_is_what_its_command_would_make(home, cli, monkeypatch, tmp_path):

@@ -88,16 +88,16 @@ def test_what_older_records_lack_is_said_with_the_command_that_has_it(older):
     assert costs.count("not recorded") == 2 and tails.endswith("| not recorded |") and "| mtrd | " in text
     found = {row["label"]: row for row in rows_of(collected(older))}
     assert [one["what"] for one in found["nominal"]["missing"]] == ["passes", "read power"]
-    assert found["nominal"]["again"] == f"{older[0]['command']} --force"
+    assert found["nominal"]["again"] == f"BENCH_HOME=$HOME/anew {older[0]['command']} --force"
     assert (found["mtrd"]["missing"], found["mtrd"]["again"]) == ([], "")
 
 
 def test_a_device_without_cells_lacks_no_read_power(cell):
     (group,) = summary([cell("nominal"), cell("mtrd")])
     assert missing.notes(group) == [] and [missing.of(row, group) for row in group.rows] == [[], []]
-    assert (
-        missing.again("bench run --seed 0  # and 2 more like it") == "bench run --seed 0 --force  # and 2 more like it"
-    )
+    command, forced = (f"bench run --seed 0{more}  # and 2 more like it" for more in ("", " --force"))
+    assert missing.again(command, [missing.POWER]) == forced, "a sweep of the network that is there has it"
+    assert missing.again(command, [missing.PASSES]) == f"BENCH_HOME=$HOME/anew {forced}"
 
 
 def test_where_lower_is_better_yield_falls_towards_lower_thresholds(cell):
@@ -123,6 +123,14 @@ def test_chips_that_met_a_part_of_the_test_set_have_no_yield(cell):
     assert row["yields"][2] is None and row["yields"][1] is not None
 
 
+def test_a_comparison_says_how_long_after_programming_its_chips_are_read(cell):
+    timed = cell("mtrd", "pcm")
+    timed["evaluation"]["time_s"] = 86_400.0
+    for record, said in ((timed, "1 d"), (cell("mtrd"), ""), (cell("mtrd", "pcm", times=TIMES), "")):
+        (group,) = collected([record])["groups"]
+        assert group["read_at"] == said
+
+
 def test_cells_count_finished_and_failed_runs_on_their_own_device(cell):
     records = [cell(seed=0), cell(seed=1), cell(seed=2, status="failed"), cell("mtrd", "pcm", status="failed")]
     records += [cell("mtrd", "rram", trained_on="pcm")]
@@ -146,6 +154,18 @@ def test_a_matrix_is_of_all_that_was_trained_somewhere_and_tested_elsewhere(cell
         ("pcm 0.2", "pcm 0.2"): pytest.approx(own_mean, rel=1e-5),
         ("rram 0.2", "pcm 0.2"): pytest.approx(crossed_mean, rel=1e-5),
     }
+    assert [sizes for *_, sizes, _ in matrix["entries"]] == [[12], [12]]
+    assert [seeds for *_, seeds in matrix["entries"]] == [[0], [0, 1]]
+
+
+def test_a_place_of_a_matrix_where_no_chip_can_differ_counts_no_chips(cell):
+    clean = cell("mtrd", "pcm", trained_on="rram", preset="standard*", levels=(0.0,))
+    single = cell("mtrd", "pcm", trained_on="rram", preset="standard*", levels=(0.2,), chips=1)
+    single["evaluation"]["chips"] |= {"minimum": 1, "maximum": 1}
+    for record in (clean, single):
+        record["levels"][0]["chips"] = record["levels"][0]["chips"][:1]
+    sizes = [e[-2] for record in (clean, single) for m in collected([record])["matrices"] for e in m["entries"]]
+    assert sizes == [[], [1]], "one chip by wish is one chip"
 
 
 def test_sweeps_of_time_that_differ_in_device_settings_are_drawn_together(cell):
@@ -256,6 +276,17 @@ def test_pictures_have_what_room_is_left(cell, tmp_path):
     _, images = parts(text)
     assert (len(images["pictures"]), images["left_out"]) == (2, 1)
     assert len(text.encode()) <= bare + 30_000
+
+
+def test_where_pictures_are_left_out_every_comparison_has_some(cell, tmp_path):
+    records = [cell(m, device) for device in ("rram", "stuck") for m in ("nominal", "mtrd", "hwa")]
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (100, 100), dtype=np.uint8))
+    for record in records:
+        noise.save(tmp_path / f"{record['key']}.png")
+    bare = len(page(records, None).encode())
+    _, images = parts(page(records, tmp_path, bare + 30_000))
+    best = {row.keys[0] for group in summary(records) for row in group.rows[:1]}
+    assert set(images["pictures"]) == best and images["left_out"] == 4
 
 
 def test_500_cells_take_less_than_8_mb(cell):

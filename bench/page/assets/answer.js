@@ -63,16 +63,25 @@ function described({ task, device }) {
   return said.length ? [h("p", { class: "small muted described" }, said.map(([name, summary], i) => [i ? " " : null, h("b", {}, name), `: ${summary.replace(/\.$/, "")}.`]))] : [];
 }
 
+/** Methods that have no record in a comparison. */
+const unmeasured = (group) => Object.keys(DATA.names.methods).filter((name) => !group.rows.some((row) => row.method === name));
+/** Some of them by name. */
+const someOf = (names) => (names.length > 6 ? `${names.slice(0, 6).join(", ")} and ${names.length - 6} more` : names.join(", "));
+/** What a heading's short names stand for. */
+const place = (group) => `Network ${group.network}, preset ${group.preset}, ${counted(group.methods, "method")} of ${group.methods + unmeasured(group).length} compared${group.read_at ? `; chips are read ${group.read_at} after programming` : ""}.`;
+
 function verdict(group) {
   const use = group.use === null ? null : group.rows[group.use];
   const shown = use ?? group.rows.find((row) => row.seeds.length);
-  const lines = unique([use, group.rows[0], group.rows[group.nominal ?? 0], ...group.choices.map((i) => group.rows[i])])
-    .filter((row) => row?.seeds.length).slice(0, 6).map((row) => ({ row, label: row.label }));
+  const first = unique([use, group.rows[0], group.rows[group.nominal ?? 0], ...group.choices.map((i) => group.rows[i])]).slice(0, 6);
+  const lines = unique([...first, ...(first.length < 4 ? group.rows : [])])  // the next ones where few are tied
+    .filter((row) => row?.seeds.length).slice(0, Math.max(4, first.length)).map((row) => ({ row, label: row.label }));
   return h("div", { class: "verdict" },
     h("div", {},
       h("p", { class: "eyebrow" }, group.title),
       use ? h("h3", {}, "Use ", h("em", {}, use.label)) : h("h3", {}, "No clear advice"),
       use && h("p", {}, DATA.names.methods[use.method]?.summary ?? ""),
+      h("p", { class: "small muted" }, place(group)),
       use ? facts(group, use) : group.advice.map((line) => h("p", {}, sentence(line))),
       group.preset.startsWith("smoke") && h("p", { class: "notice warn" }, "Preset smoke trains for seconds, for tests: this is no evidence.")),
     h("div", {},
@@ -98,16 +107,18 @@ function facts(group, use) {
   ].filter(Boolean);
   const others = group.choices.map((i) => group.rows[i]).filter((row) => row !== use);
   const nominal = group.nominal === null ? null : group.rows[group.nominal];
+  const absent = unmeasured(group);
   const [useLine, ...sure] = group.advice;
   const said = useLine.startsWith("use ") ? useLine.slice(use.label.length + 4).replace(/^[:,;]? */, "") : useLine;
   return h("dl", { class: "facts" },
     h("dt", {}, "How good"),
     h("dd", {},
-      h("p", {}, h("span", { class: "figure" }, `${spread(use.score)}${unit}`), ` ${group.metric} on average over the ${group.over_time ? "times" : "levels"}`),
+      h("p", {}, h("span", { class: "figure" }, `${spread(use.score)}${unit}`), ` ${group.metric} on average over ${last > 0 ? `the ${group.over_time ? "times" : "levels"} ${group.labels[0]} to ${group.labels[last]}${group.over_time ? "" : ` of ${group.axis}`}` : "chips"}`),
       h("p", { class: "small muted" }, `${listed(good)}.`),
       nominal && nominal !== use && nominal.score && h("p", { class: "small muted" }, `Without any such training (${nominal.label}): ${spread(nominal.score)}${unit}.`)),
     h("dt", {}, "How sure"),
-    h("dd", {}, said && h("p", {}, sentence(said)), sure.map((line) => h("p", {}, sentence(line.replace(/^how sure: /, ""))))),
+    h("dd", {}, said && h("p", {}, sentence(said)), sure.map((line) => h("p", {}, sentence(line.replace(/^how sure: /, "")))),
+      absent.length > 0 && !group.elsewhere && h("p", { class: "small muted" }, `Of ${someOf(absent)} nothing is known here; `, h("a", { href: "#coverage" }, "Coverage"), " has the command that runs them.")),
     h("dt", {}, "Cost"), h("dd", {}, costLines(group, use)),
     h("dt", {}, "Run it"),
     h("dd", {}, command(use.command),

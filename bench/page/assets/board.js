@@ -89,12 +89,12 @@ function blockHead(group, shown, columns) {
   const first = columns.findIndex(({ set }) => set === "levels");
   const lead = first < 0 ? columns.length : first;
   const levels = columns.filter(({ set }) => set === "levels").map((_, i) => (i < group.labels.length ? h("th", { scope: "col" }, group.labels[i]) : h("td")));
-  const missing = Object.keys(DATA.names.methods).filter((name) => !group.rows.some((row) => row.method === name));
+  const missing = unmeasured(group);
   const better = group.higher ? "higher" : "lower";
   const title = h("span", { class: "title" }, group.title,
     h("span", { class: "sub" }, `${inUnit(group.metric, group.unit)}, ${better} is better; ${group.axis}`,
       shown.length < group.rows.length ? `; ${shown.length} of ${group.rows.length} rows` : ""),
-    missing.length > 0 && !group.elsewhere && h("span", { class: "sub" }, `no record: ${missing.length > 6 ? `${missing.slice(0, 6).join(", ")} and ${missing.length - 6} more` : missing.join(", ")}`));
+    missing.length > 0 && !group.elsewhere && h("span", { class: "sub" }, `no record: ${someOf(missing)}`));
   const rest = columns.length - lead - levels.length;
   return h("tr", { class: "block" }, h("th", { scope: "rowgroup", colspan: lead, class: "text" }, title), levels, rest > 0 && h("td", { colspan: rest }));
 }

@@ -141,11 +141,11 @@ const scaleOf = (group, values) => (isWide(group, values) ? { type: "log" } : {}
 const sampleSize = (row) => `${row.chips.length ? `${row.chips.join("–")} chips a level` : "no chips"}, ${
   row.seeds.length === 1 ? `seed ${row.seeds[0]}` : `${row.seeds.length} seeds`}`;
 
-/** How many chips and seeds the numbers of rows are of: 'n = 10–20 chips a level, 3 training seeds'. */
-function sizeOf(rows) {
+/** How many chips and seeds the numbers of rows are of: 'n = 10–20 chips a level, 3 training seeds'. `each`: of what. */
+function sizeOf(rows, each = "a level") {
   const span = (numbers) => unique([Math.min(...numbers), Math.max(...numbers)]).join("–");
   const [chips, seeds] = [rows.flatMap((row) => row.chips), rows.map((row) => row.seeds.length)];
-  return chips.length ? `n = ${span(chips)} ${span(chips) === "1" ? "chip" : "chips"} a level, ${span(seeds)} training seed${span(seeds) === "1" ? "" : "s"}` : "no chips";
+  return chips.length ? `n = ${span(chips)} ${span(chips) === "1" ? "chip" : "chips"} ${each}, ${span(seeds)} training seed${span(seeds) === "1" ? "" : "s"}` : "no chips";
 }
 
 /** Share of chips that are at least so good; a line a row at one point, or a line a point of one row. */

@@ -36,6 +36,8 @@ function bodyOf(row) {
   const parts = [h("p", { class: "muted" }, DATA.names.methods[row.method]?.summary ?? "")];
   row.failed.forEach(({ seed, error, key }) => parts.push(h("p", { class: "failed" }, `Seed ${seed} failed: ${error} (${key})`)));
   if (row.seeds.length) parts.push(numbersOf(row), missingOf(row), notesOf(group), chartsOf(row));
+  const seen = picturesOf(row, true);
+  if (seen.length) parts.push(h("h3", {}, "Before and after"), h("p", { class: "small muted" }, pictureNote(group)), h("div", { class: "album" }, seen));
   parts.push(h("h3", {}, "The command that remakes it"), command(row.command));
   if (row.records.length > 1) parts.push(h("p", { class: "small muted" }, `Makes the records ${listed(row.keys)}.`));
   parts.push(...row.records.map((record, i) => recordOf(record, group, row, i === 0)));

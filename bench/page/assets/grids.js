@@ -68,7 +68,7 @@ function startHeatmap() {
     })));
     const unit = state.quantity === "yield" ? "" : ` of ${inUnit(groups[0].metric, groups[0].unit)}`;
     at("heatmap-body").replaceChildren(grid("method", groups.map((group) => group.device_label), rows, `${text}, ${title}`),
-      scaleBar(low, high, up, `${text}${unit}; yellow is better; framed: the best of its device and those tied with it, as in the overview`, digits));
+      scaleBar(low, high, up, `${text}${unit}; yellow is better; framed: the best of its device and those tied with it, as in the overview; ${sizeOf(groups.flatMap((group) => group.rows.filter((row) => row.seeds.length)))}`, digits));
   };
   at("heatmap-controls").append(
     choice("Task, network and preset", families.map(({ title }, i) => [i, title]), 0, (i) => { state.family = Number(i); show(); }),
@@ -83,6 +83,7 @@ function startCrossed() {
     return;
   }
   const shown = h("div");
+  const sizes = (entries) => entries.map(([, , , , , chips, seeds]) => ({ chips, seeds }));
   const show = (i) => {
     const found = DATA.matrices[i];
     const means = found.entries.map(([, , mean]) => mean);
@@ -91,10 +92,10 @@ function startCrossed() {
       const entry = found.entries.find(([r, c]) => r === row && c === column);
       if (!entry) return absent();
       const own = row.replace(/ \S+$/, "") === column.replace(/ \S+$/, "");
-      return shaded(h("td", { class: own ? "top-tied" : null, title: spread(entry.slice(2)) }, number(entry[2], 1)), entry[2], low, high, found.higher);
+      return shaded(h("td", { class: own ? "top-tied" : null, title: `${spread(entry.slice(2))}; ${entry[5].length ? sizeOf(sizes([entry]), "here") : "no chip differs here"}` }, number(entry[2], 1)), entry[2], low, high, found.higher);
     })));
     shown.replaceChildren(grid("trained on ↓ tested on →", found.columns, rows, found.title),
-      scaleBar(low, high, found.higher, `${inUnit(found.metric, found.unit)}; yellow is better; framed: tested on the device that it was trained for`));
+      scaleBar(low, high, found.higher, `${inUnit(found.metric, found.unit)}; mean over ${sizeOf(sizes(found.entries), "an entry")}; yellow is better; framed: tested on the device that it was trained for`));
   };
   body.append(h("p", {}, "Rows: device and level trained on; columns: device and level tested on."),
     h("div", { class: "controls" }, choice("Method, task and network", DATA.matrices.map(({ title }, i) => [i, title]), 0, (i) => show(Number(i)))), shown);
@@ -155,18 +156,32 @@ function startPublished() {
   }
 }
 
+/** The pictures of a row's records, as figures; none where it has none. */
+function picturesOf(row, inside = false) {
+  const { label, home: group } = row;
+  const means = row.points.map((found, i) => (found ? `${group.labels[i]}: ${number(found[0])}` : null)).filter(Boolean);
+  const said = `Test samples before and after: what goes in, what is wanted, and what ${label} makes of it without a device and on chip 0 of ${group.device_label}, ${group.over_time ? "time by time" : "level by level"}. ${group.metric} of all samples, ${ofUnit(group).trim()}, mean over chips: ${means.join(", ")}`;
+  return row.keys.filter((key) => IMAGES.pictures[key]).map((key) => h("figure", {},
+    h("figcaption", {}, inside ? `Record ${key}` : [rowButton(row), `: ${spread(row.score)}${ofUnit(group)} on average (record ${key})`]),
+    scrolling(`Before and after, ${label}, ${group.task_label} on ${group.device_label}, record ${key}`, h("img", { src: IMAGES.pictures[key], loading: "lazy", alt: said }))));
+}
+/** What the columns and numbers of a picture are. */
+const pictureNote = (group) => `Columns: what goes in, what is wanted, the digital network, then chip 0 ${
+  group.over_time ? "at each time since programming" : `at each level of ${group.axis}`}. Below each picture its own ${inUnit(group.metric, group.unit)}, ${group.higher ? "higher" : "lower"} is better.`;
+
 function startPictures() {
-  const { pictures, left_out: leftOut } = IMAGES;
-  const found = Object.entries(pictures).map(([key, source]) => ({ row: ROWS.find((row) => row.keys.includes(key)), key, source })).filter(({ row }) => row);
   const body = at("pictures-body");
-  if (!found.length) body.append(notice(h("p", {}, "No record here has pictures. Tasks whose outputs are pictures, such as segmentation and denoising, bring them along.")));
+  const groups = GROUPS.filter((group) => group.rows.some((row) => picturesOf(row).length))
+    .sort((a, b) => Number(a.points.length < 2) - Number(b.points.length < 2));  // what a device takes comes first
+  const shown = h("div", { class: "album" });
+  const show = (group) => shown.replaceChildren(h("p", { class: "small muted" }, pictureNote(group)), ...group.rows.flatMap((row) => picturesOf(row)));
+  if (!groups.length) body.append(notice(h("p", {}, "No record here has pictures. Tasks whose outputs are pictures, such as segmentation and denoising, bring them along.")));
   else {
-    body.append(h("p", {}, "What goes in, what should come out, and what the network makes of it on chips that deviate more and more."));
-    body.append(h("div", { class: "album" }, found.map(({ row, key, source }) => h("figure", {},
-      h("img", { src: source, loading: "lazy", alt: `Before and after: ${row.label} on ${row.home.device_label}, ${row.home.task_label}; score ${spread(row.score)}${ofUnit(row.home)}` }),
-      h("figcaption", {}, rowButton(row, `${row.label} · ${row.home.task_label} · ${row.home.device_label}`), ` (${key})`)))));
+    body.append(h("p", {}, "The same test samples on one chip that deviates more and more, method by method."),
+      h("div", { class: "controls" }, choice("Task, network and device", groups.map((group) => [group.id, group.title]), groups[0].id, (id) => show(groups.find((group) => group.id === id)))), shown);
+    show(groups[0]);
   }
-  if (leftOut) body.append(h("p", { class: "small" }, `${counted(leftOut, "picture")} left out, to keep this file small; results/pictures/ has all.`));
+  if (IMAGES.left_out) body.append(h("p", { class: "small" }, `${counted(IMAGES.left_out, "picture")} left out, to keep this file small; results/pictures/ has all.`));
 }
 
 function startGlossary() {
