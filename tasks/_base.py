@@ -106,6 +106,7 @@ class Task(ABC):
     ) -> tuple[Tensor, Tensor]:
         """Random augmentation of stored inputs (n, ...) and their targets, before `prepare`. Default: none.
 
+        Targets go to `loss` alone, so they may change their form, as labels do where samples are mixed.
         `turns`: (n,) 0 or 1, a sample's first at random, the other one in its next epoch, and so on:
         for choices of two that are better taken in turns than drawn.
         """

@@ -18,7 +18,8 @@ class Classification(Task, ABC):
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Cross-entropy in nats, mean over the batch, weighted. `output`: (n, classes) logits; `target`: (n,).
 
-        Against labels that give `smoothing` of their probability to all classes alike.
+        Against labels that give `smoothing` of their probability to all classes alike. Of samples that `augment` mixed,
+        `target` has the classes' shares, (n, classes).
         """
         weights = output.new_tensor(self.weights) if self.weights else None
         return F.cross_entropy(output, target, weights, label_smoothing=self.smoothing)

@@ -7,19 +7,21 @@ training beats, by class, are kept for validation, none of the class that has tw
 around their annotations, from a file that the user makes (docs/tasks.md), and what each beat has beyond the median
 beat of its record: what is ordinary for a patient is told by the beats themselves, without labels. Split by record:
 DS2 of de Chazal et al. (2004) is for test, four records of DS1 for validation. Scored by balanced accuracy.
-Beats are shifted by up to four points in training; those of `ecg` get noise of a random strength, too. Classes weigh
-more in the loss the rarer they are.
+Beats are shifted by up to four points in training; those of `ecg` get noise of a random strength and a drift of the
+base line, too, and are mixed in pairs, with their labels (mixup, Zhang et al. 2018).
 Deviations: record 202 is trained on, since 201, of DS1, is of the same patient; the literature trains on all of DS1,
 and on all 500 beats of ECG5000. One lead and single beats: what the time between beats says is not there.
 """
 
 import math
 from abc import ABC
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tasks import _confusion as confusion
@@ -128,15 +130,16 @@ class Ecg(Heartbeats):
     """ECG5000, heartbeats of one patient in five classes: macro-F1."""
 
     name = "ecg"
-    version = "2"  # 2: noise and weights of the classes in training
+    version = "2"  # 2: noise, drift and mixtures in training
     dataset = "ECG5000"
     source = "Chen et al. 2015, UCR archive; Goldberger et al. 2000"
     metric = Metric(name="macro-F1", unit="%")
     names = ("normal", "R-on-T", "PVC", "SP", "UB")
-    weights = (0.9, 1.0, 2.1, 1.8, 3.1)  # about the inverse fourth root of their shares
     points = 140
     shift = 4
     noise = 0.4
+    drift = 0.4  # deviation of the base line's amplitude, where a beat's own is 1
+    mixing = 0.3  # alpha of mixup
     presets = {
         "smoke": {"epochs": 4, "finetune_epochs": 2, "batch_size": 32, "train_samples": None},
         "quick": {"epochs": 40, "finetune_epochs": 15, "batch_size": 32, "width": 0.5, "test_samples": None},
@@ -163,6 +166,32 @@ class Ecg(Heartbeats):
             return Split(raw[f"{part}_x"][members], raw[f"{part}_y"][members].long())
 
         return Splits(train=pick("train", train), val=pick("train", val), test=pick("test", test))
+
+    def augment(
+        self, inputs: Tensor, targets: Tensor, turns: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Shifted, drifting and noisy beats (n, 1, time), mixed in pairs; the classes' shares (n, classes) in each.
+
+        Of a sine a beat has .3 to 1.3 periods of any phase, of Gaussian amplitude. Source of the mixing: Zhang et al.,
+        "mixup", 2018, equation 1.
+        """
+        beats, labels = super().augment(inputs, targets, turns, generator)
+        n, _, time = beats.shape
+        drawn = partial(torch.rand, (n, 1, 1), generator=generator, device=generator.device)
+        turn = torch.arange(time, device=generator.device) / time * (0.3 + drawn()) + drawn()
+        amplitude = self.drift * torch.randn((n, 1, 1), generator=generator, device=generator.device)
+        beats = beats + (amplitude * torch.sin(2 * math.pi * turn)).to(beats.device)
+        others = torch.randperm(n, generator=generator, device=generator.device).to(beats.device)
+        share = self._shares(n, generator).to(beats)
+        shares = F.one_hot(labels, len(self.names)).to(beats)
+        by_beat = share[:, None, None]
+        mixed = by_beat * beats + (1 - by_beat) * beats[others]
+        return mixed, share[:, None] * shares + (1 - share[:, None]) * shares[others]
+
+    def _shares(self, n: int, generator: torch.Generator) -> Tensor:
+        """(n,) of Beta(alpha, alpha), which torch draws from no generator of one's own."""
+        seed = torch.randint(2**62, (), generator=generator, device=generator.device).item()
+        return torch.from_numpy(np.random.default_rng(int(seed)).beta(self.mixing, self.mixing, n))
 
     def overall(self, contributions: Tensor) -> float:
         """Macro-F1, in %."""

@@ -258,8 +258,33 @@ def test_beats_of_ecg_get_noise_of_a_strength_that_differs_and_the_same_again(mo
     assert (strengths - evenly).abs().max() < 0.07, "drawn evenly from 0 to `noise`, for each beat"
 
 
-def test_rare_classes_of_ecg_weigh_the_fourth_root_of_what_they_are_rarer() -> None:
-    shares = torch.tensor([292, 177, 10, 19, 2]) / 500
-    weights = torch.tensor(Ecg.weights)
-    assert (weights * shares).sum() == pytest.approx(1, abs=0.02), "so that the rate of learning stays what it was"
-    assert torch.allclose(weights / weights[0], (shares[0] / shares) ** 0.25, rtol=0.05)
+def test_beats_of_ecg_are_mixed_in_pairs_with_their_labels(monkeypatch) -> None:
+    task = Ecg()
+    for name in ("shift", "noise", "drift"):
+        monkeypatch.setattr(Ecg, name, 0)
+    n = 4000
+    x, y = torch.zeros(n, 1, task.points), torch.arange(n) % 5
+    x[torch.arange(n), 0, y] = 1.0  # so that a mixture shows its parts
+    mixed, shares = task.augment(x, y, torch.zeros(n), torch.Generator().manual_seed(3))
+    assert shares.shape == (n, 5) and torch.allclose(shares.sum(1), torch.ones(n))
+    assert torch.allclose(mixed[:, 0, :5], shares), "signal and label by the same share"
+    assert 1 < (shares > 0).sum(1).double().mean() <= 2, "of two beats each"
+    own = shares[torch.arange(n), y]
+    apart = own[(shares > 0).sum(1) == 2]  # of two classes: the share is Beta(.3, .3), of deviation 1 / sqrt(4 * 1.6)
+    assert apart.mean() == pytest.approx(0.5, abs=0.03) and apart.std() == pytest.approx(1 / 6.4**0.5, abs=0.02)
+    assert torch.isfinite(task.loss(torch.randn(n, 5), shares))
+    again, same = task.augment(x, y, torch.zeros(n), torch.Generator().manual_seed(3))
+    assert torch.equal(again, mixed) and torch.equal(same, shares)
+
+
+def test_the_base_line_of_ecg_drifts_slowly(monkeypatch) -> None:
+    task = Ecg()
+    for name in ("shift", "noise"):
+        monkeypatch.setattr(Ecg, name, 0)
+    monkeypatch.setattr(Ecg, "_shares", lambda self, n, generator: torch.ones(n))  # nothing is mixed
+    x, y = torch.zeros(2000, 1, task.points), torch.arange(2000) % 5
+    drifting, shares = task.augment(x, y, torch.zeros(2000), torch.Generator().manual_seed(3))
+    assert torch.equal(shares.argmax(1), y) and drifting.dtype == torch.float32
+    crossings = (drifting[:, 0].diff(dim=1).sign().diff(dim=1) != 0).sum(1)
+    assert crossings.max() <= 3, "1.3 periods at most"
+    assert drifting.square().mean().sqrt() == pytest.approx(task.drift / 2**0.5, rel=0.15)
