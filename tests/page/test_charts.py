@@ -94,6 +94,18 @@ def test_grids_say_of_how_many_chips_and_seeds_they_are(opened):
     sync_api.expect(page.locator("#heatmap .scale")).to_contain_text("; n = 12 chips a level, 1–2 training seeds")
 
 
+def test_what_was_compared_with_nothing_is_best_of_nothing(opened, cell, tmp_path):
+    """A single method is in no overview; nor is a chip alone, where no chip differs, among the numbers of chips."""
+    ideal = cell("nominal", "ideal", levels=(0.0,))
+    records = [ideal, cell("nominal"), cell("mtrd")]
+    path = tmp_path / "report.html"
+    path.write_text(render.page(records, summary(records)))
+    page = opened(path)
+    assert page.locator("#overview-table tbody tr").count() == 1
+    sync_api.expect(page.locator("#overview-table")).to_contain_text("1 place where a single method was measured")
+    sync_api.expect(page.locator("#heatmap .scale")).to_contain_text("; n = 12 chips a level, 1 training seed")
+
+
 def test_charts_are_sent_nowhere(opened):
     page = opened()
     buttons = page.locator("#verdict .modebar-btn")
