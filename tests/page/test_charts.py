@@ -166,3 +166,20 @@ def test_a_perplexity_that_grows_tenfold_is_drawn_on_a_logarithmic_axis(opened, 
     assert page.evaluate(f"{chart}.layout.yaxis.type") == "log"
     assert page.evaluate(f"{chart}.layout.yaxis.title.text") == "perplexity"
     assert "undefined" not in page.locator("main").inner_text() and "NaN" not in page.locator("main").inner_text()
+
+
+def test_error_over_power_and_yield_at_a_level_are_drawn_and_told_in_numbers(opened):
+    page = opened()
+    page.locator("#curves-controls").get_by_label("Device").first.select_option("rram1t1r")
+    power = page.get_by_role("group", name="Error versus read power")
+    power.scroll_into_view_if_needed()
+    sync_api.expect(power.locator(".scatterlayer .trace")).to_have_count(3)
+    assert power.evaluate("chart => chart.layout.xaxis.type") == "log"
+    figure = page.locator("#curves figure", has=power)
+    figure.locator("summary").click()
+    assert re.match(r"mtrd\s+0\s+3 mW\s+10\.00", figure.locator("tbody tr").first.inner_text())
+    tails = page.locator("#curves figure", has=page.get_by_role("group", name="Yield curves"))
+    tails.get_by_label("At sigma (std of ln w)").select_option("0.1")
+    tails.locator("summary").click()
+    shares = tails.locator("tbody tr").all_inner_texts()
+    assert shares[0].count("100%") == 3 and shares[-1].count("0%") == 3
