@@ -94,6 +94,18 @@ def test_grids_say_of_how_many_chips_and_seeds_they_are(opened):
     sync_api.expect(page.locator("#heatmap .scale")).to_contain_text("; n = 12 chips a level, 1–2 training seeds")
 
 
+def test_what_was_compared_with_nothing_is_best_of_nothing(opened, cell, tmp_path):
+    """A single method is in no overview; nor is a chip alone, where no chip differs, among the numbers of chips."""
+    ideal = cell("nominal", "ideal", levels=(0.0,))
+    records = [ideal, cell("nominal"), cell("mtrd")]
+    path = tmp_path / "report.html"
+    path.write_text(render.page(records, summary(records)))
+    page = opened(path)
+    assert page.locator("#overview-table tbody tr").count() == 1
+    sync_api.expect(page.locator("#overview-table")).to_contain_text("1 place where a single method was measured")
+    sync_api.expect(page.locator("#heatmap .scale")).to_contain_text("; n = 12 chips a level, 1 training seed")
+
+
 def test_charts_are_sent_nowhere(opened):
     page = opened()
     buttons = page.locator("#verdict .modebar-btn")
@@ -154,3 +166,20 @@ def test_a_perplexity_that_grows_tenfold_is_drawn_on_a_logarithmic_axis(opened, 
     assert page.evaluate(f"{chart}.layout.yaxis.type") == "log"
     assert page.evaluate(f"{chart}.layout.yaxis.title.text") == "perplexity"
     assert "undefined" not in page.locator("main").inner_text() and "NaN" not in page.locator("main").inner_text()
+
+
+def test_error_over_power_and_yield_at_a_level_are_drawn_and_told_in_numbers(opened):
+    page = opened()
+    page.locator("#curves-controls").get_by_label("Device").first.select_option("rram1t1r")
+    power = page.get_by_role("group", name="Error versus read power")
+    power.scroll_into_view_if_needed()
+    sync_api.expect(power.locator(".scatterlayer .trace")).to_have_count(3)
+    assert power.evaluate("chart => chart.layout.xaxis.type") == "log"
+    figure = page.locator("#curves figure", has=power)
+    figure.locator("summary").click()
+    assert re.match(r"mtrd\s+0\s+3 mW\s+10\.00", figure.locator("tbody tr").first.inner_text())
+    tails = page.locator("#curves figure", has=page.get_by_role("group", name="Yield curves"))
+    tails.get_by_label("At sigma (std of ln w)").select_option("0.1")
+    tails.locator("summary").click()
+    shares = tails.locator("tbody tr").all_inner_texts()
+    assert shares[0].count("100%") == 3 and shares[-1].count("0%") == 3

@@ -176,7 +176,8 @@ function tiedNames(group, most = 3) {
 }
 
 function startOverview() {
-  const shown = GROUPS.filter((group) => !group.elsewhere).sort((a, b) => Number(a.touched) - Number(b.touched));
+  const own = GROUPS.filter((group) => !group.elsewhere).sort((a, b) => Number(a.touched) - Number(b.touched));
+  const shown = own.some((group) => group.methods > 1) ? own.filter((group) => group.methods > 1) : own;
   if (!shown.length) {
     at("overview-table").append(notice(h("p", {}, "No records yet.")));
     return;
@@ -199,4 +200,6 @@ function startOverview() {
   made.querySelectorAll("tr > :nth-child(-n+2), tr > :last-child").forEach((cell) => cell.classList.add("text"));
   made.querySelectorAll("tbody td:nth-child(2)").forEach((cell) => cell.classList.add("wrap"));
   at("overview-table").append(scrolling("Best methods of every comparison", made, rows.length > 40 ? "tall" : ""));
+  const alone = own.length - shown.length;
+  if (alone) at("overview-table").append(h("p", { class: "small muted" }, `${counted(alone, "place")} where a single method was measured, which is best of nothing, left to the leaderboard.`));
 }

@@ -66,9 +66,11 @@ function startHeatmap() {
       const cell = h("td", { class: best ? "top-tied" : null, title: `${label} on ${group.device_label}: rank ${row.rank_text}`, onclick: () => openRow(row) }, number(found, digits), best && h("span", { class: "hidden" }, " (best or tied)"));
       return shaded(cell, found, low, high, up);
     })));
+    const members = groups.flatMap((group) => group.rows.filter((row) => row.seeds.length));
+    const differs = (row) => row.chips.at(-1) > 1 || row.score?.[1] === null;  // a chip alone is all, where none differs
     const unit = state.quantity === "yield" ? "" : ` of ${inUnit(groups[0].metric, groups[0].unit)}`;
     at("heatmap-body").replaceChildren(grid("method", groups.map((group) => group.device_label), rows, `${text}, ${title}`),
-      scaleBar(low, high, up, `${text}${unit}; yellow is better; framed: the best of its device and those tied with it, as in the overview; ${sizeOf(groups.flatMap((group) => group.rows.filter((row) => row.seeds.length)))}`, digits));
+      scaleBar(low, high, up, `${text}${unit}; yellow is better; framed: the best of its device and those tied with it, as in the overview; ${sizeOf(members.some(differs) ? members.filter(differs) : members)}`, digits));
   };
   at("heatmap-controls").append(
     choice("Task, network and preset", families.map(({ title }, i) => [i, title]), 0, (i) => { state.family = Number(i); show(); }),
@@ -178,7 +180,7 @@ function startPictures() {
   if (!groups.length) body.append(notice(h("p", {}, "No record here has pictures. Tasks whose outputs are pictures, such as segmentation and denoising, bring them along.")));
   else {
     body.append(h("p", {}, "The same test samples on one chip that deviates more and more, method by method."),
-      h("div", { class: "controls" }, choice("Task, network and device", groups.map((group) => [group.id, group.title]), groups[0].id, (id) => show(groups.find((group) => group.id === id)))), shown);
+      h("div", { class: "controls" }, choice("Task, network and device", groups.map((group) => [group.id, group.title]), groups[0].id, (id) => show(groups.find((group) => group.id === id)), true)), shown);
     show(groups[0]);
   }
   if (IMAGES.left_out) body.append(h("p", { class: "small" }, `${counted(IMAGES.left_out, "picture")} left out, to keep this file small; results/pictures/ has all.`));
