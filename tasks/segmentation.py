@@ -145,12 +145,14 @@ def listed(root: Path, part: str) -> list[Pair]:
     """Pictures and trimaps that annotations/<part>.txt names. TaskError if a file is missing."""
     root = root / PETS if (root / PETS).is_dir() else root
     index = root / "annotations" / f"{part}.txt"
-    lines = index.read_text().splitlines() if index.is_file() else []
+    # What is no text names no file that is there.
+    lines = index.read_text(errors="replace").replace("\0", " ").splitlines() if index.is_file() else []
     names = [line.split()[0] for line in lines if line.strip() and not line.startswith("#")]
     found = [(root / "images" / f"{name}.jpg", root / "annotations" / "trimaps" / f"{name}.png") for name in names]
     if missing := [path for path in (index, *(path for pair in found for path in pair)) if not path.is_file()]:
-        lacks = f"{missing[0].relative_to(root)}" + (f" and {len(missing) - 1} more files" if len(missing) > 1 else "")
-        raise TaskError(f"{Pets.dataset}: no {lacks} in {root}; expected there: {Pets.data.expected}")
+        lacks = missing[0].as_posix().removeprefix(f"{root.as_posix()}/")
+        others = f" and {len(missing) - 1} more files" if len(missing) > 1 else ""
+        raise TaskError(f"{Pets.dataset}: no {lacks}{others} in {root}; expected there: {Pets.data.expected}")
     return found
 
 

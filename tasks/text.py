@@ -165,8 +165,8 @@ class Sst2(Sentiment):
 
     def _table(self, name: str, file: str) -> tuple[list[str], Tensor]:
         """A file with the columns sentence and label. TaskError for another one."""
-        rows = list(csv.DictReader(io.StringIO(file), delimiter="\t", quoting=csv.QUOTE_NONE))
         try:
+            rows = list(csv.DictReader(io.StringIO(file), delimiter="\t", quoting=csv.QUOTE_NONE))
             return [row["sentence"] for row in rows], torch.tensor([("0", "1").index(row["label"]) for row in rows])
-        except (KeyError, ValueError, TypeError) as error:
+        except (KeyError, ValueError, TypeError, csv.Error) as error:
             raise TaskError(f"{self.dataset}: {name} must have columns sentence and label, of 0 and 1") from error
