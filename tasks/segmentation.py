@@ -28,6 +28,7 @@ PICTURE, MASK, LAND = "bmng.jpg", "lsmask_1.25min_f.bin", 1
 TILE, SHARE, TESTS = 96, 0.05, 5  # pixels; least share of water and of land; one tile in so many is for test
 MASK_ROWS = 8640
 PETS = "oxford-iiit-pet"
+ADAM = {"optimizer": "adamw", "lr": 1e-4, "finetune_lr": 1e-4, "weight_decay": 0.0}  # MTRD's
 
 
 def read(root: Path) -> Tensors:
@@ -68,7 +69,7 @@ class Segmentation(Masks):
         "smoke": {"width": 0.125, "train_samples": 64, "test_samples": 20, "batch_size": 16},
         "quick": {"epochs": 30, "finetune_epochs": 10, "batch_size": 8, "test_samples": None},
         "standard": {"width": 0.25, "epochs": 200, "finetune_epochs": 50, "batch_size": 8},
-        "paper": {"epochs": 200, "finetune_epochs": 200, "batch_size": 16},
+        "paper": {**ADAM, "epochs": 200, "finetune_epochs": 200, "batch_size": 16},
     }
     data = Dataset(
         title="land and water",
