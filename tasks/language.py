@@ -43,7 +43,7 @@ class Language(Task):
         "smoke": {**ADAMW, "train_samples": 640, "test_samples": 20, "batch_size": 16},
         "quick": {**ADAMW, "epochs": 4, "finetune_epochs": 1, "test_samples": 200, "half_width": 10.0},
         "standard": {**ADAMW, "epochs": 4, "finetune_epochs": 1, "test_samples": 400, "half_width": 5.0},
-        "paper": {**ADAMW, "epochs": 40, "finetune_epochs": 20, "half_width": None},
+        "paper": {**ADAMW, "network": "lstm_lm?dropout=0.5", "epochs": 40, "finetune_epochs": 20, "half_width": None},
     }
     words: ClassVar[int]
     published: ClassVar[tuple[int, ...]] = ()  # words of each text, with ends of lines, where the files are a user's

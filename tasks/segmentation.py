@@ -28,6 +28,7 @@ PICTURE, MASK, LAND = "bmng.jpg", "lsmask_1.25min_f.bin", 1
 TILE, SHARE, TESTS = 96, 0.05, 5  # pixels; least share of water and of land; one tile in so many is for test
 MASK_ROWS = 8640
 PETS = "oxford-iiit-pet"
+ADAM = {"optimizer": "adamw", "lr": 1e-4, "finetune_lr": 1e-4, "weight_decay": 0.0}  # MTRD's
 
 
 def read(root: Path) -> Tensors:
@@ -68,7 +69,7 @@ class Segmentation(Masks):
         "smoke": {"width": 0.125, "train_samples": 64, "test_samples": 20, "batch_size": 16},
         "quick": {"epochs": 30, "finetune_epochs": 10, "batch_size": 8, "test_samples": None},
         "standard": {"width": 0.25, "epochs": 200, "finetune_epochs": 50, "batch_size": 8},
-        "paper": {"epochs": 200, "finetune_epochs": 200, "batch_size": 16},
+        "paper": {**ADAM, "epochs": 200, "finetune_epochs": 200, "batch_size": 16},
     }
     data = Dataset(
         title="land and water",
@@ -145,12 +146,14 @@ def listed(root: Path, part: str) -> list[Pair]:
     """Pictures and trimaps that annotations/<part>.txt names. TaskError if a file is missing."""
     root = root / PETS if (root / PETS).is_dir() else root
     index = root / "annotations" / f"{part}.txt"
-    lines = index.read_text().splitlines() if index.is_file() else []
+    # What is no text names no file that is there.
+    lines = index.read_text(errors="replace").replace("\0", " ").splitlines() if index.is_file() else []
     names = [line.split()[0] for line in lines if line.strip() and not line.startswith("#")]
     found = [(root / "images" / f"{name}.jpg", root / "annotations" / "trimaps" / f"{name}.png") for name in names]
     if missing := [path for path in (index, *(path for pair in found for path in pair)) if not path.is_file()]:
-        lacks = f"{missing[0].relative_to(root)}" + (f" and {len(missing) - 1} more files" if len(missing) > 1 else "")
-        raise TaskError(f"{Pets.dataset}: no {lacks} in {root}; expected there: {Pets.data.expected}")
+        lacks = missing[0].as_posix().removeprefix(f"{root.as_posix()}/")
+        others = f" and {len(missing) - 1} more files" if len(missing) > 1 else ""
+        raise TaskError(f"{Pets.dataset}: no {lacks}{others} in {root}; expected there: {Pets.data.expected}")
     return found
 
 

@@ -6,7 +6,7 @@ fine-tuned. By default the movie-review snippets of Hutto and Gilbert 2014 (VADE
 2013; Wang et al. 2019), for those who have it. Most snippets are in SST-2 too: train on one, never test on the other.
 Deviations: the weights are those of all-MiniLM-L6-v2, trained further on pairs of sentences; 64 word pieces, where the
 source has 128 and hardly a sentence has more than 60. GLUE keeps the labels of its test set: its dev set is the test
-here, as in the papers, and 2,000 sentences of the training set validate. Many of them are parts of others that are
+here, as in the papers, and 1,999 sentences of the training set validate. Many of them are parts of others that are
 trained on, so validation is easier than test.
 """
 
@@ -31,7 +31,7 @@ from tasks._texts import as_bytes, as_text, user_files
 LENGTH = 64  # word pieces
 CLASSES = 2
 ADAMW = {"optimizer": "adamw", "lr": 1e-4, "finetune_lr": 5e-5, "weight_decay": 0.01, "batch_size": 32, "width": 1.0}
-HELD_OUT = 2000  # sentences of SST-2 that validate
+HELD_OUT = 2000  # sentences of SST-2 that validate, rounded down by class
 NEUTRAL = 0.5  # of ratings from -4 to 4
 SNIPPETS, ARCHIVE = "movieReviewSnippets_GroundTruth.txt", "hutto_ICWSM_2014"
 REVIEWS = "vaderSentiment==3.3.2"
@@ -165,8 +165,8 @@ class Sst2(Sentiment):
 
     def _table(self, name: str, file: str) -> tuple[list[str], Tensor]:
         """A file with the columns sentence and label. TaskError for another one."""
-        rows = list(csv.DictReader(io.StringIO(file), delimiter="\t", quoting=csv.QUOTE_NONE))
         try:
+            rows = list(csv.DictReader(io.StringIO(file), delimiter="\t", quoting=csv.QUOTE_NONE))
             return [row["sentence"] for row in rows], torch.tensor([("0", "1").index(row["label"]) for row in rows])
-        except (KeyError, ValueError, TypeError) as error:
+        except (KeyError, ValueError, TypeError, csv.Error) as error:
             raise TaskError(f"{self.dataset}: {name} must have columns sentence and label, of 0 and 1") from error

@@ -130,6 +130,21 @@ def test_chips_of_two_devices_are_not_the_same_chips(results):
         comparison.compare(*keys, results)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        (RRAM, "accuracy in %, higher is better"),
+        (RRAM.replace("fashion_mnist", "language_wikitext2"), "perplexity, lower is better"),
+    ],
+)
+def test_command_says_which_way_is_better(cli, tmp_path, pattern, said):
+    (tmp_path / "records").mkdir()
+    for name in ("mtrd", "nominal"):
+        shutil.copy(find(pattern.format(name)), tmp_path / "records")
+    done = cli("compare", "mtrd", "nominal", "--results", tmp_path)
+    assert done.code == 0 and said in " ".join(done.out.split())
+
+
 def test_command_prints_a_table_and_draws_a_picture(results, cli, tmp_path):
     done = cli("compare", "mtrd", "hwa", "--results", results)
     assert done.code == 0, done.err

@@ -182,7 +182,9 @@ def test_the_second_channel_is_what_a_beat_has_beyond_its_own_records_median_bea
         ("short labels", r"labels are int64 \(59,\); must be one integer a beat, \(60,\)"),
         ("records in words", r"records are <U\d+ \(60,\); must be one integer a beat"),
         ("wrong length", r"beats are float64 \(60, 127\); must be numbers \(n, 128\)"),
-        ("NaN", "beat 7 holds a value that is not finite; leave it out"),
+        ("one array", "mitbih.npz: holds one array without a name; must have beats, labels, records"),
+        ("NaN", "beat 7 holds a value that is not finite or above 1e.15; leave it out"),
+        ("too large", "beat 8 holds a value that is not finite or above 1e.15; leave it out"),
         ("a fifth class", "labels go from 0 to 4; must be 0 to 3"),
         ("no test records", "no beats for test, which takes records 100, 103, .*234$"),
         ("no training records", "no beats for training, which takes records any other"),
@@ -194,6 +196,8 @@ def test_files_that_cannot_be_used_are_told_in_one_line(damage: str, said: str, 
     training = ~np.isin(arrays["records"], (*VALIDATION, *TEST))
     if damage == "NaN":
         arrays["beats"][7, 100] = math.nan
+    elif damage == "too large":
+        arrays["beats"][8] *= 1e300
     change = {
         "short labels": {"labels": arrays["labels"][:-1]},
         "records in words": {"records": arrays["records"].astype(str)},
@@ -214,6 +218,9 @@ def test_files_that_cannot_be_used_are_told_in_one_line(damage: str, said: str, 
         path.write_bytes(path.read_bytes()[:-3000])
     elif damage == "no archive":
         path.write_bytes(b"\x00" * 500)
+    elif damage == "one array":
+        with path.open("wb") as file:
+            np.save(file, arrays["beats"])
     with pytest.raises(TaskError, match=said) as caught:
         EcgMitbih().splits(tmp_path, tmp_path)
     assert "\n" not in str(caught.value)

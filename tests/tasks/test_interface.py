@@ -132,6 +132,29 @@ def test_what_a_task_has_otherwise_than_a_preset():
     assert presets.get("quick") == usual
 
 
+PAPER = {  # optimizer, rate, batch size, epochs
+    "cifar100": ("sgd", 0.01, 64, 200),
+    "segmentation": ("adamw", 1e-4, 16, 200),
+    "segmentation:carvana": ("adamw", 1e-4, 16, 200),
+    "denoising:bsd": ("adamw", 1e-3, 128, 50),
+    "ecg": ("adamw", 1e-3, 16, 20),
+    "ecg:mitbih": ("adamw", 1e-3, 16, 20),
+    "language:wikitext2": ("adamw", 4e-3, 32, 40),
+    "text:sst2": ("adamw", 2e-5, 32, 3),
+}
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_paper_presets_have_their_papers_settings(name):
+    task = plan.task_of(name)
+    made = presets.get("paper", task.presets)
+    budget = made.budget
+    assert (budget.optimizer, budget.lr, budget.batch_size, budget.epochs) == PAPER[name]
+    decays = {"cifar100": 5e-4, "text:sst2": 0.01}  # Adam is AdamW without decay
+    assert made.width == 1 and budget.weight_decay == decays.get(name, 0.0)
+    assert name != "language:wikitext2" or made.network == "lstm_lm?dropout=0.5"
+
+
 def test_variants_are_named_but_not_all(monkeypatch):
     known = {"plain": None, "plain:variant": None}
     monkeypatch.setattr("bench.registry.entries", lambda kind: known)

@@ -101,6 +101,21 @@ def test_pets_in_torchvisions_layout(pets: Path, tmp_path: Path) -> None:
         Pets().splits(tmp_path / "cache", pets)
 
 
+@pytest.mark.parametrize(
+    ("listing", "message"),
+    [
+        (b"\xff\xfe\x00\x01 1", "no images/.*jpg and 1 more files in .*; expected there"),
+        (b"/elsewhere/cat 1", "no /elsewhere/cat.jpg and 1 more files in .*; expected there"),
+        (b"", "10 pictures leave none for test$"),
+    ],
+)
+def test_a_listing_of_pets_that_names_no_pictures(pets: Path, tmp_path: Path, listing: bytes, message: str) -> None:
+    (pets / "oxford-iiit-pet" / "annotations" / "test.txt").write_bytes(listing)
+    with pytest.raises(TaskError, match=f"^Oxford-IIIT Pet: {message}") as caught:
+        Pets().splits(tmp_path / "cache", pets)
+    assert "\n" not in str(caught.value)
+
+
 def test_pets_are_downloaded_once_and_decoded(pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fetched = []
 
@@ -224,6 +239,13 @@ def test_a_bad_folder_ends_a_run_with_2(folder: Path, home, tmp_path, cli) -> No
     ended = cli("run", "--method", "nominal", *words, "--data", folder, "--results", tmp_path / "results")
     assert ended.code == 2
     assert "horse05.png and its mask have unequal sizes" in ended.err and "Traceback" not in ended.err
+
+
+def test_an_archive_in_place_of_its_folder_ends_a_run_with_2(home, tmp_path, cli) -> None:
+    (tmp_path / "horses.zip").write_bytes(b"PK")
+    words = ["--device", "rram", "--task", "segmentation:horses", "--preset", "smoke"]
+    ended = cli("run", "--method", "nominal", *words, "--data", tmp_path / "horses.zip", "--results", tmp_path / "r")
+    assert ended.code == 2 and "horses.zip' is a file" in ended.err and len(ended.err.splitlines()) == 1
 
 
 def test_without_a_folder_a_variant_says_what_it_needs(tmp_path: Path) -> None:

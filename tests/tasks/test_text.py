@@ -11,9 +11,9 @@ from torch import nn
 
 from bench.store import Checkpoints
 from tasks import _minilm, text
-from tasks._base import Splits, TaskError
+from tasks._base import Splits, TaskError, stratified_split
 from tasks._texts import as_text
-from tasks.text import ARCHIVE, LENGTH, SNIPPETS, Snippets, Sst2, read_snippets
+from tasks.text import ARCHIVE, HELD_OUT, LENGTH, SNIPPETS, Snippets, Sst2, read_snippets
 
 ROWS = [("1", "2.3", "a fine film"), ("2", "-0.6", "tepid , and long"), ("3", "0.4", "neither"), ("4", "-3", "no fun")]
 
@@ -67,6 +67,14 @@ def test_sst2_is_read_in_any_order_of_columns_and_from_the_archive(sst2: Path, t
             assert texts == others and torch.equal(labels, theirs)
 
 
+def test_sst2_is_split_as_the_documents_say() -> None:
+    labels = torch.tensor([0] * 29_780 + [1] * 37_569)  # as published
+    train, val = (len(part) for part in stratified_split(labels, HELD_OUT))
+    root = Path(__file__).parents[2]
+    for name in ("README.md", "docs/tasks.md"):
+        assert f"{train:,} / {val:,} / {Sst2.published[1]} |" in (root / name).read_text(encoding="utf-8")
+
+
 BAD = {
     "missing": (lambda p: p.unlink(), "dev.tsv not found in .*; expected there: train.tsv, dev.tsv"),
     "empty": (lambda p: p.write_text(""), "3,000 and 0 sentences in .*, must be 3,000 and 100"),
@@ -74,6 +82,7 @@ BAD = {
     "labels": (lambda p: p.write_text("sentence\tlabel\na\t2\n"), "dev.tsv must have columns sentence and label"),
     "columns": (lambda p: p.write_text("index\tsentence\n0\ta\n"), "dev.tsv must have columns sentence and label"),
     "cut in a row": (lambda p: p.write_text("sentence\tlabel\na"), "dev.tsv must have columns sentence and label"),
+    "no rows": (lambda p: p.write_text("sentence\tlabel\n" + 200_000 * "a"), "dev.tsv must have columns"),
     "no text": (lambda p: p.write_bytes(b"\xff\xfe"), "dev.tsv is cut short or damaged"),
 }
 
