@@ -51,4 +51,6 @@ def _unpickle(file: IO[bytes], labels: str) -> tuple[Tensor, Tensor]:
     missing = {b"data", labels.encode()} - batch.keys()
     if missing:
         raise ValueError(f"no {missing.pop().decode()} in a CIFAR batch")
+    if not len(batch[labels.encode()]):
+        raise ValueError("no pictures in a CIFAR batch")
     return torch.from_numpy(batch[b"data"]).view(-1, 3, 32, 32), torch.tensor(batch[labels.encode()])

@@ -12,6 +12,7 @@ import tarfile
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -306,6 +307,14 @@ def test_cifar100_is_read_in_one_order_however_it_is_sorted(as_archive: bool, tm
         expected = sorted((i % 3, x[i].flatten().tolist()) for i in range(20))
         assert found[f"{part}_y"].tolist() == [label for label, _ in expected]
         assert found[f"{part}_x"].flatten(1).tolist() == [pixels for _, pixels in expected]
+
+
+def test_a_split_without_pictures_is_told(tmp_path: Path, cache: Path) -> None:
+    write_cifar100(tmp_path, False, torch.arange(20))
+    empty = {b"data": np.zeros((0, 3072), np.uint8), b"fine_labels": []}
+    (tmp_path / "cifar-100-python" / "test").write_bytes(pickle.dumps(empty, protocol=3))
+    with pytest.raises(TaskError, match="CIFAR-100: the files in .* can't be used .no pictures in a CIFAR batch"):
+        Cifar100().splits(cache, tmp_path)
 
 
 def test_what_is_no_cifar100_is_told(tmp_path: Path, cache: Path) -> None:
