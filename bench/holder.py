@@ -8,6 +8,7 @@ started at another time. Elsewhere, and on systems without Linux's /proc, nothin
 import json
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,17 @@ def this() -> dict[str, Any]:
     return told
 
 
+def runs(number: int) -> bool:
+    """Has a process of this world this number? OverflowError if none can have it."""
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
+
+
 def is_gone(body: bytes) -> bool:
     """Is the process that told this of itself, as JSON, gone beyond doubt?"""
     try:
@@ -32,12 +44,9 @@ def is_gone(body: bytes) -> bool:
         return False
     if not (isinstance(number, int) and number > 0 and isinstance(started, int)) or not world or world != _world():
         return False
-    try:
-        os.kill(number, 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, OverflowError):  # another user's, or too large to be any process's
-        pass
+    with suppress(OverflowError):  # too large to be any process's
+        if not runs(number):
+            return True
     found = _state_and_start(number)
     return found is not None and (found[0] in "ZX" or found[1] != started)
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bench.matrix import Matrix
 
 __all__ = ["heat_map", "metric_over_sweep", "save"]
+LETTER = 0.085  # inches of a name beside or below an axis
 LEGEND_LINE = 0.19  # inches
 LEGEND: dict[str, Any] = {"fontsize": 8, "labelspacing": 0.35}
 
@@ -63,7 +64,9 @@ def heat_map(matrix: "Matrix") -> Figure:
         dtype=float,
     )
     with mpl.rc_context(STYLE):
-        figure, axes = canvas(2.6 + 0.62 * len(matrix.columns), 1.9 + 0.42 * len(matrix.rows))
+        beside, below = (min(24, max(map(len, names), default=0)) * LETTER for names in (values.index, values.columns))
+        width = 2.0 + beside + max(0.62, below) * len(matrix.columns)
+        figure, axes = canvas(width, 1.9 + 0.42 * len(matrix.rows))
         colours = "viridis" if matrix.higher_is_better else "viridis_r"
         scale = LogNorm() if not matrix.higher_is_better and is_wide(list(means.values())) else None
         look: dict[str, Any] = {
@@ -79,7 +82,9 @@ def heat_map(matrix: "Matrix") -> Figure:
                     axes.text(x + 0.5, y + 0.5, "—", ha="center", va="center", color="0.4")
                 elif row == column:
                     axes.add_patch(Rectangle((x, y), 1, 1, fill=False, edgecolor="w", linewidth=1.6))
-        axes.set(xlabel="tested on", ylabel="trained on", title=literal(matrix.title))
+        axes.tick_params(axis="y", labelrotation=0)  # seaborn turns long names, which then run into each other
+        axes.set(xlabel="tested on", ylabel="trained on")
+        figure.suptitle(literal(matrix.title), x=0.01, ha="left", fontsize=mpl.rcParams["axes.titlesize"])
         axes.grid(False)
         caption(figure, f"mean over {matrix.size}; framed: tested on the device trained for")
     return figure

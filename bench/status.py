@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from bench import holder
 from bench.files import write_text
 from bench.labels import plain
 from bench.progress import Monitor, Work
@@ -155,7 +156,9 @@ def _told(found: dict[str, Any]) -> Told:
     pid, host, updated = int(found["pid"]), plain(found["host"]), float(found["updated"])
     here = host == socket.gethostname()
     silent_s = time.time() - updated
-    is_alive = found["ended"] is None and (_runs(pid) and silent_s < HERE_SILENT_S if here else silent_s < SILENT_S)
+    is_alive = found["ended"] is None and (
+        holder.runs(pid) and silent_s < HERE_SILENT_S if here else silent_s < SILENT_S
+    )
     return Told(
         command=plain(found["command"]),
         workers=plain(found["workers"]),
@@ -177,16 +180,6 @@ def _row(found: dict[str, Any]) -> Row:
     if not all(isinstance(value, int | float | None) for value in (row.begun, row.ended, row.attempts)):
         raise TypeError("times are numbers")
     return row
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # somebody else's
-        return True
-    return True
 
 
 def ago(seconds: float) -> str:

@@ -85,7 +85,7 @@ def _group(variants: Sequence[Sequence[Record]]) -> Group:
     tail = min((level["first_stage"] for r in done for level in r["levels"] if len(level["chips"]) > 1), default=1)
 
     members = [one_a_seed(rows) for rows in variants]
-    scores = [{_seed(r): _sample(r) for r in m if r["status"] == "done"} for m in members]
+    scores = [{seed_of(r): _sample(r) for r in m if r["status"] == "done"} for m in members]
     names = labels([rows[0] for rows in members])
     higher = task["higher_is_better"]
     rows = [_row(label, m, s, tail, higher) for label, m, s in zip(names, members, scores, strict=True)]
@@ -132,8 +132,8 @@ def _row(label: str, records: Sequence[Record], scores: Mapping[int, Sample], ta
     common: dict[str, Any] = {
         "label": label,
         "trained_on": "ideal" if t["device"] == "ideal" else f"{plain(t['device'])}{settings_label(t)} {t['level']:g}",
-        "seeds": tuple(_seed(r) for r in done),
-        "failed": tuple((_seed(r), plain(r["error"]), plain(r["key"])) for r in records if r["status"] != "done"),
+        "seeds": tuple(seed_of(r) for r in done),
+        "failed": tuple((seed_of(r), plain(r["error"]), plain(r["key"])) for r in records if r["status"] != "done"),
         "command": command(done or records),
         "keys": tuple(plain(r["key"]) for r in done or records),
     }
@@ -168,7 +168,8 @@ def _read_power(found: Sequence[tuple[Record, Record]]) -> float | None:
     return _mean([level["read_power_w"] for _, level in found if "read_power_w" in level])
 
 
-def _seed(record: Record) -> int:
+def seed_of(record: Record) -> int:
+    """Of its training."""
     return record["evaluation"]["training"]["seed"]
 
 
@@ -199,7 +200,7 @@ def _unknown(record: Record) -> bool:
 
 def _known(records: Sequence[Record], scores: Mapping[int, Sample]) -> dict[int, Sample]:
     """Seed -> chip scores, of the records that can be ranked."""
-    return {_seed(r): scores[_seed(r)] for r in records if r["status"] == "done" and not _unknown(r)}
+    return {seed_of(r): scores[seed_of(r)] for r in records if r["status"] == "done" and not _unknown(r)}
 
 
 def _score(done: Sequence[Record], scores: Sequence[Sample]) -> Interval:
@@ -211,7 +212,7 @@ def _score(done: Sequence[Record], scores: Sequence[Sample]) -> Interval:
 
 def chip_samples(record: Record) -> dict[int, Sample]:
     """Seed -> chip scores of one record, {} if its chips can't be compared: for paired differences."""
-    return _known([record], {_seed(record): _sample(record)}) if record["status"] == "done" else {}
+    return _known([record], {seed_of(record): _sample(record)}) if record["status"] == "done" else {}
 
 
 def record_score(record: Record) -> Interval:

@@ -1,5 +1,6 @@
 """Training on each device and testing on all: which cells, what is trained, what is drawn."""
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,22 @@ def test_the_heat_map_frames_where_a_device_meets_itself():
     assert [patch.get_xy() for patch in axes.patches] == [(0, 0), (1, 1)]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("tested on", "trained on")
     assert "n = 10 chips, seed 0" in axes.figure.get_supxlabel()
+
+
+def test_names_of_the_heat_map_neither_meet_nor_leave_the_figure():
+    places = ("ideal 0", "rram 0.3", "rram1t1r 0.75", "pcm 2", "fefet6 0.2")
+    entries = {(r, c): Entry(Interval(80.0, 79.0, 81.0), ()) for r in places[1:] for c in places}
+    title = "noise_injection · fashion_mnist · lenet · standard, changed preset"
+    made = Matrix(title, "s", "accuracy (%)", True, places[1:], places, entries, "n = 10 chips, seed 0")
+    figure = heat_map(made)
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    for texts in (axes.get_xticklabels(), axes.get_yticklabels()):
+        boxes = [text.get_window_extent() for text in texts]
+        assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    said = figure._suptitle
+    assert said is not None and said.get_text() == title
+    assert said.get_window_extent().x0 >= 0 and said.get_window_extent().x1 <= figure.bbox.width
 
 
 def test_a_matrix_says_how_many_chips_and_seeds_its_means_are_of():

@@ -16,7 +16,7 @@ from bench.labels import (
     trained_elsewhere,
     version_label,
 )
-from bench.summary import at, one_a_seed, over_seeds, unmeasured_spread
+from bench.summary import at, one_a_seed, over_seeds, seed_of, unmeasured_spread
 
 
 def cells(records: Sequence[Record]) -> list[dict[str, Any]]:
@@ -76,7 +76,7 @@ def _matrix(members: Sequence[Record]) -> dict[str, Any] | None:
     for (trained, at_level, tested, level), found in sorted(places.items()):
         there = at(one_a_seed(found), "level", level)
         place = f"{trained} {at_level:g}", f"{tested} {level:g}"
-        entries.append((*place, *over_seeds(there), _sizes(there), [_seed(record) for record, _ in there]))
+        entries.append((*place, *over_seeds(there), _sizes(there), [seed_of(record) for record, _ in there]))
     return _heading(crossed[0]) | {
         "rows": list(dict.fromkeys(row for row, *_ in entries)),
         "columns": sorted({column for _, column, *_ in entries}),
@@ -88,10 +88,6 @@ def _sizes(there: Sequence[tuple[Record, Record]]) -> list[int]:
     """Numbers of chips behind a mean; `there`: (record, its entry) of each seed."""
     sizes = {len(level["chips"]) for r, level in there if len(level["chips"]) > 1 or unmeasured_spread(r, level)}
     return sorted(sizes)
-
-
-def _seed(record: Record) -> int:
-    return record["evaluation"]["training"]["seed"]
 
 
 def _columns(members: Sequence[Record], crossed: Sequence[Record]) -> set[tuple[str, float]]:

@@ -86,20 +86,24 @@ def seconds(act: Callable[[], object]) -> float:
 
 
 @contextmanager
-def on_one_core() -> Iterator[None]:
-    """Meanwhile this process computes on one core, the last that it has, as a worker does."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
+def kept_to(core: int) -> Iterator[None]:
+    """Meanwhile this process computes on one core."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {max(before)})
+    os.sched_setaffinity(0, {core})
     try:
         yield
     finally:
         os.sched_setaffinity(0, before)
 
 
-_cores: list[int] = []  # that this worker had before it was kept to one
+@contextmanager
+def on_one_core() -> Iterator[None]:
+    """Meanwhile this process computes on one core, the last that it has, as a worker does."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    with kept_to(max(os.sched_getaffinity(0))):
+        yield
 
 
 @contextmanager
@@ -111,17 +115,16 @@ def a_core(folder: Path) -> Iterator[None]:
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
-    _cores[:] = _cores or sorted(os.sched_getaffinity(0), reverse=True)
     core, lock = _free_core(folder)
     try:
-        os.sched_setaffinity(0, {core})
-        yield
+        with kept_to(core):
+            yield
     finally:
         lock.release()
 
 
 def _free_core(folder: Path) -> tuple[int, FileLock]:
-    for core in _cores:
+    for core in sorted(os.sched_getaffinity(0), reverse=True):
         lock = FileLock(folder / f"core-{core}.lock")
         with suppress(Timeout):
             lock.acquire(timeout=0)
