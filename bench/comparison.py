@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import NamedTuple
 
 from bench import limits, stats
@@ -245,6 +246,6 @@ def _paired(a: Mapping[int, Sample], b: Mapping[int, Sample]) -> Paired:
     low, high = bootstrap([sample.values for sample in stats.paired_samples(a, b)])
 
     def mean(side: Mapping[int, Sample]) -> float:
-        return sum(sum(s.values) / len(s.values) for s in side.values()) / len(side)
+        return fmean(fmean(s.values) for s in side.values())
 
     return Paired(mean(a), mean(b), stats.paired(a, b), low, high)

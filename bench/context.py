@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -258,7 +259,7 @@ class TrainingContext:
         return means
 
     def _seen(self, network: nn.Module, watch: Watch) -> float:
-        return sum(self._score(network, watch.device, watch.levels, watch.time_s)) / len(watch.levels)
+        return fmean(self._score(network, watch.device, watch.levels, watch.time_s))
 
     def search(self, space: Mapping[str, tuple[float, float]], *, maximise: bool) -> Search:
         """A search of this run's own."""

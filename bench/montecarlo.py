@@ -4,6 +4,7 @@ import math
 import queue
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from statistics import fmean
 from typing import Any, TypeVar
 
 import torch
@@ -162,7 +163,7 @@ def _pilot(rig: Rig, device: Device, c: int, level: float, time_s: float | None)
 def validate(rig: Rig, device: Device, levels: Sequence[float], *, chips: int, time_s: float | None) -> list[float]:
     """Mean metric at each level over `chips` validation chips, which no test chip equals."""
     each = validate_each(rig, device, levels, chips=range(chips), time_s=time_s)
-    return [sum(values) / len(values) for values in each]
+    return [fmean(values) for values in each]
 
 
 def validate_each(

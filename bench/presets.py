@@ -30,7 +30,7 @@ PRESETS = {
     for preset in (
         Preset(
             name="smoke",
-            budget=Budget(epochs=1, finetune_epochs=1, train_samples=2000),
+            budget=Budget(epochs=1, finetune_epochs=1, batch_size=32, train_samples=2000),
             chips=ChipPolicy(minimum=3, maximum=3, half_width=None),
             width=0.25,
             test_samples=500,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from bench.labels import MISSING, all_settings, escape, number, plain, point_label, swept, trained_elsewhere
@@ -98,8 +99,8 @@ def _mean(row: Published, records: Sequence[Record], point: float) -> float | No
         chips = next((found["chips"] for found in record["levels"] if found[row.sweep] == point), None)
         if chips is None:
             return None
-        means.append(sum(chips) / len(chips))
-    return sum(means) / len(means) if means else None
+        means.append(fmean(chips))
+    return fmean(means) if means else None
 
 
 def markdown(records: Sequence[Record]) -> str:

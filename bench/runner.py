@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -137,7 +138,7 @@ class Runner:
     ) -> dict[float, float]:
         """Level -> mean metric over validation chips and the whole validation split; `watch`: of the training."""
         each = self.validate_each(training, device, levels, time_s, range(chips), watch)
-        return {level: sum(values) / len(values) for level, values in each.items()}
+        return {level: fmean(values) for level, values in each.items()}
 
     def validate_each(
         self,
@@ -260,7 +261,7 @@ class Runner:
                 done = sweep_level(rig, device, level=level, time_s=time_s, policy=policy, samples=wanted, on_chip=seen)
                 over_time = {"time_s": time_s} if evaluation.times_s else {}
                 levels.append(done | over_time)
-                work.note(**(over_time or {"level": level}), mean=sum(done["chips"]) / len(done["chips"]))
+                work.note(**(over_time or {"level": level}), mean=fmean(done["chips"]))
                 half.save(levels, before_s + time.perf_counter() - began)
                 work.kept()
         results = self.records.folder.parent

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import combinations
+from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
@@ -46,14 +47,9 @@ class Sample(NamedTuple):
     first_stage: int
 
 
-def mean_of(values: Sequence[float]) -> float:
-    """Plain Python: of the few values that a level has, numpy takes ten times as long."""
-    return math.fsum(values) / len(values)
-
-
 def deviation_of(values: Sequence[float]) -> float:
     """Sample standard deviation; 0 of a single value."""
-    mean = mean_of(values)
+    mean = fmean(values)
     return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / max(len(values) - 1, 1))
 
 
@@ -89,7 +85,7 @@ def interval(values: Sequence[float], first_stage: int | None = None, alpha: flo
 
     A single value has zero width: it is a level where chips can't differ.
     """
-    mean = mean_of(values)
+    mean = fmean(values)
     half = _half_width(values, first_stage, alpha)
     return Interval(mean, mean - half, mean + half)
 
@@ -124,7 +120,7 @@ def chip_scores(levels: Sequence[Sequence[float]], first_stages: Sequence[int]) 
     n = min((len(levels[i]) for i in random), default=1)
     columns = [list(chips[:n]) if len(chips) > 1 else [chips[0]] * n for chips in levels]
     first = min((first_stages[i] for i in random), default=1)
-    return Sample([mean_of(chips) for chips in zip(*columns, strict=True)], first)
+    return Sample([fmean(chips) for chips in zip(*columns, strict=True)], first)
 
 
 def score_interval(per_seed_levels: Sequence[Sequence[Sequence[float]]], samples: Sequence[Sample]) -> Interval:
@@ -134,7 +130,7 @@ def score_interval(per_seed_levels: Sequence[Sequence[Sequence[float]]], samples
     One seed: Stein's half-width of its chip scores. Conservative, as levels that ran more chips than
     the common number only narrow the mean.
     """
-    mean = mean_of([mean_of([mean_of(chips) for chips in levels]) for levels in per_seed_levels])
+    mean = fmean([fmean([fmean(chips) for chips in levels]) for levels in per_seed_levels])
     if len(samples) > 1:
         half = _effects(samples).half_width(ALPHA)
     else:

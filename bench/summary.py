@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from operator import itemgetter
+from statistics import fmean
 from typing import Any
 
 from bench import stats, tails
@@ -174,7 +175,7 @@ def seed_of(record: Record) -> int:
 
 
 def _mean(values: Sequence[float]) -> float | None:
-    return math.fsum(values) / len(values) if values else None
+    return fmean(values) if values else None
 
 
 def at(records: Sequence[Record], sweep: str, point: float) -> list[tuple[Record, Record]]:

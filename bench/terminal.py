@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -124,7 +125,7 @@ def _details(made: Record, console: Console) -> None:
     sweep, _ = swept(made["evaluation"])
     rows = [["clean", *(number(value) for value in clean.values())]]
     for level in sorted(made["levels"], key=lambda found: found[sweep]):
-        means = (sum(level["details"][name]) / len(level["details"][name]) for name in clean)
+        means = (fmean(level["details"][name]) for name in clean)
         rows.append([point_label(sweep, level[sweep]), *map(number, means)])
     first = "time" if sweep == "time_s" else "level"
     tabular.print_table(console, [first, *map(plain, clean)], rows, keys=(first,), title="further metrics, mean")

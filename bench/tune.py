@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import optuna
@@ -173,7 +174,7 @@ class Search:
             # Training that diverged is as bad as can be: no reason to end the search
             self.given_up(trial, training, str(error))
             raise optuna.TrialPruned from None
-        return sum(means.values()) / len(means)
+        return fmean(means.values())
 
     def suggested(self, trial: optuna.Trial) -> Training:
         """What the trial trains, which it keeps."""

@@ -5,6 +5,7 @@ cells count; converters and wires don't. A convolution reads its crossbar once f
 recurrent layer once a step; each such product is a read of READ_S.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -50,11 +51,11 @@ class PowerMeter:
 
     def power_w(self) -> float:
         """Mean power of a read, summed over the layers: all crossbars at work at once, W."""
-        return sum(layer.sum_w / layer.reads for layer in self.layers.values())
+        return math.fsum(layer.sum_w / layer.reads for layer in self.layers.values())
 
     def energy_j(self, samples: int) -> float:
         """Energy of one inference, J, after `samples` of them: every read lasts READ_S."""
-        return sum(layer.sum_w for layer in self.layers.values()) * READ_S / samples
+        return math.fsum(layer.sum_w for layer in self.layers.values()) * READ_S / samples
 
 
 def product_power_w(part: Part, v: Tensor, product: Product, curve: Curve, read_v: float) -> Tensor:

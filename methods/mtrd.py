@@ -10,6 +10,7 @@ test set; the student's clean pass leaves BatchNorm's running statistics to the 
 improvement is measured against the student's start, so weights are dynamic from the second epoch on.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -125,7 +126,8 @@ def fixed_weights(betas: str, levels: tuple[float, ...]) -> list[float]:
         raise MethodError(f"setting betas={betas}: must be {len(levels)} numbers, for the teachers at {teachers}")
     if sum(raw) == 0:
         raise MethodError(f"setting betas={betas}: one must be above 0")
-    return [r / sum(raw) for r in raw]
+    whole = math.fsum(raw)
+    return [r / whole for r in raw]
 
 
 def teacher_weights(gains: list[float], weighting: str) -> list[float]:
@@ -143,4 +145,5 @@ def teacher_weights(gains: list[float], weighting: str) -> list[float]:
     raw = [0.0] * n
     for place, i in enumerate(order):
         raw[i] = 2.5 - 1.5 * place / (n - 1)
-    return [r / sum(raw) for r in raw]
+    whole = math.fsum(raw)
+    return [r / whole for r in raw]

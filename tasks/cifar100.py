@@ -9,6 +9,7 @@ Deviations: those of cifar10.
 """
 
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -58,6 +59,7 @@ class Cifar100(ImageClassification):
     flip = True
     smoothing = 0.2
     validation = 2_500
+    presets: ClassVar = {"smoke": {"train_samples": 8000}}  # 2,000 are too few to learn anything of a hundred classes
     data = Dataset(
         title="CIFAR-100",
         stem="cifar100",

@@ -67,7 +67,7 @@ class Photographs(Denoising):
     source = "Zhang et al. 2017, DnCNN; Wu et al., MTRD"
     presets: ClassVar = {
         "smoke": {
-            "network": "dncnn?depth=0.3", "width": 0.125, "batch_size": 32,
+            "network": "dncnn?depth=0.3", "width": 0.125, "batch_size": 16,
             "train_samples": 256, "test_samples": 20,
         },
         "quick": {

@@ -215,6 +215,7 @@ class EcgMitbih(Heartbeats):
     channels = 2
     shift = 4
     presets = {
+        "smoke": {"batch_size": 16},
         "quick": {**ADAMW, "epochs": 2, "finetune_epochs": 1, "width": 0.5, "test_samples": 6000},
         "standard": {**ADAMW, "epochs": 2, "finetune_epochs": 1},
         "paper": MAT,

@@ -40,7 +40,7 @@ class Language(Task):
     metric = Metric(name="perplexity", unit="", higher_is_better=False, yield_loss=20.0)
     networks = ("lstm_lm",)
     presets: ClassVar = {
-        "smoke": {**ADAMW, "train_samples": 640, "test_samples": 20, "batch_size": 16},
+        "smoke": {**ADAMW, "train_samples": 640, "test_samples": 20, "batch_size": 8},
         "quick": {**ADAMW, "epochs": 4, "finetune_epochs": 1, "test_samples": 200, "half_width": 10.0},
         "standard": {**ADAMW, "epochs": 4, "finetune_epochs": 1, "test_samples": 400, "half_width": 5.0},
         "paper": {**ADAMW, "network": "lstm_lm?dropout=0.5", "epochs": 40, "finetune_epochs": 20, "half_width": None},

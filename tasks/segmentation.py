@@ -66,7 +66,7 @@ class Segmentation(Masks):
     in_shape = (1, TILE, TILE)
     turned = True
     presets: ClassVar = {
-        "smoke": {"width": 0.125, "train_samples": 64, "test_samples": 20, "batch_size": 16},
+        "smoke": {"width": 0.125, "train_samples": 64, "test_samples": 20, "batch_size": 4},
         "quick": {"epochs": 30, "finetune_epochs": 10, "batch_size": 8, "test_samples": None},
         "standard": {"width": 0.25, "epochs": 200, "finetune_epochs": 50, "batch_size": 8},
         "paper": {**ADAM, "epochs": 200, "finetune_epochs": 200, "batch_size": 16},

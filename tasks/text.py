@@ -43,7 +43,15 @@ class Sentiment(Classification):
     metric = Metric(name="accuracy", unit="%")
     networks = ("minilm",)
     presets: ClassVar = {
-        "smoke": {**ADAMW, "network": "minilm?layers=1", "train_samples": 320, "test_samples": 100},
+        "smoke": {
+            **ADAMW,
+            "network": "minilm?layers=1",
+            "batch_size": 8,
+            "lr": 5e-4,
+            "finetune_lr": 5e-4,
+            "train_samples": 320,
+            "test_samples": 100,
+        },
         "quick": {**ADAMW, "network": "minilm?layers=3", "epochs": 1, "finetune_epochs": 1, "test_samples": None},
         "standard": {**ADAMW, "epochs": 2, "finetune_epochs": 1},
         "paper": {**ADAMW, "epochs": 3, "finetune_epochs": 3, "lr": 2e-5, "finetune_lr": 2e-5},

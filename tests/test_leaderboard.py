@@ -17,7 +17,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.text import Text
 from rich.console import Console
 
-from bench import columns, labels, leaderboard, markdown, published, stats, terminal
+from bench import columns, comparison, labels, leaderboard, markdown, published, stats, terminal
 from bench.errors import BenchError
 from bench.frame import table
 from bench.groups import side_by_side
@@ -423,6 +423,18 @@ def test_published_figures_are_of_levels_and_of_the_device_itself():
     timed = copy.deepcopy(own)
     timed["evaluation"]["times_s"] = [1.0]
     assert not published._answers(row, timed)
+
+
+def test_a_mean_is_the_same_on_every_python():
+    """Python's own sum of ten tenths is 1 since 3.12, and a little less before."""
+    row = published.TABLES[1]
+    tenths = record(row.method)
+    (first, *_) = tenths["levels"]
+    first["chips"] = [0.1] * 10
+    assert published._mean(row, [tenths] * 10, first["level"]) == 0.1
+    sample = stats.Sample([0.1] * 10, 10)
+    found = comparison._paired(dict.fromkeys(range(2), sample), dict.fromkeys(range(2), sample))
+    assert (found.a, found.b) == (0.1, 0.1)
 
 
 def test_a_failed_cell_is_shown_and_counts_for_nothing():

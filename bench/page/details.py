@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -109,7 +110,7 @@ def _further(record: Record, levels: Sequence[Record]) -> dict[str, Any]:
     """Metrics beside the ranked one, by name: of the clean network, and the mean over chips at each level."""
     clean, found = record.get("clean_details", {}), {}
     for name, value in clean.items():
-        means = [sum(level["details"][name]) / max(len(level["details"][name]), 1) for level in levels]
+        means = [math.fsum(level["details"][name]) / max(len(level["details"][name]), 1) for level in levels]
         found[plain(name)] = {"clean": value if _number(value) else None, "means": means}
     return found
 

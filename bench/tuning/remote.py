@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import optuna
@@ -170,8 +171,8 @@ class TrialBoss(engine.Boss):
             is_there(self.search.runner, job)
             return
         trial, _ = self.trials.pop(job.key)
-        means = [sum(chips) / len(chips) for chips in value.values()]
-        self.search.study.tell(trial, sum(means) / len(means))
+        means = [fmean(chips) for chips in value.values()]
+        self.search.study.tell(trial, fmean(means))
         self.search.discard()
 
     def failed(self, job: Job, error: Exception) -> None:

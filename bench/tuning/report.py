@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -63,7 +64,7 @@ def tuned(runner: Runner, job: Job, workers: Workers | Remote, words: list[str])
     written = search.write(found)
     best, best_command = saved.cell_with(job.request, cell, found.settings, found.level, words)
     default_record, best_record = workers.records(runner, [(cell, command), (best, best_command)])
-    means = [sum(sample.values) / len(sample.values) for sample in (usual, chosen)]
+    means = [fmean(sample.values) for sample in (usual, chosen)]
     return Tuned(
         cell=cell,
         records=(default_record, best_record),
