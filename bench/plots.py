@@ -57,13 +57,13 @@ def _together(group: Group, rows: list[Row]) -> Figure:
 def _panels(group: Group, rows: list[Row]) -> Figure:
     """A panel a method variant, in rank order: its line and band, the baseline's line, and all others in grey."""
     found, deep = looks([row.label for row in rows]), -(-len(rows) // PANELS)
-    words = [textwrap.wrap(f"{i}  {row.label}", 24) for i, row in enumerate(rows, 1)]
-    tallest = [max(map(len, words[k * PANELS : (k + 1) * PANELS])) for k in range(deep)]
+    names = [wrapped(f"{i}  {row.label}", 24) for i, row in enumerate(rows, 1)]
+    tallest = [max(name.count("\n") + 1 for name in names[k * PANELS : (k + 1) * PANELS]) for k in range(deep)]
     figure = Figure(figsize=(6.0, 1.1 + sum(1.05 + 0.12 * lines for lines in tallest)), layout="constrained")
     FigureCanvasAgg(figure)
     panels = list(figure.subplots(deep, PANELS, sharex=True, sharey=True, squeeze=False).flat)
     frame, baseline = _means(rows), [row for row in rows if row.label == BASELINE]
-    for axes, row, name in zip(panels, rows, words, strict=False):
+    for axes, row, name in zip(panels, rows, names, strict=False):
         others = frame[(frame["method"] != row.label) & (frame["method"] != BASELINE)]
         look: dict[str, Any] = {"units": "method", "estimator": None, "legend": False, "ax": axes}
         sns.lineplot(others, x="level", y="mean", color="0.8", linewidth=0.6, **look)
@@ -72,7 +72,7 @@ def _panels(group: Group, rows: list[Row]) -> Figure:
             sns.lineplot(own, x="level", y="mean", color=found[one.label].light, linewidth=0.9, **look)
         _draw(axes, [row], found, markersize=4)
         axes.set(xlabel="", ylabel="")
-        axes.set_title(literal("\n".join(name)), fontsize=7.5, pad=3)
+        axes.set_title(name, fontsize=7.5, pad=3)
         axes.tick_params(labelsize=7)
     for i, axes in enumerate(panels):
         axes.set_visible(i < len(rows))
@@ -85,7 +85,7 @@ def _panels(group: Group, rows: list[Row]) -> Figure:
     figure.supylabel(_metric(group), fontsize=mpl.rcParams["axes.labelsize"])
     figure.suptitle(title(group), x=0.01, ha="left", fontsize=mpl.rcParams["axes.titlesize"])
     black = f"; thin line in each: {BASELINE}" if baseline else ""
-    order = "numbers: order of the scores' rank; grey: all other methods"
+    order = "numbers: methods in the order of their rank; grey: all others"
     caption(figure, f"{group_caption(group, rows)}\n{order}{black}")
     return figure
 

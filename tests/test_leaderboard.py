@@ -619,7 +619,7 @@ def test_many_methods_have_a_panel_each_with_their_band_alone(tmp_path):
     assert {axes.get_ylim() for axes in panels} == {panels[0].get_ylim()}, "one scale"
     assert [axes.get_xlabel() for axes in panels if axes.get_xlabel()] == ["sigma (std of ln w)"]
     said = figure.get_supxlabel()
-    assert "20 chips" in said and "grey: all other methods; thin line in each: nominal" in said
+    assert "20 chips" in said and "grey: all others; thin line in each: nominal" in said
     figure.draw_without_rendering()
     boxes = [axes.title.get_window_extent() for axes in panels]
     assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
@@ -740,6 +740,12 @@ def test_a_tuned_variant_has_an_open_marker_in_every_figure():
             assert sorted(map(sorted, seen.values())) == [[(False, True)], [(False, True), (True, False)]]
     faces = [tuple(face) for face in ties(group).axes[0].collections[-1].get_facecolor()]
     assert faces.count((1, 1, 1, 1)) == 1
+
+
+def test_a_panel_has_no_more_of_a_name_than_a_figure_has_room_for():
+    made = [record("nominal", 20.0), *(record(f"m{i}_" + "long " * 400, float(i)) for i in range(10))]
+    figure = metric_over_sweep(summary(made)[0])
+    assert figure.get_figheight() < 12 and max(len(axes.get_title("left")) for axes in figure.axes) < 330
 
 
 @pytest.mark.filterwarnings("error")
