@@ -41,7 +41,7 @@ def export(
     results: opt.Results = Path("results"),
     debug: opt.Debug = False,
 ) -> None:
-    """Put records, and with --checkpoints their networks, into one archive that another machine can import."""
+    """Put records and their pictures, with --checkpoints their networks, into one archive for another machine."""
     from bench import record_commands
 
     wanted = {"method": method, "device": device, "task": task}
@@ -51,11 +51,13 @@ def export(
 @app.command(name="import")
 def import_(
     archive: Annotated[Path, typer.Argument(help="An archive of `bench export`.")],
-    force: Annotated[bool, typer.Option("--force", help="Replace records and networks that are here.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace records, pictures and networks that are here.")
+    ] = False,
     results: opt.Results = Path("results"),
     debug: opt.Debug = False,
 ) -> None:
-    """Check an archive, add its records and networks to what is here, and remake the leaderboard."""
+    """Check an archive, add its records, pictures and networks to what is here, and remake the leaderboard."""
     from bench import record_commands
 
     record_commands.import_(archive, force, results)

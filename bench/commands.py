@@ -147,7 +147,7 @@ def matrix(
     console, runner = Console(), start.runner(data, results, processor, crew)
     cells = [(cell, request.command(cell, part, settings)) for part, cell in parts]
     found = work.records(work.do(cells, runner, crew))
-    made = matrix.measured(asked, [cell for _, cell in parts], found)
+    made = matrix.measured(asked, [cell for _, cell in parts], found, request.matrix_command(asked, settings))
     start.remake(results)
     written = matrix.write(made, results / "matrix")
     terminal.frame(matrix.frame(made), made.title, keys=("trained on",))

@@ -24,6 +24,9 @@ CHECKPOINT = 16 * GIB  # or a resume point: a billion weights in fp32, with two 
 ARCHIVE_FILES = 200_000  # files
 MANIFEST = 64 * MIB
 RECORDS = 2 * GIB  # all of an archive together, unpacked
+PICTURE = 4 * MIB
+PICTURES = 256 * MIB  # all of an archive together
+PIXELS = 1 << 23  # of a picture: 8 to 32 MiB once it is drawn
 
 LABEL = 300  # letters that tables and figures show of a name with its settings
 FILE_NAME = 150  # letters of a file name that is made of names; file systems take 255 bytes

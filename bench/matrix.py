@@ -20,7 +20,7 @@ from bench.errors import BenchError
 from bench.figures import size_text
 from bench.files import write_text, write_with
 from bench.keys import key_of
-from bench.labels import MISSING, escape, in_unit, network_label, number, plain, settings_label, spread
+from bench.labels import MISSING, code, escape, in_unit, network_label, number, plain, settings_label, spread
 from bench.spec import Evaluation
 from bench.stats import Interval
 from bench.summary import over_seeds
@@ -40,7 +40,7 @@ class Entry:
 class Matrix:
     """Entries by (row, column): training device and level, test device and level; `metric` with its unit.
 
-    `size`: how many chips and seeds each mean is of, in words.
+    `size`: how many chips and seeds each mean is of, in words. `command`: what makes it again.
     """
 
     title: str
@@ -51,6 +51,7 @@ class Matrix:
     columns: tuple[str, ...]
     entries: Mapping[tuple[str, str], Entry]
     size: str
+    command: str
 
     @property
     def missing(self) -> list[tuple[str, str]]:
@@ -78,8 +79,8 @@ def parts(request: plan.Request) -> list[tuple[plan.Request, plan.Cell]]:
     return made
 
 
-def measured(request: plan.Request, cells: Sequence[plan.Cell], records: Mapping[str, Record]) -> Matrix:
-    """The matrix of `cells`, from those records, by key, that there are."""
+def measured(request: plan.Request, cells: Sequence[plan.Cell], records: Mapping[str, Record], command: str) -> Matrix:
+    """The matrix of `cells`, from those records, by key, that there are; `command` asked for it."""
     seeds: dict[tuple[str, str], list[Evaluation]] = {}
     for cell in cells:
         seeds.setdefault(_place(cell.evaluation), []).append(cell.evaluation)
@@ -101,6 +102,7 @@ def measured(request: plan.Request, cells: Sequence[plan.Cell], records: Mapping
         columns=columns,
         entries={place: _entry(evaluations, records) for place, evaluations in seeds.items()},
         size=_size(seeds, records),
+        command=plain(command),
     )
 
 
@@ -156,8 +158,17 @@ def _mean(entry: Entry) -> str:
 
 
 def markdown(matrix: Matrix) -> str:
-    """A page: title, picture, table with intervals."""
-    lines = [f"# {escape(matrix.title)}", "", *map(escape, notes(matrix)), "", f"![heat map]({matrix.slug}.png)", ""]
+    """A page: title, command, picture, table with intervals."""
+    lines = [
+        f"# {escape(matrix.title)}",
+        "",
+        f"Made by {code(matrix.command)}.",
+        "",
+        *map(escape, notes(matrix)),
+        "",
+        f"![heat map]({matrix.slug}.png)",
+        "",
+    ]
     lines.append("| trained on | " + " | ".join(map(escape, matrix.columns)) + " |")
     lines.append("|:--|" + "--:|" * len(matrix.columns))
     for row in matrix.rows:

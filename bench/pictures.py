@@ -1,10 +1,12 @@
 """Pictures of what a few test samples become on chip 0, level by level: results/pictures/<key>.png."""
 
 import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench import limits
 from bench.files import write_bytes
 from bench.labels import point_label
 
@@ -28,6 +30,28 @@ def folder(results: Path) -> Path:
     return results / "pictures"
 
 
+def path(results: Path, key: str) -> Path:
+    """The picture of a record, if it has one."""
+    return folder(results) / f"{key}.png"
+
+
+def check(data: bytes) -> None:
+    """ValueError, in one line, unless this is one PNG, no larger than the bench's, all of which Pillow can draw."""
+    from PIL import Image
+
+    if len(data) > limits.PICTURE:
+        raise ValueError(f"it is larger than {limits.shown(limits.PICTURE)}")
+    try:
+        with warnings.catch_warnings(action="error"), Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            size, frames = image.width * image.height, getattr(image, "n_frames", 1)
+            if size <= limits.PIXELS:
+                image.load()
+    except Exception:  # PIL raises half a dozen kinds
+        raise ValueError("it is no PNG that can be drawn") from None
+    if size > limits.PIXELS or frames != 1:
+        raise ValueError(f"it has {size:,} pixels, {frames} frames; must be at most {limits.PIXELS:,}, and 1")
+
+
 def keep(results: Path, evaluation: "Evaluation", rig: "Rig", device: "Device", test: "Split") -> None:
     """Write the picture of an evaluation, if its task has any. `rig`: on `test`. OSError if it can't."""
     from bench.rig import numbered_chip
@@ -47,7 +71,7 @@ def keep(results: Path, evaluation: "Evaluation", rig: "Rig", device: "Device", 
     for level, time_s in evaluation.points:
         label = point_label("time_s", time_s) if evaluation.times_s and time_s is not None else f"level {level:g}"
         add(label, rig.outputs(len(few), *numbered_chip(rig, device, "test chip", 0, level, time_s)))
-    write_bytes(folder(results) / f"{evaluation.key}.png", png(table(columns, task.picture_note)))
+    write_bytes(path(results, evaluation.key), png(table(columns, task.picture_note)))
 
 
 def table(columns: Sequence[tuple[str, "Tensor", Sequence[str]]], note: str = "") -> "Image.Image":

@@ -9,6 +9,7 @@ import matplotlib as mpl
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import Collection
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
@@ -19,7 +20,7 @@ from matplotlib.ticker import NullLocator
 from bench.figures import STYLE, canvas, caption, literal, save, size_text
 from bench.groups import Group, Row
 from bench.labels import in_unit, number, point_label
-from bench.look import Look, looks
+from bench.look import BASELINE, Look, looks
 
 if TYPE_CHECKING:
     from bench.matrix import Matrix
@@ -27,26 +28,80 @@ if TYPE_CHECKING:
 __all__ = ["heat_map", "metric_over_sweep", "save"]
 LETTER = 0.085  # inches of a name beside or below an axis
 LEGEND_LINE = 0.19  # inches
+FEW = 8  # lines whose courses the eye can follow where they run close together
+PANELS = 4  # side by side, of more lines
 LEGEND: dict[str, Any] = {"fontsize": 8, "labelspacing": 0.35}
 
 
 def metric_over_sweep(group: Group) -> Figure:
-    """Mean metric over levels, or over time, a line a method variant, with 95% bands; the legend is in rank order."""
+    """Mean metric over levels, or over time, with 95% bands: a line a method variant, of many a panel each."""
     rows = [row for row in group.rows if row.points]
     with mpl.rc_context(STYLE):
-        figure, axes = canvas(height=height(rows))
-        _draw(axes, rows)
-        axes.set_xlabel(literal(group.axis))
-        axes.set_ylabel(literal(in_unit(group.metric, group.unit, "{} ({})")))
-        if not group.higher_is_better and is_wide([found.mean for row in rows for found in row.points.values()]):
-            axes.set_yscale("log")  # a perplexity grows by the exponential
-        axes.set_title(title(group))
-        ticks = group.points if len(group.points) <= 12 else group.points[:: len(group.points) // 8]
-        if group.over_time:
-            log_time(axes, group.points)
-        axes.set_xticks(ticks, [point_label(group.sweep, point) for point in ticks])
-        caption(figure, group_caption(group, rows))
+        return _together(group, rows) if len(rows) <= FEW else _panels(group, rows)
+
+
+def _together(group: Group, rows: list[Row]) -> Figure:
+    """One pair of axes; the legend is in rank order."""
+    found = looks([row.label for row in rows])
+    figure, axes = canvas(height=height(rows))
+    _draw(axes, rows, found)
+    _scale(axes, group, rows)
+    axes.set_xlabel(literal(group.axis))
+    axes.set_ylabel(_metric(group))
+    axes.set_title(title(group))
+    legend(axes, rows, found)
+    caption(figure, group_caption(group, rows))
     return figure
+
+
+def _panels(group: Group, rows: list[Row]) -> Figure:
+    """A panel a method variant, in rank order: its line and band, the baseline's line, and all others in grey."""
+    found, deep = looks([row.label for row in rows]), -(-len(rows) // PANELS)
+    names = [wrapped(f"{i}  {row.label}", 24) for i, row in enumerate(rows, 1)]
+    tallest = [max(name.count("\n") + 1 for name in names[k * PANELS : (k + 1) * PANELS]) for k in range(deep)]
+    figure = Figure(figsize=(6.0, 1.1 + sum(1.05 + 0.12 * lines for lines in tallest)), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = list(figure.subplots(deep, PANELS, sharex=True, sharey=True, squeeze=False).flat)
+    frame, baseline = _means(rows), [row for row in rows if row.label == BASELINE]
+    for axes, row, name in zip(panels, rows, names, strict=False):
+        others = frame[(frame["method"] != row.label) & (frame["method"] != BASELINE)]
+        look: dict[str, Any] = {"units": "method", "estimator": None, "legend": False, "ax": axes}
+        sns.lineplot(others, x="level", y="mean", color="0.8", linewidth=0.6, **look)
+        for one in baseline:
+            own = frame[frame["method"] == one.label]
+            sns.lineplot(own, x="level", y="mean", color=found[one.label].light, linewidth=0.9, **look)
+        _draw(axes, [row], found, markersize=4)
+        axes.set(xlabel="", ylabel="")
+        axes.set_title(name, fontsize=7.5, pad=3)
+        axes.tick_params(labelsize=7)
+    for i, axes in enumerate(panels):
+        axes.set_visible(i < len(rows))
+        axes.tick_params(labelbottom=i + PANELS >= len(rows))  # nothing is below it
+    _scale(panels[0], group, rows)
+    ticks, last = panels[0].get_xticks(), len(panels[0].get_xticks()) - 1
+    said = [i == last or (i % 2 == 0 and i != last - 1) for i in range(last + 1)]  # first and last have room
+    panels[0].set_xticks(ticks, [point_label(group.sweep, x) * here for x, here in zip(ticks, said, strict=True)])
+    panels[-PANELS].set_xlabel(literal(group.axis), loc="left", fontsize=8)
+    figure.supylabel(_metric(group), fontsize=mpl.rcParams["axes.labelsize"])
+    figure.suptitle(title(group), x=0.01, ha="left", fontsize=mpl.rcParams["axes.titlesize"])
+    black = f"; thin line in each: {BASELINE}" if baseline else ""
+    order = "numbers: methods in the order of their rank; grey: all others"
+    caption(figure, f"{group_caption(group, rows)}\n{order}{black}")
+    return figure
+
+
+def _metric(group: Group) -> str:
+    return literal(in_unit(group.metric, group.unit, "{} ({})"))
+
+
+def _scale(axes: Axes, group: Group, rows: list[Row]) -> None:
+    """Ticks at the points of the sweep, at some of very many, and logarithms where they are needed."""
+    if not group.higher_is_better and is_wide([found.mean for row in rows for found in row.points.values()]):
+        axes.set_yscale("log")  # a perplexity grows by the exponential
+    ticks = group.points if len(group.points) <= 12 else group.points[:: len(group.points) // 8]
+    if group.over_time:
+        log_time(axes, group.points)
+    axes.set_xticks(ticks, [point_label(group.sweep, point) for point in ticks])
 
 
 def height(rows: list[Row]) -> float:
@@ -104,19 +159,24 @@ def log_time(axes: Axes, times_s: Sequence[float]) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _draw(axes: Axes, rows: list[Row]) -> None:
-    found = looks([row.label for row in rows])
-    frame = pd.DataFrame([(r.label, x, at.mean) for r in rows for x, at in r.points.items()])
-    frame.columns = ["method", "level", "mean"]
-    look: dict[str, Any] = {"palette": {name: one.light for name, one in found.items()}, "hue": "method"}
-    look |= {"style": "method", "markers": {name: one.marker for name, one in found.items()}, "dashes": False}
-    sns.lineplot(frame, x="level", y="mean", errorbar=None, legend=False, ax=axes, markersize=6, linewidth=1.4, **look)
-    opened(axes.lines, frame["method"], found)
+def _means(rows: list[Row]) -> pd.DataFrame:
+    """A row a method variant and point: method, level (or time), mean."""
+    made = [(row.label, x, at.mean) for row in rows for x, at in row.points.items()]
+    return pd.DataFrame(made, columns=["method", "level", "mean"])
+
+
+def _draw(axes: Axes, rows: list[Row], found: dict[str, Look], markersize: float = 6) -> None:
+    frame, some = _means(rows), {row.label: found[row.label] for row in rows}
+    look: dict[str, Any] = {"palette": {name: one.light for name, one in some.items()}, "hue": "method"}
+    look |= {"style": "method", "markers": {name: one.marker for name, one in some.items()}, "dashes": False}
+    look |= {"markersize": markersize, "linewidth": 1.4}
+    before = len(axes.lines)
+    sns.lineplot(frame, x="level", y="mean", errorbar=None, legend=False, ax=axes, **look)
+    opened(axes.lines[before:], frame["method"], found)
     for row in rows:
         x, bounds = list(row.points), list(row.points.values())
         low, high = [b.low for b in bounds], [b.high for b in bounds]
         axes.fill_between(x, low, high, color=found[row.label].light, alpha=0.16, linewidth=0)
-    legend(axes, rows, found)
 
 
 def opened(lines: Sequence[Line2D], methods: Iterable[str], found: Mapping[str, Look]) -> None:

@@ -17,10 +17,9 @@ from bench.figures import STYLE, canvas, caption, literal, save
 from bench.groups import Group, Row
 from bench.labels import point_label
 from bench.look import Look, looks
-from bench.plots import LEGEND, group_caption, handles, height, hollow, is_wide, legend, opened, title, wrapped
+from bench.plots import FEW, LEGEND, group_caption, handles, height, hollow, is_wide, legend, opened, title, wrapped
 
 __all__ = ["error_over_power", "power_points", "save"]
-FEW = 8  # lines whose courses the eye can follow where they run close together
 PANEL = 2.05  # inches
 MARK, TEXT = 5.0, 6.5  # points
 

@@ -1,13 +1,14 @@
 """Published figures beside ours: what each paper prints (papers.py), and the records that ask the same question."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
 from bench.labels import MISSING, all_settings, escape, number, plain, point_label, swept, trained_elsewhere
-from bench.papers import TABLES, Published
-from bench.summary import PRESET_ORDER
+from bench.papers import TABLES, WITHOUT, Published
+from bench.summary import group_key, one_a_seed
 
 Record = Mapping[str, Any]
 __all__ = ["TABLES", "Comparison", "Ours", "Published", "compare", "markdown"]
@@ -35,10 +36,17 @@ class Comparison:
 
     @property
     def trained(self) -> str:
-        """The method, and the level that it was trained at where the paper says."""
-        if self.row.each:
-            return f"{self.row.method} at each level"
-        return f"{self.row.method} at {self.row.train_level:g}" if self.row.train_level else self.row.method
+        """The method, and the level that it was trained at where the paper says; of a difference both."""
+        return " minus ".join(map(_trained, filter(None, (self.row, self.row.minus))))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unmeasured:
+    """Rows of one paper, task and network without any of ours: which, why, and what measures them."""
+
+    what: str
+    why: str
+    commands: tuple[str, ...]
 
 
 def compare(records: Sequence[Record]) -> list[Comparison]:
@@ -46,36 +54,97 @@ def compare(records: Sequence[Record]) -> list[Comparison]:
     made = []
     for row in TABLES:
         points = tuple(sorted({point for r in TABLES if r.where == row.where for point in r.values}))
-        same = [record for record in records if _answers(row, record)]
-        by_preset = [[r for r in same if r["evaluation"]["preset"] == preset] for preset in PRESET_ORDER]
-        ours = tuple(_ours(row, chosen, points) for chosen in by_preset if chosen)
-        made.append(Comparison(row=row, points=points, ours=ours))
+        taken = None if row.minus is None else _alike(row.minus, records)
+        ours = []
+        for place, by_setting in _alike(row, records).items():
+            off = [] if taken is None else [r for found in taken.get(place, {}).values() for r in found]
+            ours += [_ours(row, found, off, points) for found in by_setting.values()]
+        ours = [one for one in ours if any(mean is not None for mean in one.means)]
+        made.append(Comparison(row=row, points=points, ours=tuple(ours)))
     return made
 
 
+def _trained(row: Published) -> str:
+    if row.each:
+        return f"{row.method} at each level"
+    return f"{row.method} at {row.train_level:g}" if row.train_level else row.method
+
+
+def unmeasured(table: Sequence[Comparison]) -> list[Unmeasured]:
+    """What the rows without any of ours lack; those with the same reason together."""
+    alike: defaultdict[tuple[str, str, str], list[Comparison]] = defaultdict(list)
+    for c in table:
+        if not c.ours:
+            alike[c.row.task, c.row.network, c.row.unrun].append(c)
+    return [
+        Unmeasured(
+            what=f"{', '.join(c.trained for c in found)} on {task} {network}",
+            why=why or "nobody ran it so far",
+            commands=tuple(_commands([c.row for c in found])),
+        )
+        for (task, network, why), found in alike.items()
+    ]
+
+
+def _commands(rows: Sequence[Published]) -> list[str]:
+    """Of rows of one task and network, as few as there can be; none where the network is none of ours."""
+    methods: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for row in rows:
+        asked = f"--device {row.device} --task {row.task} --network {row.network} --preset standard"
+        asked += " --sweep time" * (row.sweep == "time_s")
+        levels = " ".join(f"{level:g}" for level in row.values if level) if row.each else ""
+        if levels:
+            asked += f" --level $level{' --levels $level' * (row.minus is not None)}; done"
+        elif row.train_level:
+            asked += f" --level {row.train_level:g}"
+        wanted = [side.method for side in (row, row.minus) if side is not None]
+        methods[f"for level in {levels}; do " * bool(levels) + "bench run --method", asked] += wanted * row.here
+    return [f"{run} {','.join(wanted)} {asked}" for (run, asked), wanted in methods.items() if wanted]
+
+
 def _answers(row: Published, record: Record) -> bool:
-    """Is this record the same question: task, network at full width, device, sweep, method and training level?"""
+    """Is this record the same question: task, network at full width, device, sweep, method and training level?
+
+    A preset may have a star, as any that isn't on the task's first network has, but not that of fewer samples.
+    """
     evaluation = record["evaluation"]
-    training = evaluation["training"]
+    training, preset = evaluation["training"], evaluation["preset"]
     ours = (training["task"], training["network"], evaluation["device"], training["method"])
     theirs = (row.task, row.network, row.device, row.method)
-    usual = training["width"] == 1 and not all_settings(record) and evaluation["preset"] in ("paper", "standard")
+    fewer = (evaluation["test_samples"], training["budget"].get("train_samples")) != (None, None)
+    usual = training["width"] == 1 and not all_settings(record) and preset.rstrip("*") in ("paper", "standard")
     own = swept(evaluation)[0] == row.sweep and not trained_elsewhere(evaluation)
     level = row.train_level is None or row.train_level == training["level"]
-    return record["status"] == "done" and ours == theirs and usual and own and level
+    whole = not (fewer and preset.endswith("*"))
+    return record["status"] == "done" and ours == theirs and usual and whole and own and level
 
 
-def _ours(row: Published, records: Sequence[Record], points: Sequence[float]) -> Ours:
+def _alike(row: Published, records: Sequence[Record]) -> dict[tuple, dict[str, list[Record]]]:
+    """Records that answer a row: by all that those of two methods have to have in common, then by setting."""
+    found: defaultdict[tuple, defaultdict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    for record in records:
+        if _answers(row, record):
+            budget = record["evaluation"]["training"]["budget"]
+            start = [str(budget.get(name)) for name in ("epochs", "batch_size", "lr")]
+            found[*group_key(record), *start][_setting(record)].append(record)
+    return dict(sorted(found.items()))
+
+
+def _ours(row: Published, records: Sequence[Record], taken: Sequence[Record], points: Sequence[float]) -> Ours:
+    """`taken`: records of the row that is taken off this one, if there is one."""
     means = tuple(_mean(row, records, point) for point in points)
+    if row.minus is not None:
+        off = [_mean(row.minus, taken, point) for point in points]
+        means = tuple(None if a is None or b is None else a - b for a, b in zip(means, off, strict=True))
     gaps = tuple(
         None if mean is None or point not in row.values else mean - row.values[point]
         for mean, point in zip(means, points, strict=True)
     )
     return Ours(
-        preset=records[0]["evaluation"]["preset"],
+        preset=plain(records[0]["evaluation"]["preset"]),
         seeds=len({r["evaluation"]["training"]["seed"] for r in records}),
         setting=_setting(records[0]),
-        keys=tuple(plain(r["key"]) for r in records),
+        keys=tuple(plain(r["key"]) for r in (*records, *taken)),
         means=means,
         gaps=gaps,
     )
@@ -95,7 +164,7 @@ def _mean(row: Published, records: Sequence[Record], point: float) -> float | No
     if row.each:
         records = [r for r in records if r["evaluation"]["training"]["level"] == point]
     means = []
-    for record in records:
+    for record in one_a_seed(records):
         chips = next((found["chips"] for found in record["levels"] if found[row.sweep] == point), None)
         if chips is None:
             return None
@@ -112,11 +181,15 @@ def markdown(records: Sequence[Record]) -> str:
         heads = [point_label(table[0].row.sweep, point) for point in table[0].points]
         settings = dict.fromkeys(c.row.setting for c in table)
         lines += ["", f"## {where}", "", *(f"Theirs: {setting}.  " for setting in settings)]
-        lines += [f"Ours: {setting}." for setting in dict.fromkeys(o.setting for c in table for o in c.ours)]
         lines += ["", "| task, network | trained | | " + " | ".join(heads) + " |"]
         lines.append("|:--|:--|:--|" + "--:|" * len(heads))
         for comparison in table:
             lines += _lines(comparison)
+        for lacking in unmeasured(table):
+            lines += ["", f"Not measured: {escape(lacking.what)}: {lacking.why}."]
+            lines += ["" for _ in lacking.commands[:1]] + [f"    {command}" for command in lacking.commands]
+    lines += ["", "## Without a figure here", "", "Papers that methods and devices are from, and no row is of.", ""]
+    lines += [f"- {paper}: {why}." for paper, why in WITHOUT.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -125,9 +198,9 @@ def _lines(comparison: Comparison) -> list[str]:
     shown = [("published", [number(row.values.get(point)) for point in points])]
     for ours in comparison.ours:
         seeds = f"{ours.seeds} seed" + "s" * (ours.seeds > 1)
-        shown.append((f"ours, {ours.preset}, {seeds}", [number(mean) for mean in ours.means]))
+        shown.append((f"ours, {ours.preset}, {seeds}; {ours.setting}", [number(mean) for mean in ours.means]))
         shown.append(("difference", [MISSING if gap is None else f"{gap:+.2f}" for gap in ours.gaps]))
     if len(shown) == 1:
-        shown.append(("ours", [MISSING] * len(points)))
+        shown.append(("ours: not measured", [MISSING] * len(points)))
     names = f"| {row.task} {row.network} | {escape(comparison.trained)} |"
     return [f"{names} {what} | {' | '.join(cells)} |" for what, cells in shown]

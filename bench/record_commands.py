@@ -81,11 +81,13 @@ def export(out: Path, keys: Sequence[str], wanted: Mapping[str, str | None], net
     if not records:
         raise BenchError(f"no records of that kind in {results}: nothing was written")
     interrupt.work_begins()
-    lacking = sharing.export(records, results, Checkpoints(home() / "checkpoints") if networks else None, out)
+    left_out = sharing.export(records, results, Checkpoints(home() / "checkpoints") if networks else None, out)
     for warning in warnings:
         log.warning("left out: %s", warning)
-    if lacking:
+    if lacking := left_out.networks:
         log.warning("%d of the networks are not in %s and were left out: %s", len(lacking), home(), ", ".join(lacking))
+    for picture in left_out.pictures:
+        log.warning("left out: picture %s", picture)
     size = out.stat().st_size / 2**10
     Console().print(f"{out}: {len(records)} records, {size:,.0f} KiB", highlight=False, markup=False, soft_wrap=True)
 
@@ -104,7 +106,8 @@ def import_(archive: Path, force: bool, results: Path) -> None:
     check_writable(home())
     done = sharing.merge(archive, results, Checkpoints(home() / "checkpoints"), force=force)
     console = Console()
-    told = f"{done.added} records added, {done.same} were here already, {done.networks} networks added"
+    told = f"{done.added} records added, {done.same} were here already"
+    told += f", {done.pictures} pictures added, {done.networks} networks added"
     console.print(told, highlight=False)
     if done.kept:
         log.warning(

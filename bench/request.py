@@ -157,12 +157,7 @@ def command(cell: plan.Cell, request: plan.Request, settings: list[str]) -> str:
     method = training.method
     words = ["bench", "run", "--method", method, "--device", cell.device, "--task", training.task]
     words += ["--seed", str(training.seed), "--preset", request.preset]
-    plain = ("network", "width", "level", "time_s", "epochs", "finetune_epochs", "batch_size", "lr")
-    for name in (*plain, "train_samples", "test_samples", "chips", "half_width", "samples_per_chip"):
-        value = getattr(request, name)
-        if value is not None and (name != "level" or plan.uses_level(method, training.settings)):
-            option = "--time" if name == "time_s" else "--" + name.replace("_", "-")
-            words += [option, _exact(value)]
+    words += _options(request, without=() if plan.uses_level(method, training.settings) else ("level",))
     if request.budget != "preset":
         words += ["--budget", request.budget]
     if request.sweep != "level":
@@ -177,6 +172,27 @@ def command(cell: plan.Cell, request: plan.Request, settings: list[str]) -> str:
             words += ["--set", text]
     words += ["--precision", training.precision]
     return shlex.join(words)
+
+
+def matrix_command(request: plan.Request, settings: list[str]) -> str:
+    """The `bench matrix` that asks for this."""
+    devices = "all" if set(request.devices) == set(registry.entries("devices")) else ",".join(request.devices)
+    words = ["bench", "matrix", "--method", *request.methods, "--task", *request.tasks, "--devices", devices]
+    words += ["--seed", ",".join(map(str, request.seeds)), "--preset", request.preset, *_options(request)]
+    for text in settings:
+        words += ["--set", text]
+    return shlex.join([*words, "--precision", request.precision])
+
+
+def _options(request: plan.Request, without: Iterable[str] = ()) -> list[str]:
+    """What a request has otherwise than its preset, as words."""
+    words: list[str] = []
+    plain = ("network", "width", "level", "time_s", "epochs", "finetune_epochs", "batch_size", "lr")
+    for name in (*plain, "train_samples", "test_samples", "chips", "half_width", "samples_per_chip"):
+        value = getattr(request, name)
+        if value is not None and name not in without:
+            words += ["--time" if name == "time_s" else "--" + name.replace("_", "-"), _exact(value)]
+    return words
 
 
 def _exact(value: Any) -> str:

@@ -1,47 +1,40 @@
 """Records, and the networks behind them, from one machine to another: one zip file with checksums.
 
-An archive holds records/NAME.json, checkpoints/KEY.safetensors and manifest.json: versions, and SHA-256 of the others.
-Checksums tell damage, not who made it: whoever changes a record can change the manifest. So nothing in an archive is
-trusted: names must be ours, entries plain files of a bounded size, records of their keys; no file is written before
-all are checked.
+An archive holds records/NAME.json, pictures/KEY.png of those records that have one, checkpoints/KEY.safetensors and
+manifest.json: versions, and SHA-256 of the others. No file is written before all are checked (bench/archive.py).
 """
 
 import errno
 import hashlib
 import json
-import os
-import re
-import shutil
-import stat
-import struct
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import __version__, limits
+from bench import __version__, limits, pictures
+from bench.archive import (
+    ARCHIVE,
+    BROKEN,
+    CHECKPOINT_NAME,
+    CHUNK,
+    MANIFEST,
+    PICTURE_NAME,
+    RECORD_NAME,
+    check_entries,
+    manifest,
+    network_in,
+    picture_in,
+    record_in,
+)
 from bench.errors import BenchError
-from bench.files import is_remote, move_in, write_bytes, write_with
-from bench.keys import key_of
+from bench.files import is_remote, move_in, read_one, write_bytes, write_with
 from bench.labels import plain
-from bench.reading import parse_record
 from bench.store import Checkpoints, Records
 
-ARCHIVE = 1  # version of the form
-MANIFEST = "manifest.json"
-RECORD_NAME = re.compile(r"records/[A-Za-z0-9_-][A-Za-z0-9_.-]*-[0-9a-f]{16}\.json")
-CHECKPOINT_NAME = re.compile(r"checkpoints/[0-9a-f]{16}\.safetensors")
-CHUNK = 1 << 20
-# What zipfile raises where an archive is damaged; ValueError: UnicodeDecodeError among others
-BROKEN = (
-    *(zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, struct.error),
-    *(NotImplementedError, RuntimeError, EOFError, ValueError, OverflowError, KeyError, IndexError),
-)
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the same records give the same bytes
 
 
@@ -52,23 +45,38 @@ class Merged:
     added: int = 0
     same: int = 0
     kept: list[str] = field(default_factory=list)
+    pictures: int = 0
     networks: int = 0
 
 
-def export(
-    records: Sequence[Mapping[str, Any]], results: Path, checkpoints: Checkpoints | None, out: Path
-) -> list[str]:
-    """Write an archive of records, with their networks if `checkpoints` are given; the training keys that lack one."""
-    store = Records(results)
+@dataclass
+class LeftOut:
+    """What an archive lacks: training keys without a network here, and pictures that `bench import` would refuse."""
+
+    networks: list[str] = field(default_factory=list)
+    pictures: list[str] = field(default_factory=list)
+
+
+def export(records: Sequence[Mapping[str, Any]], results: Path, checkpoints: Checkpoints | None, out: Path) -> LeftOut:
+    """Write an archive of records and their pictures, with their networks if `checkpoints` are given."""
+    store, left_out = Records(results), LeftOut()
     files = {f"records/{store.path(r).name}": store.find(r["key"]) for r in records}
-    lacking = []
+    for record in records:
+        path = pictures.path(results, record["key"])
+        try:
+            pictures.check(read_one(path, limits.PICTURE))
+            files[f"pictures/{path.name}"] = path
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError) as error:
+            left_out.pictures.append(f"{path.name} ({plain(error)})")
     if checkpoints is not None:
         for key in sorted({r["training_key"] for r in records}):
             path = checkpoints.path(key)
             if path.exists():
                 files[f"checkpoints/{key}.safetensors"] = path
             else:
-                lacking.append(key)
+                left_out.networks.append(key)
 
     def fill(temporary: Path) -> None:
         sums = {}
@@ -80,14 +88,15 @@ def export(
             archive.writestr(_entry(MANIFEST), json.dumps(about, indent=1))
 
     write_with(out, fill)
-    return lacking
+    return left_out
 
 
 def _entry(name: str) -> zipfile.ZipInfo:
     entry = zipfile.ZipInfo(name, EPOCH)
     entry.external_attr = 0o644 << 16
-    # Trained weights are noise to a packer.
-    entry.compress_type = zipfile.ZIP_STORED if name.endswith(".safetensors") else zipfile.ZIP_DEFLATED
+    # Trained weights are noise to a packer, and a PNG is packed.
+    packed = name.endswith((".safetensors", ".png"))
+    entry.compress_type = zipfile.ZIP_STORED if packed else zipfile.ZIP_DEFLATED
     return entry
 
 
@@ -104,19 +113,20 @@ def _add(archive: zipfile.ZipFile, name: str, path: Path) -> str:
 def merge(archive: Path, results: Path, checkpoints: Checkpoints, *, force: bool = False) -> Merged:
     """Add what an archive holds to a results folder and a checkpoint store. BenchError if anything in it is wrong.
 
-    A record that is here already stays, unless it is of a failed run and theirs is not, or with `force`.
+    A record that is here already stays, unless it is of a failed run and theirs is not, or with `force`. A picture goes
+    with the numbers that it was made with: theirs comes with their record, or to the same record that has none here.
     """
     if archive.exists() and not archive.is_file():  # of a device zipfile would read until memory is full
         raise BenchError(f"{archive} is no file; `bench export` makes one")
     try:
         with zipfile.ZipFile(archive) as opened, _folder(checkpoints.folder) as temporary:
-            sums = _manifest(opened, archive)
-            _check_entries(opened, archive, temporary)
-            records = {n: _record(opened, n, sums, archive) for n in sums if RECORD_NAME.fullmatch(n)}
-            networks = [
-                _network(opened, name, sums, archive, temporary) for name in sums if CHECKPOINT_NAME.fullmatch(name)
-            ]
-            return _put(records, networks, Records(results), checkpoints, force)
+            sums = manifest(opened, archive)
+            check_entries(opened, archive, temporary)
+            records = {n: record_in(opened, n, sums, archive) for n in sums if RECORD_NAME.fullmatch(n)}
+            drawn = {n: picture_in(opened, n, sums, archive) for n in sums if PICTURE_NAME.fullmatch(n)}
+            named = [n for n in sums if CHECKPOINT_NAME.fullmatch(n)]
+            networks = [network_in(opened, n, sums, archive, temporary) for n in named]
+            return _put(records, drawn, networks, results, checkpoints, force)
     except BenchError:
         raise
     except FileNotFoundError:
@@ -138,125 +148,36 @@ def _folder(beside: Path) -> Iterator[Path]:
         yield Path(name)
 
 
-def _manifest(opened: zipfile.ZipFile, archive: Path) -> dict[str, str]:
-    """SHA-256 by name of everything else that is in the archive."""
-    names = opened.namelist()
-    if len(names) > limits.ARCHIVE_FILES or len(set(names)) != len(names) or MANIFEST not in names:
-        raise BenchError(f"{archive} is no archive of `bench export`: it lacks {MANIFEST} or has a name twice")
-    try:
-        about = json.loads(_read(opened, MANIFEST, limits.MANIFEST, archive))
-        version, sums = about["archive"], about["files"]
-        right = isinstance(version, int) and isinstance(sums, dict) and all(isinstance(s, str) for s in sums.values())
-    except (ValueError, KeyError, TypeError, RecursionError):
-        right = False
-    if not right:
-        raise BenchError(f"{archive}: its {MANIFEST} is not one of `bench export`")
-    if version > ARCHIVE:
-        raise BenchError(f"{archive} is an archive of form {version}, newer than {ARCHIVE}: update cim-bench")
-    if odd := sorted(set(names) - {MANIFEST} ^ sums.keys()):
-        raise BenchError(f"{archive}: {plain(odd[0])} is in the archive or in its manifest, but not in both")
-    for name in sums:
-        if not (RECORD_NAME.fullmatch(name) or CHECKPOINT_NAME.fullmatch(name)):
-            raise BenchError(f"{archive}: {plain(name)} is no name that `bench export` gives; nothing was imported")
-    return sums
-
-
-def _check_entries(opened: zipfile.ZipFile, archive: Path, folder: Path) -> None:
-    """BenchError unless all entries are plain files, and as large together as memory and the disk can hold.
-
-    zipfile unpacks no more than the size that an entry states.
-    """
-    for entry in opened.infolist():
-        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or entry.flag_bits & 1:
-            raise BenchError(f"{archive}: {plain(entry.filename)} is packed in a way that `bench export` doesn't")
-        if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG):
-            raise BenchError(f"{archive}: {plain(entry.filename)} is a link, a folder or a device, must be a file")
-    sizes = [(entry.filename, entry.file_size) for entry in opened.infolist()]
-    records = sum(size for name, size in sizes if RECORD_NAME.fullmatch(name))
-    if records > limits.RECORDS:
-        raise BenchError(f"{archive}: its records take {records >> 20} MiB, more than {limits.RECORDS >> 20}")
-    networks = sum(size for name, size in sizes if CHECKPOINT_NAME.fullmatch(name))
-    if networks > (free := shutil.disk_usage(folder).free):
-        raise BenchError(f"{archive}: its networks take {networks >> 20} MiB, {free >> 20} are free in {folder.parent}")
-
-
-def _read(opened: zipfile.ZipFile, name: str, most: int, archive: Path) -> bytes:
-    with opened.open(name) as file:
-        data = file.read(most + 1)
-    if len(data) > most:
-        raise BenchError(f"{archive}: {plain(name)} is larger than {most >> 20} MiB")
-    return data
-
-
-def _tampered(archive: Path, name: str) -> BenchError:
-    return BenchError(f"{archive}: {name} is not what its checksum says; nothing was imported")
-
-
-def _record(opened: zipfile.ZipFile, name: str, sums: Mapping[str, str], archive: Path) -> tuple[dict[str, Any], bytes]:
-    """A record and its bytes, if it is what its key, its name and the manifest say."""
-    data = _read(opened, name, limits.RECORD, archive)
-    if hashlib.sha256(data).hexdigest() != sums[name]:
-        raise _tampered(archive, name)
-    try:
-        record = parse_record(data, name)
-        keys = key_of(record["evaluation"]), key_of(record["evaluation"]["training"])
-        if keys != (record["key"], record["training_key"]) or Records(Path()).path(record).name != Path(name).name:
-            raise ValueError("it is not the record that its key and its name say")
-    except ValueError as error:
-        reason = plain(str(error).partition("\n")[0])
-        raise BenchError(f"{archive}: {name} can't be used ({reason}); nothing was imported") from None
-    return record, data
-
-
-def _network(opened: zipfile.ZipFile, name: str, sums: Mapping[str, str], archive: Path, temporary: Path) -> Path:
-    """A checkpoint, unpacked, read once and marked as imported, under its final name in a temporary folder."""
-    path = temporary / Path(name).name
-    digest, size = hashlib.sha256(), 0
-    with opened.open(name) as source, path.open("wb") as target:
-        while chunk := source.read(CHUNK):
-            size += len(chunk)
-            if size > limits.CHECKPOINT:
-                raise BenchError(f"{archive}: {name} is larger than {limits.CHECKPOINT >> 30} GiB")
-            digest.update(chunk)
-            target.write(chunk)
-        target.flush()
-        os.fsync(target.fileno())
-    if digest.hexdigest() != sums[name]:
-        raise _tampered(archive, name)
-    store = Checkpoints(temporary)
-    try:
-        loaded = store.load(path.stem)
-    except BenchError as error:
-        reason = str(error).replace(str(path), name).removeprefix("checkpoint ").partition(";")[0]
-        raise BenchError(f"{archive}: {reason}; nothing was imported") from None
-    assert loaded is not None
-    tensors, about = loaded
-    # Whoever sweeps this network says so in the record: its training happened elsewhere, if it did.
-    when = datetime.now(UTC).isoformat(timespec="seconds")
-    store.save(path.stem, tensors, about | {"environment": about["environment"] | {"imported": when}})
-    return path
-
-
 def _put(
     records: Mapping[str, tuple[dict[str, Any], bytes]],
+    drawn: Mapping[str, bytes],
     networks: Sequence[Path],
-    store: Records,
+    results: Path,
     checkpoints: Checkpoints,
     force: bool,
 ) -> Merged:
-    done = Merged()
+    done, store = Merged(), Records(results)
     for path in networks:  # first, so that no record is there whose network is still to come
         target = checkpoints.path(path.stem)
         if force or not target.exists():
             move_in(path, target)
             done.networks += 1
     for record, data in records.values():
-        mine = store.load(record["key"])
-        if mine is not None and mine == record:
+        key, mine = record["key"], store.load(record["key"])
+        same = mine == record
+        if not (same or mine is None or force or (mine["status"] != "done" and record["status"] == "done")):
+            done.kept.append(key)
+            continue
+        # Before its record: what was interrupted here is done by the next import.
+        picture, own = drawn.get(f"pictures/{key}.png"), pictures.path(results, key)
+        if picture is not None and (force or not same or not own.exists()):
+            write_bytes(own, picture)
+            done.pictures += 1
+        elif mine is not None and not same:
+            own.unlink(missing_ok=True)  # of the numbers that are replaced
+        if same:
             done.same += 1
-        elif mine is None or force or (mine["status"] != "done" and record["status"] == "done"):
+        else:
             write_bytes(store.path(record), data)
             done.added += 1
-        else:
-            done.kept.append(record["key"])
     return done

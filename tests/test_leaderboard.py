@@ -608,11 +608,33 @@ def test_the_plot_has_a_line_and_a_band_a_method_and_names_its_units():
     assert [pytest.approx(e) for e in expected] == drawn
 
 
-def test_a_plot_takes_many_methods_and_odd_names(tmp_path):
-    (group,) = summary([record(f"m{i}$_", float(i)) for i in range(13)])
+def test_many_methods_have_a_panel_each_with_their_band_alone(tmp_path):
+    """Sixteen bands over each other tell nothing: each is seen alone, beside nominal and the others in grey."""
+    (group,) = summary([record("nominal", 20.0), *(record(f"m{i}$_", float(i)) for i in range(12))])
     figure = metric_over_sweep(group)
-    styles = {(line.get_color(), line.get_marker()) for line in figure.axes[0].get_legend().get_lines()}
-    assert len(styles) == 13
+    panels = [axes for axes in figure.axes if axes.get_visible()]
+    names = [axes.get_title("left") for axes in panels]
+    assert names == [f"{i}  {row.label}".replace("$", r"\$") for i, row in enumerate(group.rows, 1)]
+    styles = set()
+    for axes, row in zip(panels, group.rows, strict=True):
+        (band,) = axes.collections
+        low, high = (np.array([getattr(found, end) for found in row.points.values()]) for end in ("low", "high"))
+        bounds = band.get_paths()[0].get_extents()
+        assert (bounds.y0, bounds.y1) == (pytest.approx(low.min()), pytest.approx(high.max()))
+        *others, own = axes.lines
+        assert list(own.get_ydata()) == pytest.approx([found.mean for found in row.points.values()])
+        styles.add((own.get_color(), own.get_marker()))
+        dark = [line for line in others if line.get_color() != "0.8"]
+        assert len(others) - len(dark) == (12 if row.label == "nominal" else 11)
+        assert all(list(line.get_ydata()) == list(panels[-1].lines[-1].get_ydata()) for line in dark)
+    assert len(styles) == 13 and group.rows[-1].label == "nominal"
+    assert {axes.get_ylim() for axes in panels} == {panels[0].get_ylim()}, "one scale"
+    assert [axes.get_xlabel() for axes in panels if axes.get_xlabel()] == ["sigma (std of ln w)"]
+    said = figure.get_supxlabel()
+    assert "20 chips" in said and "grey: all others; thin line in each: nominal" in said
+    figure.draw_without_rendering()
+    boxes = [axes.title.get_window_extent() for axes in panels]
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
     paths = save(figure, tmp_path / "deep" / "x0.5")
     assert [p.name for p in paths] == ["x0.5.png", "x0.5.pdf"]
     assert all(p.stat().st_size > 1000 for p in paths)
@@ -730,6 +752,12 @@ def test_a_tuned_variant_has_an_open_marker_in_every_figure():
             assert sorted(map(sorted, seen.values())) == [[(False, True)], [(False, True), (True, False)]]
     faces = [tuple(face) for face in ties(group).axes[0].collections[-1].get_facecolor()]
     assert faces.count((1, 1, 1, 1)) == 1
+
+
+def test_a_panel_has_no_more_of_a_name_than_a_figure_has_room_for():
+    made = [record("nominal", 20.0), *(record(f"m{i}_" + "long " * 400, float(i)) for i in range(10))]
+    figure = metric_over_sweep(summary(made)[0])
+    assert figure.get_figheight() < 12 and max(len(axes.get_title("left")) for axes in figure.axes) < 330
 
 
 @pytest.mark.filterwarnings("error")

@@ -2,16 +2,18 @@
 
 import itertools
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from bench import matrix, plan, runner
+from bench import matrix, plan, registry, runner
 from bench.errors import BenchError
 from bench.matrix import Entry, Matrix
 from bench.plots import heat_map
+from bench.request import matrix_command
 from bench.stats import Interval
 from bench.summary import summary
 
@@ -83,7 +85,7 @@ def made(asked: plan.Request, gone: int | None = None) -> Matrix:
         if i != gone:
             level = {"level": cell.evaluation.levels[0], "chips": [49.0 + i, 51.0 + i], "first_stage": 2}
             records[cell.evaluation.key] = {"evaluation": cell.evaluation.as_dict(), "levels": [level]}
-    return matrix.measured(asked, cells, records)
+    return matrix.measured(asked, cells, records, matrix_command(asked, []))
 
 
 def test_entries_are_means_over_chips():
@@ -123,7 +125,9 @@ def test_matrices_of_other_requests_have_other_names():
 def test_the_heat_map_frames_where_a_device_meets_itself():
     entries = {(r, c): Entry(Interval(1.0, 1.0, 1.0), ()) for r in ("a", "b") for c in ("a", "b", "$x$")}
     names = {"title": "t", "slug": "s", "metric": "accuracy (%)", "rows": ("a", "b"), "columns": ("a", "b", "$x$")}
-    axes = heat_map(Matrix(**names, higher_is_better=True, entries=entries, size="n = 10 chips, seed 0")).axes[0]
+    axes = heat_map(
+        Matrix(**names, higher_is_better=True, entries=entries, size="n = 10 chips, seed 0", command="c")
+    ).axes[0]
     assert [patch.get_xy() for patch in axes.patches] == [(0, 0), (1, 1)]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("tested on", "trained on")
     assert "n = 10 chips, seed 0" in axes.figure.get_supxlabel()
@@ -133,7 +137,7 @@ def test_names_of_the_heat_map_neither_meet_nor_leave_the_figure():
     places = ("ideal 0", "rram 0.3", "rram1t1r 0.75", "pcm 2", "fefet6 0.2")
     entries = {(r, c): Entry(Interval(80.0, 79.0, 81.0), ()) for r in places[1:] for c in places}
     title = "noise_injection · fashion_mnist · lenet · standard, changed preset"
-    made = Matrix(title, "s", "accuracy (%)", True, places[1:], places, entries, "n = 10 chips, seed 0")
+    made = Matrix(title, "s", "accuracy (%)", True, places[1:], places, entries, "n = 10 chips, seed 0", "c")
     figure = heat_map(made)
     figure.draw_without_rendering()
     axes = figure.axes[0]
@@ -153,6 +157,16 @@ def test_a_matrix_says_how_many_chips_and_seeds_its_means_are_of():
 
 
 # The command
+
+
+def test_a_matrix_says_which_command_made_it():
+    said = "bench matrix --method noise_injection --task mnist --devices rram,pcm,ideal --seed 0,1 --preset smoke"
+    asked = request(seeds=(0, 1), chips=3)
+    assert f"\nMade by `{said} --network mlp --chips 3 --precision fp32`.\n" in matrix.markdown(made(asked))
+    everything = request(devices=tuple(registry.entries("devices")))
+    assert "--devices all " in matrix_command(everything, []) and "--set method.clip_w=2.5 " in matrix_command(
+        everything, ["method.clip_w=2.5"]
+    )
 
 
 def records_in(results: Path) -> list[dict]:
@@ -188,7 +202,9 @@ def test_killed_and_called_again_each_row_is_trained_once(cli, home, tmp_path, m
 
     files = {path: path.read_bytes() for path in (results / "matrix").iterdir()}
     assert sorted(path.suffix for path in files) == [".csv", ".md", ".pdf", ".png"]
-    again = cli(*COMMAND, "--results", results)
+    (page,) = (results / "matrix").glob("*.md")
+    words = re.findall(r"^Made by `bench (.*)`\.$", page.read_text(), re.MULTILINE)[0].split()
+    again = cli(*words, "--results", results)
     assert again.code == 0 and "already done" in again.err
     assert (len(trained), len(sweeps)) == (3, 7)
     assert {path: path.read_bytes() for path in (results / "matrix").iterdir()} == files

@@ -93,7 +93,7 @@ def newer_record(members):
 
 
 def newer_archive(members):
-    members["manifest.json"] = json.dumps(json.loads(members["manifest.json"]) | {"archive": 2}).encode()
+    members["manifest.json"] = json.dumps(json.loads(members["manifest.json"]) | {"archive": 3}).encode()
 
 
 def renamed(name: str):
@@ -128,7 +128,7 @@ def broken_network(members):
         (changed_numbers, "is not what its checksum says"),
         (other_cell, "not the record that its key and its name say"),
         (newer_record, "schema 99, newer than 2"),
-        (newer_archive, "form 2, newer than 1"),
+        (newer_archive, "form 3, newer than 2"),
         (renamed("records/../../evil-0123456789abcdef.json"), "no name that"),
         (renamed("/tmp/evil-0123456789abcdef.json"), "no name that"),
         (renamed("records/other-0123456789abcdef.json"), "its key and its name"),

@@ -7,11 +7,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench import advice, columns, look, missing, registry
+from bench import advice, columns, look, missing, published, registry
 from bench.cost import COSTS
 from bench.groups import Group, Row, families
 from bench.labels import Record, plain, point_label, time_text
 from bench.page import details, grids, tails
+from bench.papers import WITHOUT
 from bench.stats import Difference, Interval
 
 DIGITS = 6  # significant ones, of every number on the page
@@ -23,7 +24,7 @@ def collect(records: Sequence[Record], groups: Sequence[Group]) -> dict[str, Any
     Lists and mappings, so that a file of it can have an entry a line. A group has its `rows`, best first.
     """
     by_key = {plain(record["key"]): record for record in records}
-    kept = details.Kept()
+    kept, compared = details.Kept(), published.compare(records)
     shown = []
     for group in groups:
         members = [by_key[key] for row in group.rows for key in row.keys]
@@ -50,7 +51,9 @@ def collect(records: Sequence[Record], groups: Sequence[Group]) -> dict[str, Any
             "environments": kept.environments,
             "cells": grids.cells(records),
             "matrices": grids.matrices(records),
-            "published": grids.published_rows(records),
+            "published": grids.published_rows(compared),
+            "unmeasured": grids.published_gaps(compared),
+            "without": dict(WITHOUT),
         }
     )
 

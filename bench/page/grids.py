@@ -3,6 +3,7 @@
 import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from bench import published
@@ -111,7 +112,7 @@ def _heading(record: Record) -> dict[str, Any]:
     }
 
 
-def published_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
+def published_rows(found: Sequence[published.Comparison]) -> list[dict[str, Any]]:
     """Published rows with ours beside them."""
     return [
         {
@@ -129,5 +130,11 @@ def published_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
                 for o in c.ours
             ],
         }
-        for c in published.compare(records)
+        for c in found
     ]
+
+
+def published_gaps(found: Sequence[published.Comparison]) -> dict[str, list[dict[str, Any]]]:
+    """By paper and table what has no figure of ours, why, and what measures it."""
+    tables = {where: [c for c in found if c.row.where == where] for where in dict.fromkeys(c.row.where for c in found)}
+    return {where: [asdict(one) for one in published.unmeasured(table)] for where, table in tables.items()}

@@ -25,6 +25,23 @@ def test_it_answers_which_method_how_sure_at_what_cost_and_how_to_run_it(opened,
     shot(page, "light")
 
 
+def test_what_training_is_worth_on_the_device_as_measured_and_takes_to_read_is_said(opened, cell, tmp_path):
+    """Of spreads four times the measured ones nobody's chip is: nominal's figures at 1, and clean, stand there too."""
+    records = [
+        cell(method, "pcm", levels=(0.0, 0.5, 1.0, 2.0), power_w=power_w)
+        for method, power_w in (("mtrd", 4e-3), ("nominal", 1e-3))
+    ]
+    for record in records:
+        record["axis"] = {"name": "multiplier", "unit": "x all spreads"}
+    path = tmp_path / "report.html"
+    path.write_text(render.page(records, summary(records)))
+    answer = opened(path).locator("#verdict")
+    mean = sum(records[1]["levels"][2]["chips"]) / 12
+    said = rf"± \S+% on average, 90\.50% without a device and {mean:.2f} ± \S+% on the device as measured"
+    sync_api.expect(answer).to_contain_text(re.compile(rf"\(nominal\): \d\d\.\d\d {said}"))
+    sync_api.expect(answer).to_contain_text("5.2 mW while reading, at the last level (nominal: 1.3 mW)")
+
+
 def test_what_was_not_measured_is_said_with_the_command_that_measures_it(opened):
     page = opened()
     page.get_by_label("Task").first.select_option("mnist")

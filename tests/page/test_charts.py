@@ -146,7 +146,13 @@ def test_grids_pictures_and_published_figures(opened, everything):
         "then chip 0 at each level of sigma (std of ln w). Below each picture its own"
     )
     page.keyboard.press("Escape")
-    assert page.locator("#published details").count() >= 4
+    neft = page.locator("#published-body > details", has_text="Qin et al. (NeFT), CIFAR-10")
+    neft.locator("summary").first.click()
+    neft.get_by_text("Not measured: what, why").click()
+    sync_api.expect(neft).to_contain_text("neft_irs at each level on cifar10 vgg8: 8 times the work of vgg8_mtrd")
+    sync_api.expect(neft.locator("code").nth(1)).to_contain_text("for level in 0.1 0.2 0.3 0.4; do bench run --method")
+    page.get_by_text("Papers that methods and devices are from, without a figure here").click()
+    sync_api.expect(page.locator("#published")).to_contain_text("Moro et al. (MAT): settings and networks were at")
     row = page.locator("#coverage tbody tr", has=page.get_by_role("rowheader", name="vant", exact=True))
     assert row.locator("td.broken").count() == 1, "a failed cell is shown as failed, not as missing"
     assert page.locator("#coverage code").inner_text().startswith("bench run --method all --device all --task cifar10")

@@ -2,9 +2,14 @@
 
 import re
 import zlib
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from bench.page import render
+from bench.store import Records
+from bench.summary import summary
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install -e '.[test]'")
 A4 = 711  # CSS pixels across a sheet between the margins that the page asks for: 210 mm less 2 x 11 mm
@@ -58,6 +63,19 @@ def test_nothing_is_wider_than_a_sheet(opened, shots):
             || chart.getBoundingClientRect().height < 150).map(chart => chart.getAttribute('aria-label'))"""
     assert page.evaluate(blank) == []
     page.screenshot(path=shots / "print.png", full_page=True)
+
+
+def test_what_is_committed_fits_on_a_sheet(opened, tmp_path):
+    """Real names and numbers are wider than constructed ones."""
+    records, _ = Records(Path(__file__).parents[2] / "results").load_all()
+    path = tmp_path / "report.html"
+    path.write_text(render.page(records, summary(records)))
+    page = opened(path)
+    page.evaluate("document.querySelectorAll('main details').forEach(details => { details.open = true; })")
+    on_paper(page)
+    wide = f"""[...document.querySelectorAll('main table')].filter(
+        each => each.getBoundingClientRect().right > {A4} + 1).map(each => each.outerHTML.slice(0, 120))"""
+    assert page.evaluate(wide) == [] and page.evaluate("document.documentElement.scrollWidth") <= A4
 
 
 def test_it_prints_in_black_on_white(opened, see_everything):

@@ -115,7 +115,9 @@ function facts(group, use) {
     h("dd", {},
       h("p", {}, h("span", { class: "figure" }, `${spread(use.score)}${unit}`), ` ${group.metric} on average over ${last > 0 ? `the ${group.over_time ? "times" : "levels"} ${group.labels[0]} to ${group.labels[last]}${group.over_time ? "" : ` of ${group.axis}`}` : "chips"}`),
       h("p", { class: "small muted" }, `${listed(good)}.`),
-      nominal && nominal !== use && nominal.score && h("p", { class: "small muted" }, `Without any such training (${nominal.label}): ${spread(nominal.score)}${unit}.`)),
+      nominal && nominal !== use && nominal.score && h("p", { class: "small muted" }, `Without any such training (${nominal.label}): ${listed([
+        `${spread(nominal.score)}${unit} on average`, `${number(nominal.clean)}${unit} without a device`,
+        asMeasured > 0 && nominal.points[asMeasured] && `${spread(nominal.points[asMeasured])}${unit} on the device as measured`].filter(Boolean))}.`)),
     h("dt", {}, "How sure"),
     h("dd", {}, said && h("p", {}, sentence(said)), sure.map((line) => h("p", {}, sentence(line.replace(/^how sure: /, "")))),
       absent.length > 0 && !group.elsewhere && h("p", { class: "small muted" }, `Of ${someOf(absent)} nothing is known here; `, h("a", { href: "#coverage" }, "Coverage"), " has the command that runs them.")),
@@ -137,6 +139,7 @@ function costLines(group, use) {
   const machine = unique(use.records.map((record) => DATA.environments[record.trained ?? record.tested]?.hardware)).filter(Boolean);
   const { total_seconds: seconds, total_epochs: epochs, trials } = use.cost;
   const ratio = use.relative.total_;
+  const nominal = group.nominal === null ? null : group.rows[group.nominal];
   return [
     h("p", {}, ratio ? h("span", { class: "figure" }, `${short(ratio)} ×`) : null, ratio ? ` the training of nominal in ${group.measure}, with all that it rests on` : "Training as stated below"),
     h("p", { class: "small muted" }, [
@@ -144,7 +147,7 @@ function costLines(group, use) {
       epochs !== null && `${amount(epochs)} epochs in all`,
       trials ? `settings chosen in ${trials} trials` : null,
       use.adapted_on && `each chip runs ${amount(use.adapted_on)} unlabelled samples first`,
-      use.power_mw !== null && `${short(use.power_mw)} mW while reading, at the last ${group.over_time ? "time" : "level"}`,
+      use.power_mw !== null && `${short(use.power_mw)} mW while reading, at the last ${group.over_time ? "time" : "level"}${nominal && nominal !== use && nominal.power_mw !== null ? ` (${nominal.label}: ${short(nominal.power_mw)} mW)` : ""}`,
     ].filter(Boolean).join("; "), "."),
     use.missing.map(({ what, why }) => h("p", { class: "small muted" }, `No ${what} here: ${why}; “Every chip, setting and version of it” has the command that remakes it.`)),
   ];

@@ -139,23 +139,25 @@ function startPublished() {
       h("span", { class: "sub" }, `${row.network}${rows.some((other) => other.task !== row.task) ? `, ${row.task}` : ""}`));
     const cells = (values, made = "td") => values.map((value) => h(made, {}, value));
     const block = (row) => {
-      const theirs = [h("td", { class: "text" }, row.ours.length ? "published" : "published; not measured yet"), cells(row.theirs.map((one) => number(one)))];
+      const theirs = [h("td", { class: "text" }, row.ours.length ? "published" : "published; not measured"), cells(row.theirs.map((one) => number(one)))];
       const ours = row.ours.flatMap((our) => [
-        h("tr", {}, h("td", { class: "text" }, `measured, ${our.preset}, ${counted(our.seeds, "seed")}`), cells(our.means.map((mean) => number(mean)))),
+        h("tr", {}, h("td", { class: "text" }, `measured, ${our.preset}, ${counted(our.seeds, "seed")}`, h("span", { class: "sub" }, our.setting)), cells(our.means.map((mean) => number(mean)))),
         h("tr", {}, h("td", { class: "text" }, h("b", {}, "difference")), cells(our.gaps.map((one) => h("b", {}, gap(one))))),
       ]);
       return h("tbody", {}, h("tr", {}, head(row, 1 + ours.length), theirs), ours);
     };
     const measured = rows.some((row) => row.ours.length);
     const theirs = unique(rows.map((row) => row.setting));
-    const here = unique(rows.flatMap((row) => row.ours.map((our) => our.setting)));
+    const lacking = DATA.unmeasured[where].flatMap(({ what, why, commands }) => [h("p", { class: "small" }, `${what}: ${why}.`), ...commands.map(command)]);
     const made = h("table", {}, h("caption", { class: "hidden" }, where),
       h("thead", {}, h("tr", {}, ["trained", "figures", ...labels].map((name, i) => h("th", { scope: "col", class: i < 2 ? "text" : null }, name)))), rows.map(block));
     at("published-body").append(h("details", { open: measured },
       h("summary", {}, `${where}: ${measured ? `${rows.filter((row) => row.ours.length).length} of ${rows.length} rows measured` : "not measured yet"}`),
-      h("p", { class: "small" }, `On ${unique(rows.map((row) => row.device)).join(", ")}; ${unique(rows.map((row) => row.unit)).join(", ")}. Theirs: ${theirs.join("; or ")}.${here.length ? ` Ours: ${here.join("; or ")}.` : ""}`),
-      scrolling(where, made)));
+      h("p", { class: "small" }, `On ${unique(rows.map((row) => row.device)).join(", ")}; ${unique(rows.map((row) => row.unit)).join(", ")}. Theirs: ${theirs.join("; or ")}.`),
+      scrolling(where, made), lacking.length ? h("details", {}, h("summary", {}, "Not measured: what, why, and what measures it"), ...lacking) : null));
   }
+  at("published-body").append(h("details", {}, h("summary", {}, "Papers that methods and devices are from, without a figure here"),
+    h("ul", { class: "small" }, Object.entries(DATA.without).map(([paper, why]) => h("li", {}, `${paper}: ${why}.`)))));
 }
 
 /** The pictures of a row's records, as figures; none where it has none. */
