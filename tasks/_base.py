@@ -52,7 +52,8 @@ class Split:
 
 @dataclass(frozen=True)
 class Splits:
-    """Disjoint training, validation and test samples. Test is read only by the sweep; `--dry-run` times its inputs.
+    """Disjoint training, validation and test samples. Test is read only by the sweep; `--dry-run` times its inputs, and
+    `fingerprint` is of all three.
 
     `made_of`: what the samples were computed from, if their own last bits may differ between machines, as those of
     means and of noise do; () if they don't.

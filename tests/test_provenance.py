@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 import bench.runner
-from bench import comparison, leaderboard, matrix, plan, sharing, terminal, verify, work
+from bench import comparison, leaderboard, matrix, plan, sharing, terminal, tune, verify, work
 from bench.errors import BenchError
 from bench.groups import families
 from bench.keys import key_of
@@ -261,6 +261,14 @@ def test_verify_of_a_record_that_names_no_data_says_so_where_it_fails(folders, r
     ended = cli(*command)
     assert ended.code == 1 and "does NOT reproduce" in ended.out and "too old to say of which data" in ended.out
     assert verify.verdict(made, made).same
+
+
+def test_a_study_is_of_one_data(folders, runner, home) -> None:
+    names: dict[str, Any] = {"methods": ("sam",), "devices": ("rram",), "tasks": (TASK,), "seeds": (0,)}
+    asked = plan.Request(preset="smoke", precision="fp32", **names, **SIZES)
+    job = tune.Job(request=asked, trials=1, timeout_s=None, chips=1, storage=tune.default_storage())
+    mine, copied, other = (tune.Search(runner(folder), job).study.study_name for folder in folders)
+    assert mine == copied != other
 
 
 # --- records
