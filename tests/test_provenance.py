@@ -171,10 +171,9 @@ def test_a_resume_point_of_other_data_is_refused_and_stays(folders, runner, cell
         save(self, key, state)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Checkpoints, "save_partial", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Checkpoints, "save_partial", interrupted)
         runner(mine).train(training)
-    monkeypatch.undo()
     store = runner(mine).checkpoints
     store.path(cell().evaluation.training.key).unlink()  # so that the other data get to their own teacher
     with pytest.raises(OtherData, match="resume point .* is of other data") as caught:
@@ -219,15 +218,17 @@ def test_a_half_sweep_of_other_data_is_refused(folders, runner, cell, monkeypatc
         swept.append(kwargs["level"])
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(bench.runner, "sweep_level", noted)
-    with pytest.raises(KeyboardInterrupt):
-        runner(mine).run(cell(), "")
+    def interrupted() -> None:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(bench.runner, "sweep_level", noted)
+            runner(mine).run(cell(), "")
+
+    interrupted()
     with pytest.raises(OtherData, match="half-finished sweep .* is of other data") as caught:
         runner(other).run(cell(), "")
     assert said(caught.value)
     swept.clear()
-    with pytest.raises(KeyboardInterrupt):
-        runner(mine).run(cell(), "")
+    interrupted()
     assert swept == [0.2, 0.3], "it goes on where it was"
 
 
