@@ -33,6 +33,7 @@ from bench.archive import (
 from bench.errors import BenchError
 from bench.files import is_remote, move_in, read_one, write_bytes, write_with
 from bench.labels import plain
+from bench.provenance import differ, told
 from bench.store import Checkpoints, Records
 
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the same records give the same bytes
@@ -40,11 +41,14 @@ EPOCH = (1980, 1, 1, 0, 0, 0)  # the same records give the same bytes
 
 @dataclass
 class Merged:
-    """What an import did. `kept`: keys of records that were here with other numbers, and stayed as they were."""
+    """What an import did. `kept`: keys of records that were here with other numbers, and stayed as they were; `others`:
+    of those that were here of other data, and stayed too, with both data.
+    """
 
     added: int = 0
     same: int = 0
     kept: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
     pictures: int = 0
     networks: int = 0
 
@@ -166,7 +170,10 @@ def _put(
         key, mine = record["key"], store.load(record["key"])
         same = mine == record
         if not (same or mine is None or force or (mine["status"] != "done" and record["status"] == "done")):
-            done.kept.append(key)
+            if "data" in mine and "data" in record and differ(mine["data"], record["data"]):
+                done.others.append(f"{key} (here {told(mine['data'])}; there {told(record['data'])})")
+            else:
+                done.kept.append(key)
             continue
         # Before its record: what was interrupted here is done by the next import.
         picture, own = drawn.get(f"pictures/{key}.png"), pictures.path(results, key)
