@@ -1,7 +1,10 @@
 """Which of several processes does which cell of a grid: each takes those that nobody does, then sees to the others."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from filelock import Timeout
 
 from bench.errors import BenchError
 
@@ -11,6 +14,22 @@ R = TypeVar("R")
 
 class Busy(BenchError):
     """Another process does this just now."""
+
+
+@contextmanager
+def alone(lock: Any, name: str, does: str, say: Callable[[str], None], wait: bool = True) -> Iterator[None]:
+    """No other process does this meanwhile; if one does, say so and wait, or without `wait` raise Busy."""
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if not wait:
+            raise Busy(f"{name}: another process {does}") from None
+        say(f"{name}: another process {does}; waiting")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def in_turn(cells: Iterable[T], do: Callable[[T, bool], R], say: Callable[[str], None]) -> Iterator[R]:

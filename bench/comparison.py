@@ -14,6 +14,7 @@ from bench import limits, stats
 from bench.crossed import bootstrap
 from bench.errors import BenchError
 from bench.labels import Record, plain, swept, variant_key
+from bench.provenance import check_alike
 from bench.reading import check_key, key_in, parse_record
 from bench.registry import suggestion
 from bench.stats import Difference, Sample
@@ -74,6 +75,8 @@ def compare(a: str, b: str, results: Path, device: str | None = None, task: str 
     pairs = [pair for pair in pairs if _is_of(pair.a[0], device, task)]
     if not pairs:
         raise BenchError(f"{a}, {b}: not both run on device {device or 'any'}, task {task or 'any'}")
+    for pair in pairs:
+        check_alike((*pair.a, *pair.b))
     made = [_measured(pair) for pair in pairs]
     p_values = iter(stats.holm_adjusted([p.difference.p for c in made for p in (*c.points.values(), c.score)]))
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from bench import registry
+from bench import provenance, registry
 from bench.fast import compute
 from bench.keys import seed_of
 from bench.montecarlo import validate
@@ -81,6 +81,7 @@ class TrainingContext:
         self._train_other, self._variant, self._watch = train_other, variant, watch
         self._train = splits.train.head(training.budget.train_samples, "train-samples").to(processor)
         self._val = splits.val.head(min(SCORE_SAMPLES, len(splits.val)))
+        self.data: dict[str, Any] | None = splits.fingerprint  # None: it began where nobody knows of which data it was
         self.generator = torch.Generator(device=processor)  # noise
         self._order = torch.Generator()  # order and augmentation, on the CPU
         turns = torch.Generator().manual_seed(seed_of(training.key, "turns"))
@@ -198,7 +199,7 @@ class TrainingContext:
                 kept = {name: state_of(part) for name, part in state.items()}
                 ranges = {name: numbers for name, part in state.items() if (numbers := input_ranges(part))}
                 point = {"epoch": epoch + 1, "cost": self.cost, "state": kept, "input_ranges": ranges}
-                self.checkpoints.save_partial(self.training.key, point)
+                self.checkpoints.save_partial(self.training.key, point | ({"data": self.data} if self.data else {}))
                 if self._watch is not None and isinstance(network := state.get("network"), nn.Module):
                     # A run from scratch and one that fine-tunes are compared where both have had as many epochs
                     before = max(round(self.budget.epochs + self.budget.finetune_epochs - n), 0)
@@ -216,20 +217,25 @@ class TrainingContext:
             return 0
 
     def _resumed(self, state: Mapping[str, Any], last: int) -> int:
-        """The same. Damaged if it can't be, with all parts as before."""
+        """The same. Damaged if it can't be, OtherData if it is of other data, with all parts as before."""
         point = self.checkpoints.load_partial(self.training.key)
         if point is None:
             return 0
         fresh = {name: (copy.deepcopy(state_of(part)), input_ranges(part)) for name, part in state.items()}
+        path = self.checkpoints.partial_path(self.training.key)
         try:
             check_resume(point, last, state)
+            if self.data is not None:
+                provenance.check(f"resume point {path}", point.get("data"), self.data)
             for name, part in state.items():
                 set_state(part, point["state"][name], point.get("input_ranges", {}).get(name, {}))
+        except provenance.OtherData:
+            raise
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
             for name, part in state.items():
                 set_state(part, *fresh[name])
-            raise misfit(self.checkpoints.partial_path(self.training.key), error) from None
-        self.cost = point["cost"]
+            raise misfit(path, error) from None
+        self.cost, self.data = point["cost"], point.get("data")
         return point["epoch"]
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:

@@ -7,7 +7,7 @@ on it. A pass is timed on a few batches of the network and data in question. Pro
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -17,6 +17,7 @@ from bench.fast import compute
 from bench.labels import title
 from bench.matched import passes
 from bench.plan import Cell
+from bench.provenance import OtherData
 from bench.runner import Runner
 from bench.spec import Training
 from tasks._base import Splits, Task
@@ -34,8 +35,8 @@ class Pace(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """One cell. `state`: done, refused (its method can't work on its network), failed, begun (a partial sweep or
-    training is there) or to do; seconds left.
+    """One cell. `state`: done, refused (its method can't work on its network, or its record is of other data), failed,
+    begun (a partial sweep or training is there) or to do; seconds left.
     """
 
     title: str
@@ -55,7 +56,7 @@ def estimate(cells: Sequence[Cell], runner: Runner) -> list[Estimate]:
         record = runner.records.load(evaluation.key)
         state = "to do" if record is None else record["status"]
         name = title(training, evaluation.device)
-        state = "refused" if recording.refusal(record) else state
+        state = "refused" if _refused(record, runner, training) else state
         if state in ("done", "refused"):
             made.append(Estimate(title=name, key=evaluation.key, state=state, training_s=0.0, sweep_s=0.0))
             continue
@@ -85,6 +86,16 @@ def estimate(cells: Sequence[Cell], runner: Runner) -> list[Estimate]:
             )
         )
     return made
+
+
+def _refused(record: dict[str, Any] | None, runner: Runner, training: Training) -> bool:
+    """Would a run refuse the cell?"""
+    try:
+        if record is not None and record["status"] == "done":
+            runner.datasets.check_done(record, training)
+    except OtherData:
+        return True
+    return recording.refusal(record) is not None
 
 
 def pace(task: Task, splits: Splits, training: Training, processor: torch.device) -> Pace:

@@ -62,6 +62,7 @@ class Group:
     `elsewhere`: were all trained on other devices than the test device? `device`: with `settings` and what the
     heading says of time. `random`: can chips differ at any point? `tail_chips`: number of chips behind p5 and worst.
     `tied`: best and worst row, by position, of each run of scores no two of which can be separated.
+    `data`: of which data they are, as far as records say; `apart`: are there records like these, but of other data?
     """
 
     preset: str
@@ -82,6 +83,8 @@ class Group:
     tail_chips: int
     rows: tuple[Row, ...]
     tied: tuple[tuple[int, int], ...] = ()
+    data: str = ""
+    apart: bool = False
 
     @property
     def title(self) -> str:
@@ -90,7 +93,8 @@ class Group:
         elsewhere = ", trained on other devices" if self.elsewhere else ""
         points = ", ".join(point_label(self.sweep, point) for point in self.points)
         points = f" · {'times' if self.over_time else 'levels'} {points}" if self._touched else ""
-        return f"{self.preset} · {self.task} · {self.network} · {self.device}{elsewhere}{subset}{points}"
+        data = f" · data {self.data}" if self.apart else ""
+        return f"{self.preset} · {self.task} · {self.network} · {self.device}{elsewhere}{subset}{points}{data}"
 
     def difference(self, size: str) -> str:
         """A size of a difference in the metric, with its unit: '5 points', '1.2 dB'."""
@@ -105,6 +109,8 @@ class Group:
             parts.append("trained-elsewhere")
         if self.test_samples is not None:
             parts.append(f"n{self.test_samples}")
+        if self.apart:
+            parts.append(f"data-{self.data}")
         if self._touched:
             # Short, however many points there are.
             parts.append(hashlib.sha256(repr(self.points).encode()).hexdigest()[:8])
@@ -187,6 +193,8 @@ def families(groups: Sequence[Group]) -> list[tuple[Group, list[Group]]]:
     for group in groups:
         if group.over_time and group.has_curve:
             base = group.device.replace(group.settings, "", 1)
-            alike = replace(group, device=base, settings="", random=False, tail_chips=0, rows=(), tied=())
+            alike = replace(group, device=base, settings="", random=False, tail_chips=0, rows=(), tied=(), data="")
             found[alike].append(group)
-    return [(base, members) for base, members in found.items() if len(members) > 1]
+    # Not of several data: no heading would say which line is of which
+    one = {base: members for base, members in found.items() if len({group.data for group in members} - {""}) < 2}
+    return [(base, members) for base, members in one.items() if len(members) > 1]

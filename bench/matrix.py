@@ -21,6 +21,7 @@ from bench.figures import size_text
 from bench.files import write_text, write_with
 from bench.keys import key_of
 from bench.labels import MISSING, escape, in_unit, network_label, number, plain, settings_label, spread
+from bench.provenance import check_alike
 from bench.spec import Evaluation
 from bench.stats import Interval
 from bench.summary import over_seeds
@@ -79,7 +80,8 @@ def parts(request: plan.Request) -> list[tuple[plan.Request, plan.Cell]]:
 
 
 def measured(request: plan.Request, cells: Sequence[plan.Cell], records: Mapping[str, Record]) -> Matrix:
-    """The matrix of `cells`, from those records, by key, that there are."""
+    """The matrix of `cells`, from those records, by key, that there are. OtherData if they are of several data."""
+    check_alike(records.values())
     seeds: dict[tuple[str, str], list[Evaluation]] = {}
     for cell in cells:
         seeds.setdefault(_place(cell.evaluation), []).append(cell.evaluation)

@@ -112,6 +112,12 @@ def import_(archive: Path, force: bool, results: Path) -> None:
             len(done.kept),
             ", ".join(done.kept),
         )
+    if done.others:
+        log.warning(
+            "%d records are here of other data and were kept as they are; import theirs into another --results: %s",
+            len(done.others),
+            ", ".join(done.others),
+        )
     _, warnings, written = leaderboard.remake(results)
     for warning in warnings:
         log.warning("%s", warning)
@@ -144,6 +150,9 @@ def verify(key: str, retrain: bool, on: str, threads: int | None, data: Path | N
     tabular.print_table(console, names, rows, title=plain(record["command"]))
     how = "trained and swept again" if retrain else "the network that is here swept again"
     console.print(f"{record['key']}, {how}: {found.said}", highlight=False, markup=False, soft_wrap=True)
+    if not (found.same or found.reproduces or "data" in record):
+        told = "the record is too old to say of which data it was made: they may be others than those here"
+        console.print(told, highlight=False, markup=False, soft_wrap=True)
     if when := new["training_environment"].get("imported"):
         told = f"its network was imported on {plain(when)}, and is as the archive had it; --retrain trains it here"
         console.print(told, highlight=False, markup=False, soft_wrap=True)

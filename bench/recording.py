@@ -8,6 +8,7 @@ import torch
 from bench import plan
 from bench.context import new_cost
 from bench.environment import environment
+from bench.provenance import Data
 from bench.reading import RECORD_SCHEMA
 from bench.restore import input_ranges
 from bench.spec import Evaluation, Training
@@ -52,9 +53,10 @@ def trained(
     lineage: Mapping[str, Any],
     deployable: Deployable,
     adaptation: tuple[Adaptation, Split] | None,
+    data: Data | None,
     processor: torch.device,
 ) -> dict[str, Any]:
-    """What a checkpoint holds beside the weights (bench/trained.py checks it)."""
+    """What a checkpoint holds beside the weights (bench/trained.py checks it). `data`: None if nobody knows."""
     about = {
         "training": training.as_dict(),
         "cost": cost,
@@ -62,6 +64,8 @@ def trained(
         "analog": list(deployable.analog),
         "environment": environment(processor),
     }
+    if data is not None:
+        about["data"] = data
     if adaptation is not None:
         about["adaptation"] = {"samples_a_chip": len(adaptation[1])}
     if deployable.found:

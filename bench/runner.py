@@ -1,18 +1,18 @@
 """One cell: train (or load), sweep, record. A failed cell is recorded and the rest go on."""
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import Timeout
 from torch import nn
 
 from bench import limits, missing, networks, pictures, plan, recording, samples
-from bench.claims import Busy
+from bench.claims import alone
 from bench.context import TrainingContext, Watch, build_network
+from bench.datasets import Datasets
 from bench.errors import BenchError, in_one_line
 from bench.keys import canonical, key_of
 from bench.labels import title
@@ -46,7 +46,7 @@ class Runner:
         self.processor, self.monitor = processor, monitor
         self.checkpoints = Checkpoints(home / "checkpoints")
         self.records = Records(results)
-        self._splits: dict[str, Splits] = {}
+        self.datasets = Datasets(self.cache, data_dir)
         self._devices: dict[str, Device] = {}
         self._sources: dict[str, str] = {}
 
@@ -60,7 +60,7 @@ class Runner:
         known = self._finished(evaluation, force)
         if known is None or force:
             name = title(evaluation.training, evaluation.device)
-            with self._alone(self.records.lock(evaluation.key), name, "does it", wait):
+            with alone(self.records.lock(evaluation.key), name, "does it", self.monitor.say, wait):
                 known = self._finished(evaluation, force)  # it may be now
                 if known is None or force:
                     return self._do(cell, command, None if known is None else key_of(known))
@@ -76,7 +76,11 @@ class Runner:
             return None  # it is broken, and made again
         if not force and (refused := recording.refusal(known)):
             raise refused
-        return known if known is not None and known["status"] == "done" else None
+        if known is None or known["status"] != "done":
+            return None
+        if not force:
+            self.datasets.check_done(known, evaluation.training)
+        return known
 
     def _do(self, cell: plan.Cell, command: str, replaces: str | None) -> dict[str, Any]:
         """Train, sweep, store; what goes wrong is stored too. `replaces`: names the record that was there."""
@@ -132,10 +136,7 @@ class Runner:
 
     def task(self, training: Training) -> tuple[Task, Splits]:
         """The task and its data, loaded once."""
-        task = plan.task_of(training.task)
-        if training.task not in self._splits:
-            self._splits[training.task] = task.splits(self.cache, self.data_dir)
-        return task, self._splits[training.task]
+        return self.datasets.of(training)
 
     def train(self, training: Training) -> nn.Module:
         """The trained network, from the checkpoint store if it is there."""
@@ -177,7 +178,7 @@ class Runner:
 
     def _trained(self, training: Training, watch: Watch | None = None) -> tuple[nn.Module, dict[str, Any]]:
         task, _ = self.task(training)
-        with self._alone(self.checkpoints.lock(training.key), title(training), "trains it"):
+        with alone(self.checkpoints.lock(training.key), title(training), "trains it", self.monitor.say):
             self.checkpoints.clear_leftovers(training.key)
             found = self.checkpoints.load(training.key)
             if found is None:
@@ -185,6 +186,7 @@ class Runner:
                 found = self.checkpoints.load(training.key)
         assert found is not None
         tensors, about = found
+        self.datasets.check(f"checkpoint {self.checkpoints.path(training.key)}", about, training)
         network = plan.framed(training, build_network(task, training, self.processor))
         try:
             fill(network, task, tensors, about)
@@ -192,30 +194,17 @@ class Runner:
             raise misfit(self.checkpoints.path(training.key), error) from None
         return network, about
 
-    @contextmanager
-    def _alone(self, lock: Any, name: str, does: str, wait: bool = True) -> Iterator[None]:
-        """No other process does this meanwhile; if one does, say so and wait, or without `wait` raise Busy."""
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            if not wait:
-                raise Busy(f"{name}: another process {does}") from None
-            self.monitor.say(f"{name}: another process {does}; waiting")
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
-
     def _fit(self, training: Training, watch: Watch | None) -> None:
         """Train and store. The costs of all trainings that this one rests on are kept beside its own."""
         task, splits = self.task(training)
         method = plan.method_of(training.method, training.settings)
         lineage: dict[str, Any] = {}
+        of: list[Any] = []  # of what data the others are
 
         def train_other(other: Training) -> nn.Module:
             network, about = self._trained(other)
             lineage.update(about["lineage"], **{other.key: about["cost"]})
+            of.append(about.get("data"))
             return network
 
         with self.monitor.work(title(training), 1) as work:
@@ -237,8 +226,9 @@ class Runner:
             if name := not_finite(tensors):
                 raise MethodError(f"training diverged: {name} is not finite; try a smaller --lr")
             work.ending = f", {context.cost['seconds']:.0f} s of it in its own training steps"
+            data = None if None in of else context.data
             about = recording.trained(
-                training, context.cost, lineage, deployable, self._adaptation(training), self.processor
+                training, context.cost, lineage, deployable, self._adaptation(training), data, self.processor
             )
             self.checkpoints.save(training.key, tensors, about)
 
@@ -264,7 +254,7 @@ class Runner:
             val = splits.val.head(min(PILOT_SAMPLES, len(splits.val)))
             wanted, pilot = None, _rig(network, about, task, val, adaptation=adaptation)
         clean = rig.measure().checked("in the digital network")
-        half = HalfSweep(self.home, evaluation.key, about["environment"]["created"], replaces)
+        half = HalfSweep(self.home, evaluation.key, about["environment"]["created"], replaces, splits.fingerprint)
         levels, before_s = half.load()
         chips = evaluation.chips.minimum
         with self.monitor.work(f"sweep {title(training, evaluation.device)}", len(evaluation.points) * chips) as work:
@@ -293,7 +283,7 @@ class Runner:
                 "sweep_seconds": before_s + time.perf_counter() - began,
             }
             | recording.adapting(adaptation, levels)
-            | {name: about[name] for name in ("found",) if name in about}
+            | {name: about[name] for name in ("found", "data") if name in about}
             | ({"clean_details": clean.details} if clean.details else {})
             | ({"samples": shown} if shown else {})
         )

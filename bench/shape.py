@@ -1,7 +1,7 @@
 """What a record must hold, so that no reader stumbles over a file, and how such a list is checked."""
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cache
 from types import UnionType
 from typing import Any
@@ -65,6 +65,8 @@ OPTIONAL: Shape = (
     ("evaluation.training.budget", NUMBER | None, "finetune_lr weight_decay momentum"),
     ("evaluation.training.budget", str, "anneal optimizer"),
 )
+# Of which data something was made (bench/provenance.py)
+DATA: Shape = (("", dict, "data"), ("data", int, "train val test"), ("data", str, "sha256"))
 # Of entries of `levels`, which differ in what they have.
 MEASURED: Shape = (
     ("*", dict, "details"),
@@ -86,6 +88,7 @@ def check_record(record: Any) -> None:
     """Raise ValueError, in one line, unless every table can be made with the record."""
     check(record, RECORD)
     check(record, OPTIONAL, may_lack=True)
+    check_data(record)
     for name in ("key", "training_key"):  # both become names of files
         if not re.fullmatch(r"[0-9a-f]{16}", record[name]):
             raise ValueError(f"{name} is {record[name]!r:.40}, must be 16 of 0-9a-f")
@@ -128,6 +131,15 @@ def _check_samples(record: dict[str, Any], answers: int) -> None:
                 raise ValueError(f"samples.{i}.{name} has {len(sample[name]):,} entries, must have {answers:,}")
         if (most := max(map(len, (sample["given"], sample["wanted"], *sample["answers"])))) > limits.NAME:
             raise ValueError(f"samples.{i} has a text of {most:,} letters, must have at most {limits.NAME:,}")
+
+
+def check_data(owner: Mapping[str, Any]) -> None:
+    """Raise ValueError unless the fingerprint of its data is one, if it has any."""
+    if "data" not in owner:
+        return
+    check(owner, DATA)
+    if not re.fullmatch(r"[0-9a-f]{64}", found := owner["data"]["sha256"]):
+        raise ValueError(f"data.sha256 is {found!r:.40}, must be 64 of 0-9a-f")
 
 
 def _check_measured(levels: list[dict[str, Any]], clean_details: dict[str, Any]) -> None:

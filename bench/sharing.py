@@ -29,6 +29,7 @@ from bench.errors import BenchError
 from bench.files import is_remote, move_in, write_bytes, write_with
 from bench.keys import key_of
 from bench.labels import plain
+from bench.provenance import differ, told
 from bench.reading import parse_record
 from bench.store import Checkpoints, Records
 
@@ -47,11 +48,14 @@ EPOCH = (1980, 1, 1, 0, 0, 0)  # the same records give the same bytes
 
 @dataclass
 class Merged:
-    """What an import did. `kept`: keys of records that were here with other numbers, and stayed as they were."""
+    """What an import did. `kept`: keys of records that were here with other numbers, and stayed as they were; `others`:
+    of those that were here of other data, and stayed too, with both data.
+    """
 
     added: int = 0
     same: int = 0
     kept: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
     networks: int = 0
 
 
@@ -267,6 +271,8 @@ def _put(
         ):
             write_bytes(store.path(record), data)
             done.added += 1
+        elif "data" in mine and "data" in record and differ(mine["data"], record["data"]):
+            done.others.append(f"{record['key']} (here {told(mine['data'])}; there {told(record['data'])})")
         else:
             done.kept.append(record["key"])
     return done

@@ -4,7 +4,6 @@ Checkpoints are safetensors, with their Training and cost as JSON in the file's 
 can carry code. Both hold a checksum of what is in them; those from before schema 2 have none, and are read without.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -158,13 +157,9 @@ def _save(path: Path, tensors: Mapping[str, "Tensor"], about: Mapping[str, Any])
 
 def _digest(tensors: Mapping[str, "Tensor"], about: str) -> str:
     """SHA-256 of all that a checkpoint holds."""
-    import torch
+    from tasks._digest import digest  # imports torch
 
-    found = hashlib.sha256(about.encode())
-    for name, t in sorted(tensors.items()):
-        found.update(f"\0{name}\0{t.dtype}\0{tuple(t.shape)}\0".encode())
-        found.update(t.reshape(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()
+    return digest(tensors, about)
 
 
 def _write(path: Path, data: bytes) -> None:

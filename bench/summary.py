@@ -26,6 +26,7 @@ from bench.labels import (
     variant_key,
     version_label,
 )
+from bench.provenance import apart, known
 from bench.stats import Interval, Sample
 
 PRESET_ORDER = ("paper", "standard", "quick", "smoke")
@@ -38,11 +39,17 @@ def order(record: Record) -> tuple:
 
 def summary(records: Sequence[Record]) -> list[Group]:
     """Groups in a fixed order that depends on nothing but the records."""
-    groups: dict[tuple, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    groups: dict[tuple, list[Record]] = defaultdict(list)
     for place, record in sorted(((order(record), record) for record in records), key=itemgetter(0)):
-        *group, variant, _, _ = place
-        groups[tuple(group)][variant].append(record)
-    return [_group(list(variants.values())) for variants in groups.values()]
+        groups[place[:-3]].append(record)
+    made = []
+    for members in groups.values():
+        for data, alike in apart(members).items():
+            variants: dict[str, list[Record]] = defaultdict(list)
+            for record in alike:
+                variants[variant_key(record)].append(record)
+            made.append(_group(list(variants.values()), data))
+    return made
 
 
 def unmeasured_spread(record: Record, level: Record) -> bool:
@@ -76,8 +83,8 @@ def group_key(record: Record) -> tuple:
     return (place, e["preset"], task, network, device, trained_elsewhere(e), samples, over)
 
 
-def _group(variants: Sequence[Sequence[Record]]) -> Group:
-    """`variants`: the records of each method variant."""
+def _group(variants: Sequence[Sequence[Record]], apart_by: str) -> Group:
+    """`variants`: the records of each method variant; `apart_by`: their data, if like records are of others."""
     records = [record for rows in variants for record in rows]
     e, task, axis = (records[0][name] for name in ("evaluation", "task", "axis"))
     t = e["training"]
@@ -110,6 +117,8 @@ def _group(variants: Sequence[Sequence[Record]]) -> Group:
         tail_chips=tail,
         rows=tuple(rows),
         tied=tied,
+        data=apart_by or ", ".join(known(records)),
+        apart=bool(apart_by),
     )
 
 

@@ -34,6 +34,7 @@ from bench.labels import (
     version_label,
 )
 from bench.missing import PASSES
+from bench.provenance import told
 from bench.summary import summary
 
 if TYPE_CHECKING:
@@ -162,6 +163,7 @@ def _about(made: Record) -> list[tuple[str, str]]:
     seconds = made.get("sweep_seconds")
     budget = f"{amount(b.get('epochs'))} epochs{noisy}, batch {amount(b.get('batch_size'))}"
     lines = [
+        ("data", f"{made['task']['dataset']}{', ' + told(made['data']) if 'data' in made else ''}"),
         ("network", f"{network_label(t)}, {t['task']}{version_label(t['task_version'])}, seed {t['seed']}"),
         ("trained", f"{t['method']}{uses}{level}; {budget}, {t['precision']}"),
         ("settings", settings or "none but defaults"),
@@ -181,7 +183,7 @@ def _about(made: Record) -> list[tuple[str, str]]:
     powers = [(level[sweep], level["read_power_w"]) for level in made["levels"] if level.get("read_power_w")]
     if powers:
         shown = ", ".join(f"{1e3 * power_w:.3g} at {point_label(sweep, point)}" for point, power_w in powers)
-        lines.insert(4, ("power", f"mW of the cells while they are read: {shown}"))
+        lines.insert(5, ("power", f"mW of the cells while they are read: {shown}"))
     if made["status"] != "done":
         lines.insert(0, ("failed", made["error"]))
     return lines

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bench.keys import key_of
-from bench.shape import NUMBER, Shape, check
+from bench.shape import NUMBER, Shape, check, check_data
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,6 +37,7 @@ def check_finished(key: str, tensors: "Mapping[str, Tensor]", about: Any) -> Non
     check(about, CHECKPOINT)
     check(about, OF_SOME, may_lack=True)
     check(about, (("input_ranges", NUMBER, "*"),), may_lack=True)
+    check_data(about)
     _check_costs({"cost": about["cost"], **about["lineage"]})
     if (other := key_of(about["training"])) != key:
         raise ValueError(f"it holds training {other}")
@@ -61,6 +62,7 @@ def check_resume(point: Any, last: int, parts: Mapping[str, Any]) -> None:
     check(point, RESUME)
     check(point, OF_SOME, may_lack=True)
     check(point, (("input_ranges", dict, "*"), ("input_ranges.*", NUMBER, "*")), may_lack=True)
+    check_data(point)
     _check_costs({"cost": point["cost"]})
     if not 0 <= point["epoch"] <= last:
         raise ValueError(f"epoch is {point['epoch']!r:.40}, must be 0 to {last}")

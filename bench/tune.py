@@ -108,7 +108,9 @@ class Search:
     def _name(self) -> str:
         """Readable, and with a key of everything that a trial's metric or the search depends on."""
         training = dataclasses.replace(self.evaluation.training, settings={}, level=0.0)
-        about = (training.as_dict(), self.space.as_dict(), self.evaluation.as_dict()["levels"], self.job.chips)
+        about = [training.as_dict(), self.space.as_dict(), self.evaluation.as_dict()["levels"], self.job.chips]
+        if self.runner.data_dir is not None:  # else they are those that everybody has
+            about.append(self.runner.task(training)[1].fingerprint)
         return f"{saved.name_of(self.evaluation)}-{key_of(about)[:8]}"
 
     def work(self, watch: Work) -> None:

@@ -102,7 +102,8 @@ def again(
 ) -> dict[str, Any]:
     """The record made once more: swept again, with `retrain` also trained again, teachers included.
 
-    BenchError if it is to be swept alone, and its network is not in `home`.
+    BenchError if it is to be swept alone, and its network is not in `home`; OtherData, before any work, if the data
+    here are not those that it was made of.
     """
     cell = cell_of(record)
     if not retrain and not Checkpoints(home / "checkpoints").has(cell.evaluation.training.key):
@@ -117,6 +118,7 @@ def again(
         runner = Runner(
             home=fresh if retrain else home, results=scratch, data_dir=data, processor=processor, monitor=monitor
         )
+        runner.datasets.check(f"record {record['key']}", record, cell.evaluation.training)
         return runner.run(cell, record["command"], force=True)
 
 

@@ -13,6 +13,7 @@ from bench.grid import Graph, Job, Sweep, jobs_of
 from bench.labels import title
 from bench.live import View
 from bench.plan import Cell
+from bench.provenance import OtherData
 from bench.runner import Runner
 from bench.status import Row, Status
 
@@ -67,13 +68,17 @@ def known(
     left = []
     for cell, command in cells:
         record = None if force else runner.records.load(cell.evaluation.key)
+        refused: Exception | None = recording.refusal(record)  # known here: nothing that it would rest on is trained
         if record is not None and record["status"] == "done":
-            found[cell.evaluation.key] = record = runner.run(cell, command)  # says so
-            told(record)
-        elif refused := recording.refusal(record):  # known here: nothing that it would rest on is trained
+            try:
+                found[cell.evaluation.key] = record = runner.run(cell, command)  # says so
+                told(record)
+            except OtherData as error:
+                refused = error
+        if refused is not None:
             found[cell.evaluation.key] = refused
             runner.monitor.say(f"FAILED {title(cell.evaluation.training, cell.evaluation.device)}: {refused}")
-        else:
+        elif cell.evaluation.key not in found:
             left.append((cell, command))
     return found, left
 

@@ -3,12 +3,15 @@
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+
+from tasks._digest import digest
 
 RECURRENT = re.compile(r"weight_(ih|hh|hr)(_l\d+)?(_reverse)?")  # hr: the projection of an LSTM
 
@@ -53,11 +56,25 @@ class Split:
 
 @dataclass(frozen=True)
 class Splits:
-    """Disjoint training, validation and test samples. Test is read only by the sweep; `--dry-run` times its inputs."""
+    """Disjoint training, validation and test samples. Test is read only by the sweep; `--dry-run` times its inputs, and
+    `fingerprint` is of all three.
+
+    `made_of`: what the samples were computed from, if their own last bits may differ between machines, as those of
+    means and of noise do; () if they don't.
+    """
 
     train: Split
     val: Split
     test: Split
+    made_of: tuple[Tensor, ...] = field(default=(), kw_only=True)
+
+    @cached_property
+    def fingerprint(self) -> dict[str, Any]:
+        """Which data these are: numbers of samples, and the SHA-256 of all of them, whatever machine loaded them."""
+        parts = {"train": self.train, "val": self.val, "test": self.test}
+        own = {f"{name} {what}": getattr(part, what) for name, part in parts.items() for what in ("inputs", "targets")}
+        tensors = {str(i): t for i, t in enumerate(self.made_of)} or own
+        return {name: len(part) for name, part in parts.items()} | {"sha256": digest(tensors)}
 
 
 class Task(ABC):

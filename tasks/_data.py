@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from tasks._base import TaskError
+from tasks._digest import bytes_of
 
 log = logging.getLogger("bench")
 
@@ -91,7 +92,7 @@ def checksum(tensors: Tensors, keys: tuple[str, ...] = KEYS) -> str:
     """SHA-256 of the bytes of the tensors, in the order of `keys`."""
     digest = hashlib.sha256()
     for key in keys:
-        digest.update(tensors[key].contiguous().view(-1).numpy().data)
+        digest.update(bytes_of(tensors[key]))
     return digest.hexdigest()
 
 

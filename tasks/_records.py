@@ -21,11 +21,15 @@ LARGEST = 1e15  # its square is still a float32
 
 
 class Beats(NamedTuple):
-    """float32 (n, channels, points), as read one channel of mean 0 and deviation 1; int64 labels and records, (n,)."""
+    """float32 (n, channels, points), as read one channel of mean 0 and deviation 1; int64 labels and records, (n,).
+
+    `raw`: float32 (n, points), the beats as the file has them.
+    """
 
     inputs: Tensor
     labels: Tensor
     records: Tensor
+    raw: Tensor
 
 
 def read_beats(path: Path, points: int, classes: int) -> Beats:
@@ -43,9 +47,10 @@ def read_beats(path: Path, points: int, classes: int) -> Beats:
         raise TaskError(f"{path}: holds one array without a name; must have {', '.join(ARRAYS)}") from None
     if wrong := _wrong(beats, labels, records, points, classes):
         raise TaskError(f"{path}: {wrong}")
-    x = torch.from_numpy(beats.astype(np.float32))
-    x = (x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True).clamp(min=1e-6)
-    return Beats(x.unsqueeze(1), *(torch.from_numpy(a.astype(np.int64)) for a in (labels, records)))
+    raw = torch.from_numpy(beats.astype(np.float32))
+    x = (raw - raw.mean(1, keepdim=True)) / raw.std(1, keepdim=True).clamp(min=1e-6)
+    of, by = (torch.from_numpy(a.astype(np.int64)) for a in (labels, records))
+    return Beats(inputs=x.unsqueeze(1), labels=of, records=by, raw=raw)
 
 
 def _wrong(beats: np.ndarray, labels: np.ndarray, records: np.ndarray, points: int, classes: int) -> str:
@@ -90,7 +95,7 @@ def by_record(found: Beats, *, val: Collection[int], test: Collection[int], wher
             raise TaskError(f"{where}: no beats for {name}, which takes records {str(whose).strip('[]')}")
         index = index[torch.randperm(len(index), generator=generator)]
         parts.append(Split(found.inputs[index], found.labels[index]))
-    return Splits(*parts)
+    return Splits(*parts, made_of=(found.raw, found.labels, found.records))
 
 
 def _short(error: Exception) -> str:

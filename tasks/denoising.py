@@ -96,7 +96,8 @@ class Photographs(Denoising):
         test = raw["test_x"][shuffled(len(raw["test_x"]))]
         train = patches(raw["train_x"][~held_out], stride=22)
         train, val = train[shuffled(len(train))], raw["train_x"][held_out]
-        return Splits(Split(train, train), self.noisy(val, val, seed=1), self.noisy(test, test, seed=2))
+        noisy = self.noisy(val, val, seed=1), self.noisy(test, test, seed=2)
+        return Splits(Split(train, train), *noisy, made_of=(train, val, test))
 
 
 class Bsd(Denoising):
@@ -122,7 +123,8 @@ class Bsd(Denoising):
         held_out, cut = whole[:VALIDATION], patches(whole[VALIDATION:], stride=20)
         cut = cut[shuffled(len(cut))]
         test = torch.cat([_labelled(found[name], i) for i, name in enumerate(self.sets, start=1)])
-        return Splits(Split(cut, cut), self.noisy(held_out, held_out, seed=1), self.noisy(test[:, :1], test, seed=2))
+        noisy = self.noisy(held_out, held_out, seed=1), self.noisy(test[:, :1], test, seed=2)
+        return Splits(Split(cut, cut), *noisy, made_of=(cut, held_out, test))
 
 
 def _pictures(root: Path, part: str) -> dict[str, Tensor]:

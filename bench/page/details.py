@@ -7,6 +7,7 @@ from typing import Any
 
 from bench.frame import measured
 from bench.labels import Record, all_settings, plain, settings_label, swept, time_text
+from bench.provenance import told
 
 MOST_CHIPS = 200  # of a level that are shown one by one; the numbers are those of all
 LONGEST = 200  # letters of a text that a record brings along
@@ -97,6 +98,7 @@ def _about(record: Record) -> dict[str, Any]:
     )
     found = {
         "data set": record["task"]["dataset"],
+        "data": told(record["data"]) if "data" in record else "",
         "network": network + (f"; {kept}" if kept else ""),
         "trained on": "the digital network, no device" if alone else elsewhere,
         "precision": t["precision"],

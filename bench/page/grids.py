@@ -16,6 +16,7 @@ from bench.labels import (
     trained_elsewhere,
     version_label,
 )
+from bench.provenance import apart
 from bench.summary import at, one_a_seed, over_seeds, seed_of, unmeasured_spread
 
 
@@ -47,7 +48,8 @@ def matrices(records: Sequence[Record]) -> list[dict[str, Any]]:
     for record in records:
         if record["status"] == "done" and swept(record["evaluation"])[0] == "level":
             families[_family(record)].append(record)
-    made = [_matrix(members) for _, members in sorted(families.items())]
+    alike = [part for _, members in sorted(families.items()) for part in apart(members).items()]
+    made = [_matrix(members, data) for data, members in alike]
     return [matrix for matrix in made if matrix]
 
 
@@ -60,8 +62,8 @@ def _family(record: Record) -> str:
     return json.dumps(kept, sort_keys=True)
 
 
-def _matrix(members: Sequence[Record]) -> dict[str, Any] | None:
-    """None if all were trained on the device that they were tested on."""
+def _matrix(members: Sequence[Record], data: str) -> dict[str, Any] | None:
+    """None if all were trained on the device that they were tested on. `data`: of these, if others are of others."""
     crossed = [record for record in members if trained_elsewhere(record["evaluation"])]
     if not crossed:
         return None
@@ -77,7 +79,7 @@ def _matrix(members: Sequence[Record]) -> dict[str, Any] | None:
         there = at(one_a_seed(found), "level", level)
         place = f"{trained} {at_level:g}", f"{tested} {level:g}"
         entries.append((*place, *over_seeds(there), _sizes(there), [seed_of(record) for record, _ in there]))
-    return _heading(crossed[0]) | {
+    return _heading(crossed[0], data) | {
         "rows": list(dict.fromkeys(row for row, *_ in entries)),
         "columns": sorted({column for _, column, *_ in entries}),
         "entries": entries,
@@ -98,13 +100,13 @@ def _columns(members: Sequence[Record], crossed: Sequence[Record]) -> set[tuple[
     return own | {(device, level) for device, level in tested if device not in known}
 
 
-def _heading(record: Record) -> dict[str, Any]:
+def _heading(record: Record, data: str) -> dict[str, Any]:
     e, task = record["evaluation"], record["task"]
     t = e["training"]
     method = " ".join([plain(t["method"]), *(f"{plain(k)}={plain(v)}" for k, v in sorted(t["settings"].items()))])
     names = [method, plain(t["task"]) + version_label(t["task_version"]), network_label(t) + settings_label(e)]
     return {
-        "title": " · ".join([*names, plain(e["preset"]).rstrip("*")]),
+        "title": " · ".join([*names, plain(e["preset"]).rstrip("*"), *([f"data {data}"] if data else [])]),
         "metric": plain(task["metric"]),
         "unit": plain(task["unit"]),
         "higher": task["higher_is_better"],
