@@ -13,6 +13,7 @@ ENTRIES = 1_000_000  # of all lists and objects in a record together
 DEPTH = 50  # objects and lists in one another, in a record
 LEVELS = 1_000  # of a record, or times
 CHIPS = 100_000  # of a level
+SAMPLES = 20  # test samples that a record shows
 # What a run may plan: the metric and further metrics of each chip at each level. Such a number takes up to 31 bytes
 # (indent, 24 of digits, comma, line end), so that all of them and 1,000 levels fit into RECORD.
 NUMBERS = 450_000

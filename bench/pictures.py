@@ -54,7 +54,7 @@ def check(data: bytes) -> None:
 
 def keep(results: Path, evaluation: "Evaluation", rig: "Rig", device: "Device", test: "Split") -> None:
     """Write the picture of an evaluation, if its task has any. `rig`: on `test`. OSError if it can't."""
-    from bench.rig import numbered_chip
+    from bench.samples import outputs
 
     few, task = test.head(min(SAMPLES, len(test))).to(rig.processor), rig.task
     if (before := task.picture(few.inputs, few.targets)) is None:
@@ -67,10 +67,11 @@ def keep(results: Path, evaluation: "Evaluation", rig: "Rig", device: "Device", 
         assert shown is not None
         columns.append((name, shown, [f"{part:.1f} {task.metric.unit}" for part in parts.tolist()]))
 
-    add("digital", rig.outputs(len(few)))
+    names = ["digital"]
     for level, time_s in evaluation.points:
-        label = point_label("time_s", time_s) if evaluation.times_s and time_s is not None else f"level {level:g}"
-        add(label, rig.outputs(len(few), *numbered_chip(rig, device, "test chip", 0, level, time_s)))
+        names.append(point_label("time_s", time_s) if evaluation.times_s and time_s is not None else f"level {level:g}")
+    for name, output in zip(names, outputs(evaluation, rig, device, len(few)), strict=True):
+        add(name, output)
     write_bytes(path(results, evaluation.key), png(table(columns, task.picture_note)))
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from bench import limits, missing, networks, pictures, plan, recording
+from bench import limits, missing, networks, pictures, plan, recording, samples
 from bench.claims import alone
 from bench.context import TrainingContext, Watch, build_network
 from bench.datasets import Datasets
-from bench.errors import BenchError
+from bench.errors import BenchError, in_one_line
 from bench.keys import canonical, key_of
 from bench.labels import title
 from bench.montecarlo import PILOT_SAMPLES, best_samples, sweep_level, validate_each
@@ -66,7 +66,7 @@ class Runner:
                 if known is None or force:
                     return self._do(cell, command, None if known is None else key_of(known))
         self.monitor.say(f"{title(evaluation.training, evaluation.device)}: already done, {evaluation.key}")
-        return self._with_trials(known, evaluation)
+        return self._with_samples(self._with_trials(known, evaluation), evaluation)
 
     def _finished(self, evaluation: Evaluation, force: bool) -> dict[str, Any] | None:
         try:
@@ -118,6 +118,22 @@ class Runner:
             known["cost"]["trials"] = trials
             self.records.save(known)
         return known
+
+    def _with_samples(self, known: dict[str, Any], evaluation: Evaluation) -> dict[str, Any]:
+        """A record that is done; one from before records had samples gets them, if its network is still here."""
+
+        def make() -> list[dict[str, Any]] | None:
+            network, about = self._trained(evaluation.training)
+            task, splits = self.task(evaluation.training)
+            test = splits.test.head(min(samples.SAMPLES, evaluation.test_samples or len(splits.test)))
+            rig = _rig(network, about, task, test, splits.val, self._adaptation(evaluation.training))
+            return samples.table(evaluation, rig, self._device(evaluation), test)
+
+        try:
+            return samples.add(known, self.records, self.checkpoints, make)
+        except (ValueError, RuntimeError, OSError) as error:
+            self.monitor.say(f"record {evaluation.key} stays without samples: {in_one_line(error)}")
+            return known
 
     def task(self, training: Training) -> tuple[Task, Splits]:
         """The task and its data, loaded once."""
@@ -256,6 +272,7 @@ class Runner:
                 work.kept()
         results = self.records.folder.parent
         pictures.keep(results, evaluation, rig, device, test)
+        shown = samples.table(evaluation, rig, device, test)
         return (
             {
                 "status": "done",
@@ -269,6 +286,7 @@ class Runner:
             | recording.adapting(adaptation, levels)
             | {name: about[name] for name in ("found", "data") if name in about}
             | ({"clean_details": clean.details} if clean.details else {})
+            | ({"samples": shown} if shown else {})
         )
 
     def _adaptation(self, training: Training) -> tuple[Adaptation, Split] | None:

@@ -74,6 +74,14 @@ MEASURED: Shape = (
     ("*.details.*", NUMBER, "*"),
     ("*", NUMBER, "read_power_w read_energy_j"),
 )
+# Of test samples that a record shows: `right` says of each of the answers, the digital network's first, if it is.
+SAMPLES: Shape = (
+    ("", list, "samples"),
+    ("samples.*", str, "given wanted"),
+    ("samples.*", list, "answers right"),
+    ("samples.*.answers", str, "*"),
+    ("samples.*.right", bool, "*"),
+)
 
 
 def check_record(record: Any) -> None:
@@ -108,6 +116,21 @@ def check_record(record: Any) -> None:
     if record["status"] == "done" and [(level["level"], level.get("time_s")) for level in measured] != points:
         raise ValueError(f"levels are not those of the evaluation{'' if times is None else ', or its times'}")
     _check_measured(measured, record.get("clean_details", {}))
+    if "samples" in record:
+        _check_samples(record, 1 + len(points))
+
+
+def _check_samples(record: dict[str, Any], answers: int) -> None:
+    """The test samples that a record shows, each with so many answers."""
+    check(record, SAMPLES)
+    if len(found := record["samples"]) > limits.SAMPLES:
+        raise ValueError(f"samples are {len(found):,}, must be at most {limits.SAMPLES}")
+    for i, sample in enumerate(found):
+        for name in ("answers", "right"):
+            if len(sample[name]) != answers:
+                raise ValueError(f"samples.{i}.{name} has {len(sample[name]):,} entries, must have {answers:,}")
+        if (most := max(map(len, (sample["given"], sample["wanted"], *sample["answers"])))) > limits.NAME:
+            raise ValueError(f"samples.{i} has a text of {most:,} letters, must have at most {limits.NAME:,}")
 
 
 def check_data(owner: Mapping[str, Any]) -> None:

@@ -152,6 +152,11 @@ def _folder(beside: Path) -> Iterator[Path]:
         yield Path(name)
 
 
+def _without_samples(record: dict[str, Any]) -> dict[str, Any]:
+    """What it was before `bench run` gave it samples."""
+    return {name: value for name, value in record.items() if name != "samples"}
+
+
 def _put(
     records: Mapping[str, tuple[dict[str, Any], bytes]],
     drawn: Mapping[str, bytes],
@@ -168,8 +173,9 @@ def _put(
             done.networks += 1
     for record, data in records.values():
         key, mine = record["key"], store.load(record["key"])
-        same = mine == record
-        if not (same or mine is None or force or (mine["status"] != "done" and record["status"] == "done")):
+        same = mine is not None and record in (mine, _without_samples(mine))
+        fuller = mine == _without_samples(record)
+        if not (same or fuller or mine is None or force or (mine["status"] != "done" and record["status"] == "done")):
             if "data" in mine and "data" in record and differ(mine["data"], record["data"]):
                 done.others.append(f"{key} (here {told(mine['data'])}; there {told(record['data'])})")
             else:
@@ -177,10 +183,10 @@ def _put(
             continue
         # Before its record: what was interrupted here is done by the next import.
         picture, own = drawn.get(f"pictures/{key}.png"), pictures.path(results, key)
-        if picture is not None and (force or not same or not own.exists()):
+        if picture is not None and (force or not (same or fuller) or not own.exists()):
             write_bytes(own, picture)
             done.pictures += 1
-        elif mine is not None and not same:
+        elif mine is not None and not (same or fuller):
             own.unlink(missing_ok=True)  # of the numbers that are replaced
         if same:
             done.same += 1

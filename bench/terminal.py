@@ -112,6 +112,7 @@ def record(made: Record, console: Console, results: Path) -> None:
     """
     console.print(sweep_table(made))
     _details(made, console)
+    _samples(made, console)
     for name, text in _about(made):
         console.print(Text(f"{name:<10} {plain(text)}"))
     command = here(plain(made["command"]), results)
@@ -130,6 +131,20 @@ def _details(made: Record, console: Console) -> None:
         rows.append([point_label(sweep, level[sweep]), *map(number, means)])
     first = "time" if sweep == "time_s" else "level"
     tabular.print_table(console, [first, *map(plain, clean)], rows, keys=(first,), title="further metrics, mean")
+
+
+def _samples(made: Record, console: Console) -> None:
+    """Print what test samples were taken for, if the record has any: a row a sample, wrong answers with a cross."""
+    if not (found := made.get("samples")):
+        return
+    sweep, _ = swept(made["evaluation"])
+    names = ["given", "wanted", "digital", *(point_label(sweep, level[sweep]) for level in made["levels"])]
+    rows = []
+    for sample in found:
+        answers = zip(sample["answers"], sample["right"], strict=True)
+        marked = [plain(answer) if right else f"✗ {plain(answer)}" for answer, right in answers]
+        rows.append([plain(sample["given"]), plain(sample["wanted"]), *marked])
+    tabular.print_table(console, names, rows, keys=names[:2], words=names[:1], title="test samples on chip 0")
 
 
 def _about(made: Record) -> list[tuple[str, str]]:

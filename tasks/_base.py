@@ -2,8 +2,8 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -32,22 +32,26 @@ class Metric:
 
 @dataclass(frozen=True)
 class Split:
-    """Samples in memory. `inputs`: (n, ...) as stored, e.g. uint8 (n, 3, 32, 32); `targets`: (n, ...)."""
+    """Samples in memory. `inputs`: (n, ...) as stored, e.g. uint8 (n, 3, 32, 32); `targets`: (n, ...).
+
+    `words`: what the numbers stand for, of texts; reports show them.
+    """
 
     inputs: Tensor
     targets: Tensor
+    words: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.inputs)
 
     def to(self, device: torch.device) -> "Split":
-        return Split(self.inputs.to(device), self.targets.to(device))
+        return replace(self, inputs=self.inputs.to(device), targets=self.targets.to(device))
 
     def head(self, n: int | None, what: str = "samples") -> "Split":
         """The first n samples (splits are stored in a fixed shuffled order); all if None. TaskError if too few."""
         if n is not None and n > len(self):
             raise TaskError(f"{what} {n}: there are {len(self)}; leave it out for all")
-        return self if n is None else Split(self.inputs[:n], self.targets[:n])
+        return self if n is None else replace(self, inputs=self.inputs[:n], targets=self.targets[:n])
 
 
 @dataclass(frozen=True)
@@ -166,6 +170,17 @@ class Task(ABC):
         and to the right of that what is wanted, (n, 3, h, 2 w).
         """
         return None
+
+    def samples(self, split: Split) -> list[tuple[str, str]] | None:
+        """Of each sample in words: what is given, and what is wanted. None where words say little, as of pictures.
+
+        A report shows them beside `answers`, cut to one line of 120 letters.
+        """
+        return None
+
+    def answers(self, split: Split, output: Tensor) -> list[tuple[str, bool]]:
+        """Of each sample in words what the network made of it, and whether that is right; where there are `samples`."""
+        raise NotImplementedError
 
     def probabilities(self, output: Tensor) -> Tensor | None:
         """(n, classes, ...) predictive distributions for EKL, or None where there are none."""

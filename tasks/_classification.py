@@ -1,12 +1,13 @@
 """What tasks with one label a sample share, whatever the samples are: loss, distillation, accuracy."""
 
 from abc import ABC
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from tasks._base import Task
+from tasks._base import Split, Task
 
 
 class Classification(Task, ABC):
@@ -14,6 +15,7 @@ class Classification(Task, ABC):
 
     weights: ClassVar[tuple[float, ...]] = ()  # of the classes in the loss; () if they weigh alike
     smoothing: ClassVar[float] = 0.0  # of the labels in the loss (Szegedy et al. 2016)
+    names: ClassVar[tuple[str, ...]] = ()  # of the classes; () if their numbers say enough
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Cross-entropy in nats, mean over the batch, weighted. `output`: (n, classes) logits; `target`: (n,).
@@ -33,6 +35,29 @@ class Classification(Task, ABC):
     def correct(self, output: Tensor, target: Tensor) -> Tensor:
         """(n,): 100 where the largest logit is the label's, else 0, so that the mean is the accuracy in %."""
         return 100.0 * (output.argmax(dim=1) == target).float()
+
+    def class_names(self) -> Sequence[str]:
+        """What reports call the classes; () for their numbers."""
+        return self.names
+
+    def given(self, split: Split) -> list[str]:
+        """Of each sample, in words, what the network is given: here only which one of its split it is."""
+        return [f"test sample {i}" for i in range(len(split))]
+
+    def samples(self, split: Split) -> list[tuple[str, str]]:
+        """What is given, and the class."""
+        return list(zip(self.given(split), self._called(split.targets), strict=True))
+
+    def answers(self, split: Split, output: Tensor) -> list[tuple[str, bool]]:
+        """The most probable class and its probability; is it the label's? `output`: (n, classes) logits."""
+        p, found = self.probabilities(output).max(dim=1)
+        right = (found.to(split.targets.device) == split.targets).tolist()
+        said = [f"{name} {share:.2f}" for name, share in zip(self._called(found), p.tolist(), strict=True)]
+        return list(zip(said, right, strict=True))
+
+    def _called(self, labels: Tensor) -> list[str]:
+        names = self.class_names()
+        return [names[i] if names else str(i) for i in labels.tolist()]
 
     def probabilities(self, output: Tensor) -> Tensor:
         """(n, classes): softmax of the logits, in float32."""

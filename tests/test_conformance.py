@@ -235,6 +235,7 @@ def check(row: Row, record: dict) -> None:
     # One sample may fall on the other side. Mean drift stays at level 0: small weights fall a little further than one
     # factor a layer can mend
     slack = (0.7 if keeps_weights(device) else 3.0) * task.metric.yield_loss
+    assert ("samples" in record) == (type(task).samples is not Task.samples)
     first = record["levels"][0]
     assert first["level"] == 0 and first["chips"][0] == pytest.approx(record["clean"], abs=slack, rel=1e-3)
 
@@ -290,6 +291,12 @@ def test_full_cross(run_one):
             check(row, run_one(row))
         except Exception as error:
             refusal(row, error)
+
+
+@pytest.mark.parametrize("name", registry.entries("tasks"))
+def test_every_task_shows_samples_as_pictures_or_in_words(name):
+    task = registry.get("tasks", name)
+    assert (task.picture is not Task.picture) != (task.samples is not Task.samples)
 
 
 # --- the table

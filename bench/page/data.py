@@ -49,6 +49,7 @@ def collect(records: Sequence[Record], groups: Sequence[Group]) -> dict[str, Any
             "groups": shown,
             "together": [_together(base, members, groups) for base, members in families(groups)],
             "environments": kept.environments,
+            "samples": kept.samples,
             "cells": grids.cells(records),
             "matrices": grids.matrices(records),
             "published": grids.published_rows(compared),

@@ -16,10 +16,11 @@ MEASURES = ("mean", "ci_low", "ci_high", "std", "p5", "worst", "yield", "ekl", "
 
 
 class Kept:
-    """Records as the page shows them, and the machines that they were made on, each once."""
+    """Records as the page shows them; each once, the machines that they were made on and the samples that they show."""
 
     def __init__(self) -> None:
         self.environments: dict[str, dict[str, str]] = {}
+        self.samples: dict[str, list[list[str]]] = {}
 
     def record(self, record: Record) -> dict[str, Any]:
         """One record, finished or failed."""
@@ -46,6 +47,7 @@ class Kept:
             "levels": [[row.get(name) for name in MEASURES] for row in stated],
             "clean": record["clean"],
             "further": _further(record, levels),
+            "samples": self._samples(record),
         }
 
     def _environment(self, found: Any) -> str | None:
@@ -53,9 +55,33 @@ class Kept:
         if not isinstance(found, Mapping):
             return None
         lasting = _texts({k: v for k, v in found.items() if k not in ("created", "peak_memory_mib", "commit")})
-        name = hashlib.sha256(json.dumps(lasting, sort_keys=True).encode()).hexdigest()[:8]
+        name = _named(lasting)
         self.environments[name] = lasting
         return name
+
+    def _samples(self, record: Record) -> dict[str, Any] | None:
+        """Which samples, their answers, the digital network's and each point's, and the places of wrong ones."""
+        if not (found := record.get("samples")):
+            return None
+        shown = [[_text(sample["given"]), _text(sample["wanted"])] for sample in found]
+        order = _ascending(record)
+        self.samples[name := _named(shown)] = shown
+        return {
+            "of": name,
+            "answers": [[_text(sample["answers"][i]) for i in order] for sample in found],
+            "wrong": [[place for place, i in enumerate(order) if not sample["right"][i]] for sample in found],
+        }
+
+
+def _named(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _ascending(record: Record) -> list[int]:
+    """Places of the digital network's answer and of those at each point of the sweep, as the page has its points."""
+    sweep, _ = swept(record["evaluation"])
+    points = [level[sweep] for level in record["levels"]]
+    return [0, *(1 + i for i in sorted(range(len(points)), key=points.__getitem__))]
 
 
 def _about(record: Record) -> dict[str, Any]:
@@ -124,4 +150,8 @@ def _number(value: Any) -> bool:
 def _texts(found: Mapping[Any, Any]) -> dict[str, str]:
     """Names and values as one line each, whatever a record holds."""
     shown = {plain(k): v if isinstance(v, str) else json.dumps(v, default=str) for k, v in found.items()}
-    return {name[:LONGEST]: plain(text)[:LONGEST] for name, text in shown.items() if text != "null"}
+    return {name[:LONGEST]: _text(text) for name, text in shown.items() if text != "null"}
+
+
+def _text(text: str) -> str:
+    return plain(text)[:LONGEST]

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ def cell() -> Callable[..., Record]:
     """A record: a `method` on a `device`, by default accuracies that fall from 90 over four levels, 12 chips a level.
 
     `times`: swept at level 1. `trained_on`: another device. `power_w`: of the first level. Chips' luck is shared.
+    `given`: texts of samples that it shows, each rightly taken for seven but at the last point.
     """
     return _cell
 
@@ -60,6 +61,7 @@ def _cell(
     chips: int = 12,
     metric: tuple[str, str, bool] = ("accuracy", "%", True),
     status: str = "done",
+    given: Sequence[str] = (),
 ) -> Record:
     training = {
         "task": task,
@@ -112,6 +114,13 @@ def _cell(
     }
     if status == "done":
         made["levels"] = _levels(training, device, times or levels, bool(times), power_w, chips, higher=metric[2])
+    if given:
+        answers = 1 + len(made["levels"])
+        made["samples"] = [
+            {"given": text, "wanted": "seven", "right": [i < answers - 1 for i in range(answers)]}
+            | {"answers": [f"{'seven' if i < answers - 1 else 'one'} {0.9 - 0.1 * i:.2f}" for i in range(answers)]}
+            for text in given
+        ]
     return made
 
 
@@ -170,7 +179,9 @@ def everything(cell: Callable[..., Record]) -> list[Record]:
     made += [cell("noise_injection", tested, trained_on=trained, preset="standard*", levels=(0.2,))
              for trained in ("rram", "pcm", "stuck") for tested in ("rram", "pcm", "stuck")]  # fmt: skip
     made += [
-        cell(method, task="language", network="lstm", metric=("perplexity", "perplexity", False))
+        cell(
+            method, task="language", network="lstm", metric=("perplexity", "perplexity", False), given=("… six", "… 7")
+        )
         for method in methods[:3]
     ]
     made += [cell("mtrd", task="cifar10", preset="quick", network="vgg8_mtrd")]

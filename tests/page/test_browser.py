@@ -134,6 +134,25 @@ def test_a_row_opens_with_its_chips_settings_versions_hardware_and_command(opene
     assert page.evaluate("document.activeElement.textContent") == "noise_injection clip_w=2.5"
 
 
+def test_a_row_shows_what_test_samples_are_taken_for(opened, everything, shots):
+    """Wrong answers by a cross and a word for who hears the page, not by colour alone; on a phone the table scrolls."""
+    key = next(r["key"] for r in everything if r["evaluation"]["training"]["task"] == "language")
+    page = opened(address=f"#key-{key}", viewport={"width": 400, "height": 800})
+    shown = page.get_by_role("table", name=re.compile("^Test samples of seed 0: what is given"))
+    assert shown.locator("thead th[scope=col]").all_inner_texts() == [
+        *("given", "wanted", "digital", "0", "0.1", "0.2", "0.3"),
+    ]
+    assert shown.locator("tbody th[scope=row]").all_inner_texts() == ["… six", "… 7"]
+    cells = shown.locator("tbody tr").first.locator("td")
+    assert cells.all_text_contents() == [
+        *("seven", "seven 0.90", "seven 0.80", "seven 0.70", "seven 0.60", "✗ wrong: one 0.50"),
+    ]
+    box = page.get_by_role("region", name=re.compile("^Test samples of seed 0"))
+    assert box.evaluate("e => e.scrollWidth > e.clientWidth && document.body.scrollWidth <= innerWidth")
+    box.scroll_into_view_if_needed()
+    page.screenshot(path=shots / "samples-phone.png")
+
+
 def test_a_row_opens_by_keyboard_and_by_address(opened, everything):
     page = opened()
     page.locator(".board tr.row th button").first.focus()

@@ -291,9 +291,12 @@ def test_where_pictures_are_left_out_every_comparison_has_some(cell, tmp_path):
 
 def test_500_cells_take_less_than_8_mb(cell):
     devices = [f"device{i}" for i in range(100)]
+    sample = {"given": "▁" * 35, "wanted": "automobile", "answers": ["automobile 0.98"] * 7, "right": [True, False] * 3}
+    samples = [sample | {"right": [*sample["right"], False]}] * 6
     levels = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
     records = [
         cell(f"method{i}", device, levels=levels, chips=20, power_w=1e-3, settings={"strength": 0.1, "kind": "some"})
+        | {"samples": samples}
         for device in devices
         for i in range(5)
     ]
@@ -304,6 +307,26 @@ def test_500_cells_take_less_than_8_mb(cell):
     text = page(records)
     assert len(records) == 500 and len(rows_of(collected(records[:40]))) == 40
     assert len(text.encode()) <= 8_000_000, len(text.encode())
+
+
+def test_samples_that_records_share_are_on_the_page_once(cell):
+    records = [
+        cell("nominal", given=("a", "b")),
+        cell("mtrd", given=("a", "b")),
+        cell("hwa", given=("c",)),
+        cell("sam"),
+    ]
+    records[1]["levels"].reverse()
+    for sample in records[1]["samples"]:
+        sample["answers"][1:], sample["right"][1:] = sample["answers"][:0:-1], sample["right"][:0:-1]
+    found = collected(records)
+    assert sorted(found["samples"].values()) == [[["a", "seven"], ["b", "seven"]], [["c", "seven"]]]
+    shown = {row["method"]: row["records"][0]["samples"] for row in rows_of(found)}
+    assert shown["sam"] is None
+    assert shown["nominal"] == shown["mtrd"], "in the order of the page's levels"
+    assert shown["nominal"]["wrong"] == [[4], [4]], "of the digital network and four levels, the last"
+    assert shown["nominal"]["answers"][0] == ["seven 0.90", "seven 0.80", "seven 0.70", "seven 0.60", "one 0.50"]
+    assert found["samples"][shown["hwa"]["of"]] == [["c", "seven"]]
 
 
 def test_no_records_make_a_page_too():

@@ -96,6 +96,20 @@ function chartsOf(row) {
   return box;
 }
 
+/** What a few test samples are taken for, by the digital network and on chip 0; wrong answers have a cross. */
+function samplesOf(record, group) {
+  const found = record.done && record.samples;
+  if (!found) return null;
+  const about = `Test samples of seed ${record.seed}: what is given, what is wanted, what the digital network answers and what chip 0 does`;
+  const heads = ["given", "wanted", "digital", ...group.labels.slice(0, record.points.length)];
+  const rows = DATA.samples[found.of].map((known, i) => [...known, ...found.answers[i].map((answer, place) => (
+    found.wrong[i].includes(place) ? h("span", { class: "failed" }, "✗ ", h("span", { class: "hidden" }, "wrong: "), answer) : answer))]);
+  return [
+    h("p", { class: "small muted" }, `The first test samples, in words, on the digital network and on chip 0 ${group.over_time ? "at each time since programming" : `at each level of ${group.axis}`}, with the probability of the answer. ✗: wrong.`),
+    scrolling(about, table(heads, rows, about, "samples")),
+  ];
+}
+
 const STATED = ["mean", null, null, "std", "p5", "worst", "yield", "EKL", "chips"];
 function recordOf(record, group, row, open) {
   const heads = [group.over_time ? "time" : "level", "mean ± 95%", ...STATED.slice(3)];
@@ -104,6 +118,7 @@ function recordOf(record, group, row, open) {
     return [group.labels[i], spread([mean, low, high]), number(std), number(p5), number(worst), percent(share), ekl === null ? MISSING : number(ekl, 4), String(chips)];
   });
   const further = Object.entries(record.further).map(([name, { clean, means }]) => [name, short(clean), ...means.map(short)]);
+  const shown = samplesOf(record, group);
   const machine = (name) => (name === null ? [] : Object.entries(DATA.environments[name]));
   const same = record.trained === record.tested || record.trained === null;
   return h("details", { open },
@@ -111,6 +126,7 @@ function recordOf(record, group, row, open) {
     record.done && scrolling(`Levels of seed ${record.seed}`, table(heads, levels, `Every level of seed ${record.seed}`)),
     further.length > 0 && [h("h3", {}, "Further metrics, mean over chips"),
       scrolling("Further metrics", table(["metric", "clean", ...group.labels], further, "Further metrics"))],
+    shown && [h("h3", {}, "Test samples, before and after"), shown],
     h("div", { class: "halves" },
       h("div", {}, h("h3", {}, "What was run"), definitions([["key", record.key], ["training key", record.training_key], ...Object.entries(record.about)])),
       h("div", {},

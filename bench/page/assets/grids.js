@@ -179,7 +179,7 @@ function startPictures() {
     .sort((a, b) => Number(a.points.length < 2) - Number(b.points.length < 2));  // what a device takes comes first
   const shown = h("div", { class: "album" });
   const show = (group) => shown.replaceChildren(h("p", { class: "small muted" }, pictureNote(group)), ...group.rows.flatMap((row) => picturesOf(row)));
-  if (!groups.length) body.append(notice(h("p", {}, "No record here has pictures. Tasks whose outputs are pictures, such as segmentation and denoising, bring them along.")));
+  if (!groups.length) body.append(notice(h("p", {}, "No record here has pictures. Tasks whose outputs are pictures, such as segmentation and denoising, bring them along; of other tasks a row’s details say in words what test samples are taken for.")));
   else {
     body.append(h("p", {}, "The same test samples on one chip that deviates more and more, method by method."),
       h("div", { class: "controls" }, choice("Task, network and device", groups.map((group) => [group.id, group.title]), groups[0].id, (id) => show(groups.find((group) => group.id === id)), true)), shown);
