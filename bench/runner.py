@@ -17,7 +17,7 @@ from bench.errors import BenchError
 from bench.keys import canonical, key_of
 from bench.labels import title
 from bench.montecarlo import PILOT_SAMPLES, best_samples, sweep_level, validate_each
-from bench.progress import Monitor
+from bench.progress import Monitor, Work
 from bench.restore import fill
 from bench.rig import Rig
 from bench.spec import Evaluation, Training
@@ -185,6 +185,7 @@ class Runner:
             if not wait:
                 raise Busy(f"{name}: another process {does}") from None
             self.monitor.say(f"{name}: another process {does}; waiting")
+            self.monitor.seen(Work(self.monitor, f"waiting for another process that {does}", 0))
             lock.acquire()
         try:
             yield

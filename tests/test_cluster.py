@@ -19,6 +19,7 @@ from bench.errors import BenchError
 from bench.grid import Graph, Job, Sweep, jobs_of, lineage
 from bench.live import View
 from bench.progress import Monitor
+from bench.store import Checkpoints
 from bench.tuning import remote
 from bench.worker import Place, Result
 from methods._base import MethodError
@@ -268,6 +269,25 @@ def test_a_worker_stops_at_a_resume_point_and_another_goes_on_from_it(home, tmp_
     assert worker.work(sweep, place, Deaf()) == Result("done")
     expected = cpu_runner(other_home, other_home / "results").run(cell, "it")
     assert runner.records.load(sweep.key)["levels"] == expected["levels"]
+
+
+def test_a_worker_says_that_it_waits_for_another_process(home, tmp_path, one_cell):
+    """Such as one that a dead command left on another machine."""
+    (training, _) = jobs_of([(one_cell("nominal", "rram", "mnist", **SMALL), "it")], nobody)
+    held = Checkpoints(home / "checkpoints").lock(training.key)
+    told = []
+
+    class Freeing(Deaf):
+        def report(self, seen: Mapping[str, Any], wait: bool) -> bool:
+            if held.is_locked:
+                told.append(seen["doing"])
+                held.release()
+            return super().report(seen, wait)
+
+    worker._runner.cache_clear()
+    with held:
+        assert worker.work(training, Place(home, tmp_path / "results", None, "cpu", 1), Freeing()) == Result("done")
+    assert told == ["waiting for another process that trains it"]
 
 
 def test_errors_cross_processes():
