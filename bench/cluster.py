@@ -133,12 +133,12 @@ def _knock(address: str) -> None:
     host, colon, port = address.removeprefix("ray://").partition(":")
     if address == "auto":
         return
-    if not (host and colon and port.isdecimal()):
+    if not (host and colon and port.isdecimal() and int(port) < 1 << 16):  # a larger one would be cut to another
         raise BenchError(f"cluster '{address}': must be auto, HOST:PORT or ray://HOST:PORT")
     try:
         socket.create_connection((host, int(port)), timeout=PATIENCE_S).close()
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
+    except OSError as error:
+        reason = error.strerror or error
         raise BenchError(f"cluster {address}: can't be reached ({reason}); `ray start --head` starts one") from None
 
 

@@ -388,11 +388,20 @@ def test_status_tells_the_living_from_the_dead(home, cli):
     gone.wait()
     told.path.write_text(json.dumps(kept | {"pid": gone.pid}))
     assert "killed 0 s ago" in cli("status").out
+    told.path.write_text(json.dumps(kept | {"holder": kept["holder"] | {"started": 1}}))
+    assert "killed 0 s ago" in cli("status").out, "its number is another process's by now"
     told.path.write_text(json.dumps(kept | {"host": "elsewhere"}))
     assert "running for" in cli("status").out
     told.path.write_text(json.dumps(kept | {"host": "elsewhere", "updated": time.time() - 1000}))
     assert "killed 17 min ago" in cli("status").out
-    told.path.write_text("{")
+    jobs = [[kept["jobs"][0] | change] for change in ({"state": []}, {"kind": {}}, {"begun": "x"}, {"done": [1]})]
+    changes = [{"pid": 10**30}, {"begun": 10**400}, {"jobs": 1}, *({"jobs": rows} for rows in jobs)]
+    for junk in ("{", "[" * 100_000, *(json.dumps(kept | change) for change in changes)):
+        told.path.write_text(junk)
+        ended = cli("status")
+        assert ended.code == 0 and "no command has run" in ended.out, junk[:100]
+    told.path.unlink()
+    os.mkfifo(told.path)
     assert "no command has run" in cli("status").out
 
 
@@ -409,6 +418,7 @@ def test_status_tells_the_living_from_the_dead(home, cli):
         ("--workers 2 --on cuda:1", "on cuda:1: which GPU a cell gets is chosen by Ray"),
         ("--cluster auto --threads 0", "threads 0: must be at least 1"),
         ("--cluster here", "cluster 'here': must be auto, HOST:PORT or ray://HOST:PORT"),
+        ("--cluster 127.0.0.1:65536", "cluster '127.0.0.1:65536': must be auto, HOST:PORT or ray://HOST:PORT"),
         ("--cluster ray://127.0.0.1:1", "cluster ray://127.0.0.1:1: can't be reached (Connection refused); `ray start"),
     ],
 )
