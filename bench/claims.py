@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from filelock import Timeout
 
 from bench.errors import BenchError
+from bench.progress import Monitor, Work
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -17,14 +18,15 @@ class Busy(BenchError):
 
 
 @contextmanager
-def alone(lock: Any, name: str, does: str, say: Callable[[str], None], wait: bool = True) -> Iterator[None]:
+def alone(lock: Any, name: str, does: str, monitor: Monitor, wait: bool = True) -> Iterator[None]:
     """No other process does this meanwhile; if one does, say so and wait, or without `wait` raise Busy."""
     try:
         lock.acquire(timeout=0)
     except Timeout:
         if not wait:
             raise Busy(f"{name}: another process {does}") from None
-        say(f"{name}: another process {does}; waiting")
+        monitor.say(f"{name}: another process {does}; waiting")
+        monitor.seen(Work(monitor, f"waiting for another process that {does}", 0))
         lock.acquire()
     try:
         yield

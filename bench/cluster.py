@@ -7,11 +7,13 @@ machine that died to another; that it goes on from its last checkpoint is the ru
 import logging
 import os
 import socket
+import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -131,12 +133,12 @@ def _knock(address: str) -> None:
     host, colon, port = address.removeprefix("ray://").partition(":")
     if address == "auto":
         return
-    if not (host and colon and port.isdecimal()):
+    if not (host and colon and port.isdecimal() and int(port) < 1 << 16):  # a larger one would be cut to another
         raise BenchError(f"cluster '{address}': must be auto, HOST:PORT or ray://HOST:PORT")
     try:
         socket.create_connection((host, int(port)), timeout=PATIENCE_S).close()
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
+    except OSError as error:
+        reason = error.strerror or error
         raise BenchError(f"cluster {address}: can't be reached ({reason}); `ray start --head` starts one") from None
 
 
@@ -144,13 +146,34 @@ def _init(ray: Any, address: str, **more: Any) -> None:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "ignore_reinit_error": True}
     if address == "local":
         quiet["include_dashboard"] = False
+    with tempfile.TemporaryFile() as said:
+        try:
+            with _stderr_in(said):
+                ray.init(address=address, **quiet, **more)
+        except Exception as error:  # of many kinds: no such host, no cluster there, another version of Ray or Python
+            reason = in_one_line(error)[:300]
+            if address == "local":
+                raise BenchError(f"workers: Ray doesn't start here ({reason})") from None
+            said.seek(0)
+            if b"Unauthenticated" in said.read():
+                reason = "it asks for another token: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
+            raise BenchError(f"cluster {address}: can't be joined ({reason}); see docs/cluster.md") from None
+        said.seek(0)
+        sys.stderr.write(said.read().decode(errors="replace"))
+
+
+@contextmanager
+def _stderr_in(file: IO[bytes]) -> Iterator[None]:
+    """What is said on stderr meanwhile goes to a file, that of Ray's C++ too: once a second why it isn't let in."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    os.dup2(file.fileno(), 2)
     try:
-        ray.init(address=address, **quiet, **more)
-    except Exception as error:  # of many kinds: no such host, no cluster there, another version of Ray or Python
-        reason = in_one_line(error)[:300]
-        if address == "local":
-            raise BenchError(f"workers: Ray doesn't start here ({reason})") from None
-        raise BenchError(f"cluster {address}: can't be joined ({reason}); see docs/cluster.md") from None
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _probe(ray: Any, on: str, threads: int, gpus: float, address: str) -> tuple[str, str]:

@@ -11,6 +11,7 @@ import os
 import re
 import stat
 import tempfile
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,20 +35,23 @@ def place(name: str | Path) -> Path:
     if not isinstance(name, str) or not URL.match(name):
         return Path(name).expanduser()
     if name.startswith("file://"):
+        if not name.startswith("file:///"):
+            raise BenchError(f"{name}: must be a folder of this machine, from its root: file:///folder")
         return Path(name.removeprefix("file://"))
     if odd := re.search(r"[\[\]*?]", name):
         raise BenchError(f"{name}: '{odd[0]}' stands for other names in fsspec; choose a URL without")
     try:
         from upath import UPath
 
-        # Another machine may have written since a listing was kept.
-        made: Any = UPath(name, use_listings_cache=False)
-        _ = made.fs
+        with warnings.catch_warnings(action="ignore"):
+            # Another machine may have written since a listing was kept.
+            made: Any = UPath(name, use_listings_cache=False)
+            _ = made.fs, made / "records"
     except ImportError as error:
         reason = str(error).partition("\n")[0]
         raise BenchError(f"{name}: object stores need pip install 'cim-bench[cloud]' ({reason})") from None
-    except ValueError as error:
-        raise BenchError(f"{name}: no folder and no URL that fsspec knows ({error})") from None
+    except (ValueError, TypeError, NotImplementedError) as error:
+        raise BenchError(f"{name}: no folder and no URL that fsspec knows ({in_one_line(error)})") from None
     return made
 
 
@@ -143,10 +147,7 @@ def _read(path: Any, most: int) -> bytes | OSError:
     try:
         if not is_remote(path):
             with open(path, "rb", buffering=0, opener=_at_once) as file:
-                found = os.fstat(file.fileno())
-                if not stat.S_ISREG(found.st_mode):
-                    return OSError(errno.EINVAL, "it is no regular file", str(path))
-                _check_size(path, found.st_size, most)
+                _check(path, os.fstat(file.fileno()), most)
                 return file.read()
         with reached(path):
             data = _fetched(path, most + 1)
@@ -166,6 +167,12 @@ def _fetched(path: Any, most: int) -> bytes:
         raise
 
 
+def _check(path: Path, found: os.stat_result, most: int) -> None:
+    if not stat.S_ISREG(found.st_mode):  # such as a pipe, which nobody may ever fill
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    _check_size(path, found.st_size, most)
+
+
 def _check_size(path: Any, size: int, most: int) -> None:
     if size > most:
         raise OSError(errno.EFBIG, f"larger than {limits.shown(most)}, the most that is read", str(path))
@@ -183,10 +190,10 @@ def read_one(path: Any, most: int) -> bytes:
 def at_hand(path: Any, most: int) -> Iterator[Path]:
     """A file of this machine with these bytes: the file itself, or a copy of the object for as long.
 
-    OSError if it is larger than `most` bytes.
+    OSError if it is larger than `most` bytes, or no regular file.
     """
     if not is_remote(path):
-        _check_size(path, path.stat().st_size, most)
+        _check(path, path.stat(), most)
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="cim-bench-") as folder:

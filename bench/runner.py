@@ -61,7 +61,7 @@ class Runner:
         known = self._finished(evaluation, force)
         if known is None or force:
             name = title(evaluation.training, evaluation.device)
-            with alone(self.records.lock(evaluation.key), name, "does it", self.monitor.say, wait):
+            with alone(self.records.lock(evaluation.key), name, "does it", self.monitor, wait):
                 known = self._finished(evaluation, force)  # it may be now
                 if known is None or force:
                     return self._do(cell, command, None if known is None else key_of(known))
@@ -179,7 +179,7 @@ class Runner:
 
     def _trained(self, training: Training, watch: Watch | None = None) -> tuple[nn.Module, dict[str, Any]]:
         task, _ = self.task(training)
-        with alone(self.checkpoints.lock(training.key), title(training), "trains it", self.monitor.say):
+        with alone(self.checkpoints.lock(training.key), title(training), "trains it", self.monitor):
             self.checkpoints.clear_leftovers(training.key)
             found = self.checkpoints.load(training.key)
             if found is None:

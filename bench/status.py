@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from bench import holder
-from bench.files import write_text
+from bench import holder, limits
+from bench.files import read_one, write_text
 from bench.labels import plain
 from bench.progress import Monitor, Work
 from bench.store import home, local
@@ -113,6 +113,7 @@ class Status:
         rows = [dataclasses.asdict(row) for row in self.rows.values()]
         told = {"schema": SCHEMA, "command": self.command, "workers": self.workers, "host": socket.gethostname()}
         told |= {"pid": os.getpid(), "begun": self.begun, "updated": self.last, "ended": self.ended, "jobs": rows}
+        told["holder"] = holder.this()
         with suppress(OSError):
             write_text(self.path, json.dumps(told) + "\n")
 
@@ -147,8 +148,8 @@ def read(folder: Path) -> list[Told]:
     """All that commands have told there, the one last heard of first; what can't be read is left out."""
     found = []
     for path in folder.glob("[!.]*.json"):
-        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-            found.append(_told(json.loads(path.read_text(encoding="utf-8"))))
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+            found.append(_told(json.loads(read_one(path, limits.RECORD))))
     return sorted(found, key=lambda told: -told.updated)
 
 
@@ -156,9 +157,8 @@ def _told(found: dict[str, Any]) -> Told:
     pid, host, updated = int(found["pid"]), plain(found["host"]), float(found["updated"])
     here = host == socket.gethostname()
     silent_s = time.time() - updated
-    is_alive = found["ended"] is None and (
-        holder.runs(pid) and silent_s < HERE_SILENT_S if here else silent_s < SILENT_S
-    )
+    is_gone = here and (not holder.runs(pid) or holder.is_gone(json.dumps(found.get("holder")).encode()))
+    is_alive = found["ended"] is None and not is_gone and silent_s < (HERE_SILENT_S if here else SILENT_S)
     return Told(
         command=plain(found["command"]),
         workers=plain(found["workers"]),
@@ -177,8 +177,9 @@ def _row(found: dict[str, Any]) -> Row:
     known = {name: value for name, value in found.items() if name in names}
     texts: dict[str, Any] = {name: plain(value) for name, value in known.items() if isinstance(value, str)}
     row = Row(**(known | texts))
-    if not all(isinstance(value, int | float | None) for value in (row.begun, row.ended, row.attempts)):
-        raise TypeError("times are numbers")
+    for each in dataclasses.fields(Row):
+        if not isinstance(getattr(row, each.name), str if each.type is str else int | float | None):
+            raise TypeError(f"{each.name} is of another kind")
     return row
 
 

@@ -19,6 +19,7 @@ from bench.errors import BenchError
 from bench.grid import Graph, Job, Sweep, jobs_of, lineage
 from bench.live import View
 from bench.progress import Monitor
+from bench.store import Checkpoints
 from bench.tuning import remote
 from bench.worker import Place, Result
 from methods._base import MethodError
@@ -270,6 +271,25 @@ def test_a_worker_stops_at_a_resume_point_and_another_goes_on_from_it(home, tmp_
     assert runner.records.load(sweep.key)["levels"] == expected["levels"]
 
 
+def test_a_worker_says_that_it_waits_for_another_process(home, tmp_path, one_cell):
+    """Such as one that a dead command left on another machine."""
+    (training, _) = jobs_of([(one_cell("nominal", "rram", "mnist", **SMALL), "it")], nobody)
+    held = Checkpoints(home / "checkpoints").lock(training.key)
+    told = []
+
+    class Freeing(Deaf):
+        def report(self, seen: Mapping[str, Any], wait: bool) -> bool:
+            if held.is_locked:
+                told.append(seen["doing"])
+                held.release()
+            return super().report(seen, wait)
+
+    worker._runner.cache_clear()
+    with held:
+        assert worker.work(training, Place(home, tmp_path / "results", None, "cpu", 1), Freeing()) == Result("done")
+    assert told == ["waiting for another process that trains it"]
+
+
 def test_errors_cross_processes():
     class Local(Exception):
         """One that no other process knows."""
@@ -368,11 +388,20 @@ def test_status_tells_the_living_from_the_dead(home, cli):
     gone.wait()
     told.path.write_text(json.dumps(kept | {"pid": gone.pid}))
     assert "killed 0 s ago" in cli("status").out
+    told.path.write_text(json.dumps(kept | {"holder": kept["holder"] | {"started": 1}}))
+    assert "killed 0 s ago" in cli("status").out, "its number is another process's by now"
     told.path.write_text(json.dumps(kept | {"host": "elsewhere"}))
     assert "running for" in cli("status").out
     told.path.write_text(json.dumps(kept | {"host": "elsewhere", "updated": time.time() - 1000}))
     assert "killed 17 min ago" in cli("status").out
-    told.path.write_text("{")
+    jobs = [[kept["jobs"][0] | change] for change in ({"state": []}, {"kind": {}}, {"begun": "x"}, {"done": [1]})]
+    changes = [{"pid": 10**30}, {"begun": 10**400}, {"jobs": 1}, *({"jobs": rows} for rows in jobs)]
+    for junk in ("{", "[" * 100_000, *(json.dumps(kept | change) for change in changes)):
+        told.path.write_text(junk)
+        ended = cli("status")
+        assert ended.code == 0 and "no command has run" in ended.out, junk[:100]
+    told.path.unlink()
+    os.mkfifo(told.path)
     assert "no command has run" in cli("status").out
 
 
@@ -389,6 +418,7 @@ def test_status_tells_the_living_from_the_dead(home, cli):
         ("--workers 2 --on cuda:1", "on cuda:1: which GPU a cell gets is chosen by Ray"),
         ("--cluster auto --threads 0", "threads 0: must be at least 1"),
         ("--cluster here", "cluster 'here': must be auto, HOST:PORT or ray://HOST:PORT"),
+        ("--cluster 127.0.0.1:65536", "cluster '127.0.0.1:65536': must be auto, HOST:PORT or ray://HOST:PORT"),
         ("--cluster ray://127.0.0.1:1", "cluster ray://127.0.0.1:1: can't be reached (Connection refused); `ray start"),
     ],
 )

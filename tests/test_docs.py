@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import json
 import re
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -23,6 +24,20 @@ def test_every_document_is_on_the_site() -> None:
 def test_the_citation_is_of_this_version() -> None:
     (version,) = re.findall(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
     assert version == __version__
+
+
+def test_tox_and_ci_run_the_readme_s_tests_on_every_python_that_is_promised() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    promised = [v for each in project["project"]["classifiers"] if "." in (v := each.rpartition(":: ")[2])]
+    tox = project["tool"]["tox"]
+    assert tox["env_list"] == [f"py{version.replace('.', '')}" for version in promised]
+    matrix = re.findall(r"^ +python: (.*)$", (ROOT / ".github/workflows/ci.yml").read_text(), re.MULTILINE)
+    assert matrix == [json.dumps(promised)]
+    run = tox["env_run_base"]
+    ((*words, more),) = run["commands"]
+    assert more == {"replace": "posargs", "extend": True} and run["package"] == "editable"
+    command = f"pip install --quiet -e '.[{run['extras'][0]}]' && .venv/bin/{' '.join(words)}\n"
+    assert command in (ROOT / "README.md").read_text() and command in (ROOT / ".ci/run").read_text()
 
 
 def audited() -> ModuleType:

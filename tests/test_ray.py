@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from filelock import FileLock
 from safetensors.torch import load_file
 
 from bench import cluster, engine, status, tune
@@ -71,15 +72,21 @@ def test_two_workers_of_this_machine_make_the_records_of_one_process(home, other
 @pytest.fixture(scope="module")
 def machines() -> Iterator[Any]:
     """A Ray cluster of two machines with a CPU each, and a head that has none."""
+    made = new_cluster(2)
+    yield made
+    made.shutdown()
+
+
+def new_cluster(count: int) -> Any:
+    """A head, and so many machines with a CPU each."""
     cluster._ray()
     from ray.cluster_utils import Cluster
 
     size = {"object_store_memory": cluster.OBJECTS_BYTES, "include_dashboard": False}
     made = Cluster(initialize_head=True, head_node_args=size | {"num_cpus": 0})
-    for _ in range(2):
+    for _ in range(count):
         made.add_node(**size, num_cpus=1)
-    yield made
-    made.shutdown()
+    return made
 
 
 def test_the_board_is_where_the_command_is(machines, home, tmp_path, monkeypatch):
@@ -363,6 +370,74 @@ def test_a_second_ctrl_c_ends_what_runs_at_once_and_the_same_command_goes_on(
     assert [one[:2] for one in gate.met()] == [(1, 2), (1, 3)], "it went on from the last resume point"
     found = measured(tmp_path / "a")
     assert found == undisturbed(cli, other_home, tmp_path / "b", monkeypatch) and len(found) == 1
+
+
+COMMAND = """
+import sys
+import ray.cloudpickle
+from bench import cluster
+from bench.cli import main
+cluster._work = ray.cloudpickle.loads({work!r})
+sys.argv = {argv!r}
+main()
+"""
+
+
+def in_a_process(*arguments: object) -> subprocess.Popen[bytes]:
+    """A `bench` command that can be killed, whose workers come to the gate, too."""
+    import ray.cloudpickle
+
+    argv = ["bench", *map(str, arguments)]
+    program = COMMAND.format(work=ray.cloudpickle.dumps(cluster._work), argv=argv)
+    return subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
+
+
+@pytest.fixture
+def doomed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A cluster of one machine, and a head that will die: the other one misses it after 3 s, not after a minute."""
+    monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "3")
+    made = new_cluster(1)
+    yield made
+    for node in made.list_all_nodes():
+        node.kill_all_processes(check_alive=False, allow_graceful=False)
+
+
+def test_the_command_is_killed_then_dies_with_its_machine_and_goes_on_from_there(
+    machines, doomed, gate, home, other_home, cli, tmp_path, monkeypatch
+):
+    results = tmp_path / "a"
+
+    def kill(address: str, machine: Any) -> None:
+        """Kill the command in mid-training, with the head that it is on if there is one."""
+        gate.hold(1)
+        with in_a_process(*FOUR_EPOCHS, "--cluster", address, "--results", results) as command:
+            worker = gate.wait_for(1).process
+            command.send_signal(signal.SIGSTOP)
+            if machine is not None:
+                machine.kill_all_processes(check_alive=False, allow_graceful=False)
+            command.kill()
+        told = cli("status").out
+        assert "killed" in told and "0 of 1 cells done" in told and "running" not in told
+        if machine is None:
+            until(lambda: not Path(f"/proc/{worker}").exists(), 60)
+
+    kill(machines.address, None)
+    assert [one[:2] for one in gate.met()] == [(1, 1)]
+    kill(doomed.address, doomed.head_node)
+    assert [one[:2] for one in gate.met()] == [(1, 2)]
+    gate.hold(0)  # while the worker that was left on the other machine may be there yet, with its lock
+    ended = cli(*FOUR_EPOCHS, "--cluster", machines.address, "--results", results)
+    assert ended.code == 0, ended.err
+    assert [one[:2] for one in gate.met()] == [(1, 3)], "it went on from the last resume point"
+    assert "1 of 1 cells done" in cli("status").out
+    found = measured(results)
+    assert found == undisturbed(cli, other_home, tmp_path / "b", monkeypatch) and len(found) == 1
+    assert same_networks(home, other_home)
+    locks = [*home.rglob("*.lock"), *results.rglob("*.lock")]
+    assert locks
+    for path in locks:
+        with FileLock(path, timeout=0):
+            pass
 
 
 def test_a_machine_dies_then_a_worker_and_the_cell_gets_done_from_where_it_was(

@@ -60,7 +60,14 @@ def test_what_is_not_installed_is_named(module, monkeypatch, cli):
 
 
 @pytest.mark.parametrize(
-    "url, words", [("nonsense://b/x", "no URL that fsspec knows"), ("s3://b/x*", "'*' stands for other names")]
+    "url, words",
+    [
+        ("nonsense://b/x", "no URL that fsspec knows"),
+        ("data://x", "no URL that fsspec knows"),  # there are no folders in one
+        ("reference://x", "no URL that fsspec knows"),  # takes more than a name
+        ("file://results", "must be a folder of this machine, from its root: file:///folder"),
+        ("s3://b/x*", "'*' stands for other names"),
+    ],
 )
 def test_a_url_of_no_store_is_named(url, words, cli):
     ended = cli("report", "--results", url)

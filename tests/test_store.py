@@ -224,6 +224,14 @@ def test_a_truncated_checkpoint_is_named(tmp_path, share):
             load("k")
 
 
+def test_a_pipe_is_no_checkpoint_and_nobody_waits_for_its_other_end(tmp_path):
+    store = Checkpoints(tmp_path)
+    for path, load in ((store.path("k"), store.load), (store.partial_path("k"), store.load_partial)):
+        os.mkfifo(path)
+        with pytest.raises(BenchError, match=f"can't read checkpoint {path}: it is no regular file"):
+            load("k")
+
+
 def test_a_file_of_another_kind_is_no_checkpoint(tmp_path):
     from safetensors.torch import save_file
 
