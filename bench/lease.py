@@ -36,18 +36,19 @@ class Lease:
         self._turn: int | None = None
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
+        # The last turn seen, and since when: however often it is asked meanwhile, one that stays the same expires.
+        self._seen: tuple[int, bytes | None] | None = None
+        self._since = 0.0
 
     def acquire(self, timeout: float = -1) -> "Lease":
         """Wait for at most `timeout` seconds, if not negative, then filelock.Timeout. OSError if the store fails."""
         began = time.monotonic()
-        seen: Any = None
-        since = began
         while True:
             with reached(self.path):
                 number, body = self._top()
-                if (number, body) != seen:
-                    seen, since = (number, body), time.monotonic()
-                over = time.monotonic() - since > EXPIRY_S
+                if (number, body) != self._seen:
+                    self._seen, self._since = (number, body), time.monotonic()
+                over = time.monotonic() - self._since > EXPIRY_S
                 if (over or body is None or body == FREE or holder.is_gone(body)) and self._take(number + 1):
                     return self
             if 0 <= timeout <= time.monotonic() - began:

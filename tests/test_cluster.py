@@ -290,6 +290,18 @@ def test_a_worker_says_that_it_waits_for_another_process(home, tmp_path, one_cel
     assert told == ["waiting for another process that trains it"]
 
 
+def test_a_worker_that_waits_for_another_process_hears_ctrl_c(home, tmp_path, one_cell):
+    (training, _) = jobs_of([(one_cell("nominal", "rram", "mnist", **SMALL), "it")], nobody)
+
+    class Asking(Deaf):
+        def report(self, seen: Mapping[str, Any], wait: bool) -> bool:
+            return wait
+
+    worker._runner.cache_clear()
+    with Checkpoints(home / "checkpoints").lock(training.key):
+        assert worker.work(training, Place(home, tmp_path / "results", None, "cpu", 1), Asking()) == Result("stopped")
+
+
 def test_errors_cross_processes():
     class Local(Exception):
         """One that no other process knows."""

@@ -5,6 +5,7 @@ import re
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -235,6 +236,20 @@ def test_one_holds_a_lease_until_it_gives_it_up(folder, quick):
     with second, pytest.raises(Timeout):
         first.acquire(timeout=0)
     assert isinstance(lock(folder / "k.lock"), Lease)
+
+
+def test_a_lease_of_a_killed_process_expires_however_often_it_is_asked_for(folder, quick, monkeypatch):
+    monkeypatch.setattr(lease.holder, "is_gone", lambda body: False)  # it was on another machine
+    gone, waiting = Lease(folder / "k.lock"), Lease(folder / "k.lock")
+    gone.acquire()
+    killed(gone)
+    began = time.monotonic()
+    while time.monotonic() - began < 10:
+        with suppress(Timeout):
+            waiting.acquire(timeout=0.05)
+            break
+    assert 0.8 <= time.monotonic() - began < 10
+    waiting.release()
 
 
 def test_a_lease_of_a_killed_process_goes_to_one_of_those_who_wait(folder, quick):
