@@ -142,6 +142,33 @@ def test_no_more_jobs_run_at_once_than_there_are_cpus_though_they_ask_the_board(
     assert max(at_once) <= 2, at_once
 
 
+def test_cells_of_half_a_gpu_share_one_and_no_third_joins_them(machines, home, tmp_path, monkeypatch):
+    """Of a GPU that Ray counts and nobody has: who gets it when is Ray's affair, what asks for it is ours."""
+    import ray
+
+    def shares(job: Job, place: Place, board: Any) -> Result:
+        import time
+
+        import ray
+
+        began = time.monotonic()
+        time.sleep(0.5)
+        return Result("done", (ray.get_gpu_ids(), began, time.monotonic()))
+
+    monkeypatch.setattr(cluster, "_work", shares)
+    with_gpu = machines.add_node(object_store_memory=cluster.OBJECTS_BYTES, num_cpus=8, num_gpus=1)
+    cluster._init(ray, machines.address)
+    try:
+        team = RayTeam(ray, Place(home, tmp_path, None, "cuda", 1), 0.5)
+        handles = [team.submit(Job(str(n), "", training=None, source="rram")) for n in range(5)]
+        found = [team.result(handle).value for handle in handles]
+    finally:
+        ray.shutdown()
+        machines.remove_node(with_gpu)
+    at_once = [sum(began <= start < ended for _, began, ended in found) for _, start, _ in found]
+    assert max(at_once) == 2 and {tuple(map(str, gpus)) for gpus, _, _ in found} == {("0",)}
+
+
 def test_a_cluster_makes_the_records_of_one_process_and_trains_what_is_shared_once(
     machines, home, other_home, cli, tmp_path, monkeypatch
 ):
