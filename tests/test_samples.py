@@ -234,6 +234,11 @@ def test_samples_arrive_with_an_import_and_are_no_other_numbers(
     assert Records(results).load(record["key"]) == record
     assert sharing.merge(lacking, results, store) == sharing.Merged(same=1)
     assert Records(results).load(record["key"]) == record
+    first, *rest = record["samples"]
+    mine = record | {"samples": [first | {"wanted": "made elsewhere"}, *rest]}
+    Records(results).save(mine)
+    assert sharing.merge(whole, results, store) == sharing.Merged(same=1), "they differ in samples alone"
+    assert Records(results).load(record["key"]) == mine
 
 
 def test_show_prints_samples_with_a_cross_at_wrong_answers(runner: Runner, cell: plan.Cell, cli) -> None:
