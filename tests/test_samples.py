@@ -116,9 +116,9 @@ def runner(cell: plan.Cell, home: Path, tmp_path: Path, cpu_runner: Callable[...
     return cpu_runner(home, tmp_path / "results")
 
 
-def stripped(runner: Runner, record: Record, **changes: Any) -> bytes:
+def stripped(runner: Runner, record: Record, without: tuple[str, ...] = ("samples",), **changes: Any) -> bytes:
     """Put the record back as it was before records had samples; returns its bytes."""
-    old = {name: value for name, value in record.items() if name != "samples"} | changes
+    old = {name: value for name, value in record.items() if name not in without} | changes
     runner.records.path(record).write_bytes(seal.sealed(old))
     return runner.records.path(record).read_bytes()
 
@@ -160,6 +160,15 @@ def test_a_record_whose_network_is_gone_or_another_stays_as_it_is(runner: Runner
             runner.checkpoints.path(record["training_key"]).unlink()
         assert "samples" not in runner.run(cell, "test")
         assert runner.records.path(record).read_bytes() == old
+
+
+def test_a_record_that_names_no_data_gets_no_samples_of_a_folder(runner: Runner, cell: plan.Cell, tmp_path) -> None:
+    record = runner.run(cell, "test")
+    old = stripped(runner, record, without=("samples", "data"))
+    runner.datasets.folder = runner.data_dir = tmp_path
+    assert "samples" not in runner.run(cell, "test") and runner.records.path(record).read_bytes() == old
+    stripped(runner, record)
+    assert runner.run(cell, "test") == record, "these are its data"
 
 
 def test_a_network_that_cannot_be_read_is_told_and_the_record_stays_done(
