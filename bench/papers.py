@@ -37,7 +37,7 @@ class Published:
 
 SIGMAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 YEAR = 31_536_000.0
-VGG8_MTRD, SHORT = "Wu et al. (MTRD), CIFAR-10", "hours a network on two cores; nobody ran it so far"
+SHORT = "hours a network on two cores; nobody ran it so far"
 # How much dearer than vgg8_mtrd on cifar10 a network is, by its multiply-adds (docs/tasks.md).
 UNRUN = {
     "vgg16": f"4.6 times the work of vgg8_mtrd, {SHORT}",
@@ -48,7 +48,7 @@ UNRUN = {
 
 def _mtrd(network: str, method: str, train_level: float | None, *values: float) -> Published:
     return Published(
-        where=VGG8_MTRD,
+        where="Wu et al. (MTRD), CIFAR-10",
         setting="200 epochs, batch 64, rate 0.01; 20 chips, new for each method; checkpoints chosen on the test set",
         task="cifar10",
         network=network,

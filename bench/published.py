@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.labels import MISSING, all_settings, escape, number, plain, point_label, swept, trained_elsewhere
 from bench.papers import TABLES, WITHOUT, Published
+from bench.provenance import apart
 from bench.summary import group_key, one_a_seed
 
 Record = Mapping[str, Any]
@@ -50,15 +51,16 @@ class Unmeasured:
 
 
 def compare(records: Sequence[Record]) -> list[Comparison]:
-    """Every published row, in the order of the papers."""
+    """Every published row, in the order of the papers; ours of several data apart."""
     made = []
     for row in TABLES:
         points = tuple(sorted({point for r in TABLES if r.where == row.where for point in r.values}))
-        taken = None if row.minus is None else _alike(row.minus, records)
         ours = []
-        for place, by_setting in _alike(row, records).items():
-            off = [] if taken is None else [r for found in taken.get(place, {}).values() for r in found]
-            ours += [_ours(row, found, off, points) for found in by_setting.values()]
+        for data, part in apart([r for r in records if r["evaluation"]["training"]["task"] == row.task]).items():
+            taken = {} if row.minus is None else _alike(row.minus, part)
+            for place, by_setting in _alike(row, part).items():
+                off = [r for found in taken.get(place, {}).values() for r in found]
+                ours += [_ours(row, found, off, points, data) for found in by_setting.values()]
         ours = [one for one in ours if any(mean is not None for mean in one.means)]
         made.append(Comparison(row=row, points=points, ours=tuple(ours)))
     return made
@@ -130,8 +132,10 @@ def _alike(row: Published, records: Sequence[Record]) -> dict[tuple, dict[str, l
     return dict(sorted(found.items()))
 
 
-def _ours(row: Published, records: Sequence[Record], taken: Sequence[Record], points: Sequence[float]) -> Ours:
-    """`taken`: records of the row that is taken off this one, if there is one."""
+def _ours(
+    row: Published, records: Sequence[Record], taken: Sequence[Record], points: Sequence[float], data: str
+) -> Ours:
+    """`taken`: records of the row that is taken off this one, if any; `data`: of these, if others are of others."""
     means = tuple(_mean(row, records, point) for point in points)
     if row.minus is not None:
         off = [_mean(row.minus, taken, point) for point in points]
@@ -143,7 +147,7 @@ def _ours(row: Published, records: Sequence[Record], taken: Sequence[Record], po
     return Ours(
         preset=plain(records[0]["evaluation"]["preset"]),
         seeds=len({r["evaluation"]["training"]["seed"] for r in records}),
-        setting=_setting(records[0]),
+        setting=_setting(records[0]) + (f"; data {data}" if data else ""),
         keys=tuple(plain(r["key"]) for r in (*records, *taken)),
         means=means,
         gaps=gaps,

@@ -129,6 +129,8 @@ class Runner:
             rig = _rig(network, about, task, test, splits.val, self._adaptation(evaluation.training))
             return samples.table(evaluation, rig, self._device(evaluation), test)
 
+        if self.data_dir is not None and "data" not in known:
+            return known  # it may be of other data than those of this folder
         try:
             return samples.add(known, self.records, self.checkpoints, make)
         except (ValueError, RuntimeError, OSError) as error:

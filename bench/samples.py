@@ -71,8 +71,8 @@ def add(
         lock.acquire(timeout=0)
         try:
             record = records.load(record["key"]) or record
-            if "samples" not in record and _is_here(record, checkpoints):
-                record |= {"samples": make()}
+            if "samples" not in record and _is_here(record, checkpoints) and (shown := make()):
+                record |= {"samples": shown}
                 records.save(record)
         finally:
             lock.release()

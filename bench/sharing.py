@@ -63,13 +63,16 @@ class LeftOut:
 
 def export(records: Sequence[Mapping[str, Any]], results: Path, checkpoints: Checkpoints | None, out: Path) -> LeftOut:
     """Write an archive of records and their pictures, with their networks if `checkpoints` are given."""
-    store, left_out = Records(results), LeftOut()
+    store, left_out, room = Records(results), LeftOut(), limits.PICTURES
     files = {f"records/{store.path(r).name}": store.find(r["key"]) for r in records}
     for record in records:
         path = pictures.path(results, record["key"])
         try:
-            pictures.check(read_one(path, limits.PICTURE))
+            pictures.check(data := read_one(path, limits.PICTURE))
+            if len(data) > room:
+                raise ValueError(f"all pictures of an archive take at most {limits.PICTURES >> 20} MiB")
             files[f"pictures/{path.name}"] = path
+            room -= len(data)
         except FileNotFoundError:
             pass
         except (OSError, ValueError) as error:
@@ -173,9 +176,9 @@ def _put(
             done.networks += 1
     for record, data in records.values():
         key, mine = record["key"], store.load(record["key"])
-        same = mine is not None and record in (mine, _without_samples(mine))
-        fuller = mine == _without_samples(record)
-        if not (same or fuller or mine is None or force or (mine["status"] != "done" and record["status"] == "done")):
+        alike = mine is not None and _without_samples(mine) == _without_samples(record)
+        fuller = alike and "samples" in record and "samples" not in (mine or {})
+        if not (alike or mine is None or force or (mine["status"] != "done" and record["status"] == "done")):
             if "data" in mine and "data" in record and differ(mine["data"], record["data"]):
                 done.others.append(f"{key} (here {told(mine['data'])}; there {told(record['data'])})")
             else:
@@ -183,14 +186,14 @@ def _put(
             continue
         # Before its record: what was interrupted here is done by the next import.
         picture, own = drawn.get(f"pictures/{key}.png"), pictures.path(results, key)
-        if picture is not None and (force or not (same or fuller) or not own.exists()):
+        if picture is not None and (force or not alike or not own.exists()):
             write_bytes(own, picture)
             done.pictures += 1
-        elif mine is not None and not (same or fuller):
-            own.unlink(missing_ok=True)  # of the numbers that are replaced
-        if same:
-            done.same += 1
-        else:
+        elif not alike:
+            own.unlink(missing_ok=True)  # of the numbers that are replaced, or of a record that is gone
+        if fuller or not alike:
             write_bytes(store.path(record), data)
             done.added += 1
+        else:
+            done.same += 1
     return done

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, get_type_hints
 
 from bench import holder, limits
 from bench.files import read_one, write_text
@@ -173,13 +173,13 @@ def _told(found: dict[str, Any]) -> Told:
 
 def _row(found: dict[str, Any]) -> Row:
     """A row, from a file that anybody may have written; TypeError if it is none."""
-    names = {each.name for each in dataclasses.fields(Row)}
-    known = {name: value for name, value in found.items() if name in names}
+    kinds = get_type_hints(Row)
+    known = {name: value for name, value in found.items() if name in kinds}
     texts: dict[str, Any] = {name: plain(value) for name, value in known.items() if isinstance(value, str)}
     row = Row(**(known | texts))
-    for each in dataclasses.fields(Row):
-        if not isinstance(getattr(row, each.name), str if each.type is str else int | float | None):
-            raise TypeError(f"{each.name} is of another kind")
+    for name, kind in kinds.items():
+        if not isinstance(getattr(row, name), kind):
+            raise TypeError(f"{name} is of another kind")
     return row
 
 

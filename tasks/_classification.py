@@ -1,7 +1,6 @@
 """What tasks with one label a sample share, whatever the samples are: loss, distillation, accuracy."""
 
 from abc import ABC
-from collections.abc import Sequence
 from typing import ClassVar
 
 import torch.nn.functional as F
@@ -36,10 +35,6 @@ class Classification(Task, ABC):
         """(n,): 100 where the largest logit is the label's, else 0, so that the mean is the accuracy in %."""
         return 100.0 * (output.argmax(dim=1) == target).float()
 
-    def class_names(self) -> Sequence[str]:
-        """What reports call the classes; () for their numbers."""
-        return self.names
-
     def given(self, split: Split) -> list[str]:
         """Of each sample, in words, what the network is given: here only which one of its split it is."""
         return [f"test sample {i}" for i in range(len(split))]
@@ -56,8 +51,7 @@ class Classification(Task, ABC):
         return list(zip(said, right, strict=True))
 
     def _called(self, labels: Tensor) -> list[str]:
-        names = self.class_names()
-        return [names[i] if names else str(i) for i in labels.tolist()]
+        return [self.names[i] if self.names else str(i) for i in labels.tolist()]
 
     def probabilities(self, output: Tensor) -> Tensor:
         """(n, classes): softmax of the logits, in float32."""

@@ -6,7 +6,6 @@ images, drawn by class, are kept for validation. Augmentation: shifts of up to 2
 Deviations: none known.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from tasks._data import Dataset, Source, Tensors
@@ -35,6 +34,10 @@ class FashionMnist(ImageClassification):
     dataset = "Fashion-MNIST"
     source = "Xiao et al. 2017"
     networks = ("lenet", "mlp", "vgg8_mtrd", "vgg8", "resnet18")
+    names = (
+        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    )
     in_shape = (1, 28, 28)
     mean = (0.2860,)
     std = (0.3530,)
@@ -51,9 +54,3 @@ class FashionMnist(ImageClassification):
             Source(label=f"the Debian package {PACKAGE}", size_mb=31, get=from_debian),
         ),
     )
-
-    def class_names(self) -> Sequence[str]:
-        """As torchvision has them."""
-        from torchvision.datasets import FashionMNIST
-
-        return FashionMNIST.classes

@@ -406,7 +406,8 @@ def test_status_tells_the_living_from_the_dead(home, cli):
     assert "running for" in cli("status").out
     told.path.write_text(json.dumps(kept | {"host": "elsewhere", "updated": time.time() - 1000}))
     assert "killed 17 min ago" in cli("status").out
-    jobs = [[kept["jobs"][0] | change] for change in ({"state": []}, {"kind": {}}, {"begun": "x"}, {"done": [1]})]
+    odd: list[dict] = [{"state": []}, {"kind": {}}, {"begun": "x"}, {"done": [1]}, {"attempts": None}]
+    jobs = [[kept["jobs"][0] | change] for change in odd]
     changes = [{"pid": 10**30}, {"begun": 10**400}, {"jobs": 1}, *({"jobs": rows} for rows in jobs)]
     for junk in ("{", "[" * 100_000, *(json.dumps(kept | change) for change in changes)):
         told.path.write_text(junk)

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 import bench.runner
-from bench import comparison, leaderboard, matrix, plan, sharing, terminal, tune, verify, work
+from bench import comparison, leaderboard, matrix, plan, published, sharing, terminal, tune, verify, work
 from bench.errors import BenchError
 from bench.groups import families
 from bench.keys import key_of
@@ -383,6 +383,19 @@ def test_heat_maps_of_several_data_are_apart(records) -> None:
     assert len(grids.matrices(both[:1])) == 1
     titles = [found["title"] for found in grids.matrices(both)]
     assert [title.rpartition(" · ")[2] for title in titles] == ["data " + "a" * 12, "data " + "b" * 12]
+
+
+def test_published_figures_are_held_against_means_of_one_data() -> None:
+    nominal = read_record(next(COMMITTED.glob("cifar10-rram-nominal-s0-*.json")))
+    e = nominal["evaluation"] | {"training": nominal["evaluation"]["training"] | {"seed": 1}}
+    other = nominal | {"evaluation": e, "key": "0" * 16}
+
+    def seeds(*digits: str | None) -> list[tuple[int, str]]:
+        found = published.compare([of(r, digit) for r, digit in zip((nominal, other), digits, strict=True)])
+        return [(ours.seeds, ours.setting.partition("; data ")[2]) for c in found for ours in c.ours]
+
+    assert seeds("a", "a") == seeds("a", None) == [(2, "")]
+    assert seeds("a", "b") == [(1, "a" * 12), (1, "b" * 12)]
 
 
 def test_an_import_says_which_records_are_of_other_data(records, tmp_path, cli, home, caplog) -> None:

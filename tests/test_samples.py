@@ -22,7 +22,7 @@ from tasks.language import LENGTH, PREDICTED
 Record = dict[str, Any]
 
 
-def logits(task: str, wanted: Tensor, p: float, classes: int) -> Tensor:
+def logits(wanted: Tensor, p: float, classes: int) -> Tensor:
     """Of the `wanted` class of each sample the probability p, of the others the same each."""
     rest = torch.full((len(wanted), classes), (1 - p) / (classes - 1))
     return rest.scatter(1, wanted[:, None], p).log()
@@ -44,11 +44,11 @@ def test_classes_in_words(name: str, given: str | None, first: str, second: str)
     split = task.synthetic(2, torch.Generator().manual_seed(0))
     assert split is not None
     classes = task.network(task.networks[0], 0.125)(task.prepare(split.inputs)).shape[1]
-    assert len(task.class_names() or range(10)) == classes  # type: ignore[attr-defined]
+    assert len(task.names or range(10)) == classes  # type: ignore[attr-defined]
     shown = task.samples(split)
     assert shown is not None and [wanted for _, wanted in shown] == [first, second]
     assert given is None or shown[0][0] == given
-    found = task.answers(split, logits(name, torch.zeros(2, dtype=torch.int64), 0.75, classes))
+    found = task.answers(split, logits(torch.zeros(2, dtype=torch.int64), 0.75, classes))
     assert found == [(f"{first} 0.75", True), (f"{first} 0.75", False)]
 
 
@@ -93,7 +93,7 @@ def test_the_next_word_its_rival_and_the_probabilities_of_both() -> None:
 def test_names_of_clothes_are_those_of_torchvision() -> None:
     from torchvision.datasets import FashionMNIST
 
-    assert plan.task_of("fashion_mnist").class_names() == FashionMNIST.classes  # type: ignore[attr-defined]
+    assert list(plan.task_of("fashion_mnist").names) == FashionMNIST.classes  # type: ignore[attr-defined]
 
 
 # --- in a record
@@ -116,9 +116,9 @@ def runner(cell: plan.Cell, home: Path, tmp_path: Path, cpu_runner: Callable[...
     return cpu_runner(home, tmp_path / "results")
 
 
-def stripped(runner: Runner, record: Record, **changes: Any) -> bytes:
+def stripped(runner: Runner, record: Record, without: tuple[str, ...] = ("samples",), **changes: Any) -> bytes:
     """Put the record back as it was before records had samples; returns its bytes."""
-    old = {name: value for name, value in record.items() if name != "samples"} | changes
+    old = {name: value for name, value in record.items() if name not in without} | changes
     runner.records.path(record).write_bytes(seal.sealed(old))
     return runner.records.path(record).read_bytes()
 
@@ -162,6 +162,15 @@ def test_a_record_whose_network_is_gone_or_another_stays_as_it_is(runner: Runner
         assert runner.records.path(record).read_bytes() == old
 
 
+def test_a_record_that_names_no_data_gets_no_samples_of_a_folder(runner: Runner, cell: plan.Cell, tmp_path) -> None:
+    record = runner.run(cell, "test")
+    old = stripped(runner, record, without=("samples", "data"))
+    runner.datasets.folder = runner.data_dir = tmp_path
+    assert "samples" not in runner.run(cell, "test") and runner.records.path(record).read_bytes() == old
+    stripped(runner, record)
+    assert runner.run(cell, "test") == record, "these are its data"
+
+
 def test_a_network_that_cannot_be_read_is_told_and_the_record_stays_done(
     runner: Runner, cell: plan.Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,6 +182,17 @@ def test_a_network_that_cannot_be_read_is_told_and_the_record_stays_done(
     assert runner.run(cell, "test")["status"] == "done"
     assert runner.records.path(record).read_bytes() == old
     assert said[-1].startswith(f"record {record['key']} stays without samples: checkpoint ") and "\n" not in said[-1]
+
+
+def test_of_a_task_that_has_no_words_for_these_samples_nothing_is_said(
+    runner: Runner, cell: plan.Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = stripped(runner, record := runner.run(cell, "test"))
+    monkeypatch.setattr(type(plan.task_of("mnist")), "samples", lambda self, split: None)
+    said: list[str] = []
+    monkeypatch.setattr(runner.monitor, "say", said.append)
+    assert runner.run(cell, "test")["status"] == "done" and runner.records.path(record).read_bytes() == old
+    assert not any("stays without samples" in line for line in said), said
 
 
 def test_a_record_that_another_process_has_in_hand_is_left_to_it(runner: Runner, cell: plan.Cell) -> None:
@@ -234,6 +254,11 @@ def test_samples_arrive_with_an_import_and_are_no_other_numbers(
     assert Records(results).load(record["key"]) == record
     assert sharing.merge(lacking, results, store) == sharing.Merged(same=1)
     assert Records(results).load(record["key"]) == record
+    first, *rest = record["samples"]
+    mine = record | {"samples": [first | {"wanted": "made elsewhere"}, *rest]}
+    Records(results).save(mine)
+    assert sharing.merge(whole, results, store) == sharing.Merged(same=1), "they differ in samples alone"
+    assert Records(results).load(record["key"]) == mine
 
 
 def test_show_prints_samples_with_a_cross_at_wrong_answers(runner: Runner, cell: plan.Cell, cli) -> None:

@@ -110,6 +110,9 @@ def test_a_picture_goes_with_the_numbers_that_it_shows(archive: Path, mine: Path
     bare = rewritten(archive, lambda members: {n: d for n, d in members.items() if one not in n or "records" in n})
     merge(bare, tmp_path, force=True)
     assert theirs.load(one) == record and not own.exists(), "what showed the replaced numbers is gone"
+    theirs.find(one).unlink()
+    own.write_bytes(b"of a record that was deleted")
+    assert merge(bare, tmp_path).added == 1 and not own.exists()
 
 
 def png(width: int, height: int, frames: int = 1) -> bytes:
@@ -215,6 +218,14 @@ def test_what_would_be_refused_is_not_exported(mine: Path, tmp_path: Path, cli, 
     assert done.code == 0 and f"left out: picture {spoilt.name} (it is no PNG that can be drawn)" in caplog.text
     with zipfile.ZipFile(tmp_path / "b.zip") as opened:
         assert sum(name.endswith(".png") for name in opened.namelist()) == 1
+    assert merge(tmp_path / "b.zip", tmp_path).pictures == 1
+
+
+def test_no_more_pictures_are_exported_than_an_import_takes(mine: Path, tmp_path: Path, monkeypatch) -> None:
+    first, second = sorted((mine / "pictures").iterdir())
+    monkeypatch.setattr(limits, "PICTURES", first.stat().st_size + second.stat().st_size - 1)
+    left_out = sharing.export(Records(mine).load_all()[0], mine, None, tmp_path / "b.zip")
+    assert len(left_out.pictures) == 1 and "all pictures of an archive take at most 0 MiB" in left_out.pictures[0]
     assert merge(tmp_path / "b.zip", tmp_path).pictures == 1
 
 
