@@ -13,7 +13,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-LOOK_S = 1.0  # between two looks of a process that waits: was it asked to stop?
+LOOK_S = 5.0  # between two looks of a process that waits: was it asked to stop?
 
 
 class Busy(BenchError):

@@ -40,9 +40,9 @@ YEAR = 31_536_000.0
 SHORT = "hours a network on two cores; nobody ran it so far"
 # How much dearer than vgg8_mtrd on cifar10 a network is, by its multiply-adds (docs/tasks.md).
 UNRUN = {
-    "vgg16": f"4.6 times the work of vgg8_mtrd, {SHORT}",
-    "vgg8": f"8 times the work of vgg8_mtrd, {SHORT}; docs/published.md has their order on cifar10 with vgg8_mtrd",
-    "resnet18": f"8 times the work of vgg8_mtrd, {SHORT}",
+    "vgg16": f"4.6 times the work of vgg8_mtrd on cifar10, {SHORT}",
+    "vgg8": f"8 times the work of vgg8_mtrd on cifar10, {SHORT}; docs/published.md has their order with vgg8_mtrd",
+    "resnet18": f"8 times the work of vgg8_mtrd on cifar10, {SHORT}",
 }
 
 
@@ -128,11 +128,11 @@ TABLES: tuple[Published, ...] = (
     _neft("mnist", "vgg8", "neft_irs", 99.66, 99.6, 99.5, 90.2, 57.9),
     _hwa(
         "cifar100", "wrn16_4", 76.95, 76.94, "teacher 200 epochs, student 80",
-        f"6 times the work of vgg8_mtrd, {SHORT}; the data must be given (--data)",
+        f"6 times the work of vgg8_mtrd on cifar10, {SHORT}",
     ),
     _hwa(
         "language:wikitext2", "lstm_lm", 259.05, 259.09, "LSTM 2 x 200",
-        "the data must be given (--data); nobody ran it so far", unit="perplexity",
+        "the data must be given (--data DIR); nobody ran it so far", unit="perplexity",
     ),
     _hwa(
         "text:sst2", "BERT-base", 92.0, 92.0, "BERT-base, 3 epochs; about 92% throughout",
