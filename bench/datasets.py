@@ -1,13 +1,12 @@
 """The tasks of a run with their data, each loaded once; is what was made before of these data?"""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from bench import plan, provenance
 from bench.spec import Training
-from tasks._base import Splits, Task, TaskError
+from tasks._base import Splits, Task
 
 
 class Datasets:
@@ -32,9 +31,10 @@ class Datasets:
     def check_done(self, record: Mapping[str, Any], training: Training) -> None:
         """The same of a record that is done, where its data are at hand: loaded already, or in the user's folder.
 
-        Those that everybody has are the same everywhere, and are not loaded for this.
+        Those that everybody has are the same everywhere, and are not loaded for this. TaskError if that folder lacks
+        them, or has them broken.
         """
         if training.task not in self._splits and self.folder is None:
             return
-        with suppress(TaskError):  # what can't be loaded can't be compared
-            self.check(f"record {record['key']}", record, training)
+        self.of(training)  # also where the record names no data
+        self.check(f"record {record['key']}", record, training)

@@ -16,6 +16,7 @@ from bench.plan import Cell
 from bench.provenance import OtherData
 from bench.runner import Runner
 from bench.status import Row, Status
+from tasks._base import TaskError
 
 if TYPE_CHECKING:
     from bench.cluster import Crew
@@ -73,7 +74,7 @@ def known(
             try:
                 found[cell.evaluation.key] = record = runner.run(cell, command)  # says so
                 told(record)
-            except OtherData as error:
+            except (OtherData, TaskError) as error:
                 refused = error
         if refused is not None:
             found[cell.evaluation.key] = refused

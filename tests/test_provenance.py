@@ -145,9 +145,18 @@ def test_a_done_cell_of_default_data_loads_none(home, tmp_path, cpu_runner, one_
     assert cpu_runner(home, tmp_path).run(asked, "") == made
 
 
-def test_where_data_cannot_be_loaded_a_done_cell_stays_done(folders, runner, cell, tmp_path) -> None:
-    made = runner(folders[0]).run(cell(), "")
-    assert runner(tmp_path / "gone").run(cell(), "") == made
+@pytest.mark.parametrize("more", [[], ["--dry-run"], ["--seed", "0-1"]])
+def test_a_done_cell_is_not_done_for_a_folder_that_lacks_its_data(folders, home, tmp_path, cli, more) -> None:
+    asked = ["run", "--method", "nominal", *ARGUMENTS, "--results", tmp_path / "results", "--data"]
+    assert cli(*asked, folders[0]).code == 0
+    (path,) = (tmp_path / "results" / "records").iterdir()
+    before, cut = path.read_bytes(), tmp_path / "cut"
+    cut.mkdir()
+    (cut / "mitbih.npz").write_bytes((folders[0] / "mitbih.npz").read_bytes()[:1000])
+    for folder in (tmp_path / "gone", cut):
+        ended = cli(*asked, folder, *more)
+        assert ended.code == 2 and "mitbih.npz" in ended.out + ended.err, ended
+        assert "already done" not in ended.err and path.read_bytes() == before
 
 
 def test_a_teacher_of_other_data_is_refused(folders, runner, cell) -> None:
