@@ -134,17 +134,19 @@ def _details(made: Record, console: Console) -> None:
 
 
 def _samples(made: Record, console: Console) -> None:
-    """Print what test samples were taken for, if the record has any: a row a sample, wrong answers with a cross."""
+    """Print what test samples were taken for, if the record has any: a column a sample, wrong answers with a cross."""
     if not (found := made.get("samples")):
         return
     sweep, _ = swept(made["evaluation"])
-    names = ["given", "wanted", "digital", *(point_label(sweep, level[sweep]) for level in made["levels"])]
-    rows = []
+    first = ["given", "wanted", "digital", *(point_label(sweep, level[sweep]) for level in made["levels"])]
+    columns = []
     for sample in found:
         answers = zip(sample["answers"], sample["right"], strict=True)
         marked = [plain(answer) if right else f"✗ {plain(answer)}" for answer, right in answers]
-        rows.append([plain(sample["given"]), plain(sample["wanted"]), *marked])
-    tabular.print_table(console, names, rows, keys=names[:2], words=names[:1], title="test samples on chip 0")
+        columns.append([plain(sample["given"]), plain(sample["wanted"]), *marked])
+    names = ["", *(f"{i}" for i in range(1, len(columns) + 1))]
+    rows = [list(row) for row in zip(first, *columns, strict=True)]
+    tabular.print_table(console, names, rows, keys=("",), words=names, title="test samples on chip 0")
 
 
 def _about(made: Record) -> list[tuple[str, str]]:

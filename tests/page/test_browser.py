@@ -139,13 +139,13 @@ def test_a_row_shows_what_test_samples_are_taken_for(opened, everything, shots):
     key = next(r["key"] for r in everything if r["evaluation"]["training"]["task"] == "language")
     page = opened(address=f"#key-{key}", viewport={"width": 400, "height": 800})
     shown = page.get_by_role("table", name=re.compile("^Test samples of seed 0: what is given"))
-    assert shown.locator("thead th[scope=col]").all_inner_texts() == [
-        *("given", "wanted", "digital", "0", "0.1", "0.2", "0.3"),
+    assert shown.locator("thead th[scope=col]").all_inner_texts() == ["sample", "1", "2"]
+    assert shown.locator("tbody th[scope=row]").all_inner_texts() == [
+        *("given", "wanted", "digital", "level 0", "level 0.1", "level 0.2", "level 0.3"),
     ]
-    assert shown.locator("tbody th[scope=row]").all_inner_texts() == ["… six", "… 7"]
-    cells = shown.locator("tbody tr").first.locator("td")
-    assert cells.all_text_contents() == [
-        *("seven", "seven 0.90", "seven 0.80", "seven 0.70", "seven 0.60", "✗ wrong: one 0.50"),
+    assert shown.locator("tbody tr").first.locator("td").all_inner_texts() == ["… six", "… 7"]
+    assert shown.locator("tbody tr > td:nth-child(2)").all_text_contents() == [
+        *("… six", "seven", "seven 0.90", "seven 0.80", "seven 0.70", "seven 0.60", "✗ wrong: one 0.50"),
     ]
     box = page.get_by_role("region", name=re.compile("^Test samples of seed 0"))
     assert box.evaluate("e => e.scrollWidth > e.clientWidth && document.body.scrollWidth <= innerWidth")

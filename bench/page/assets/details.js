@@ -101,11 +101,15 @@ function samplesOf(record, group) {
   const found = record.done && record.samples;
   if (!found) return null;
   const about = `Test samples of seed ${record.seed}: what is given, what is wanted, what the digital network answers and what chip 0 does`;
-  const heads = ["given", "wanted", "digital", ...group.labels.slice(0, record.points.length)];
-  const rows = DATA.samples[found.of].map((known, i) => [...known, ...found.answers[i].map((answer, place) => (
-    found.wrong[i].includes(place) ? h("span", { class: "failed" }, "✗ ", h("span", { class: "hidden" }, "wrong: "), answer) : answer))]);
+  const first = ["given", "wanted", "digital", ...group.labels.slice(0, record.points.length).map((label) => (group.over_time ? label : `level ${label}`))];
+  const columns = DATA.samples[found.of].map(([given, wanted], i) => [
+    /^[▁-█]+$/.test(given) ? h("span", { class: "bars" }, given) : given, wanted,
+    ...found.answers[i].map((answer, place) => (
+      found.wrong[i].includes(place) ? h("span", { class: "failed" }, "✗ ", h("span", { class: "hidden" }, "wrong: "), answer) : answer))]);
+  const heads = ["sample", ...columns.map((_, i) => String(i + 1))];
+  const rows = first.map((name, i) => [name, ...columns.map((column) => column[i])]);
   return [
-    h("p", { class: "small muted" }, `The first test samples, in words, on the digital network and on chip 0 ${group.over_time ? "at each time since programming" : `at each level of ${group.axis}`}, with the probability of the answer. ✗: wrong.`),
+    h("p", { class: "small muted" }, `The first samples of the test split in its fixed order, in words, on the digital network and on chip 0 ${group.over_time ? "at each time since programming" : `at each level of ${group.axis}`}, with the probability of the answer. ✗: wrong.`),
     scrolling(about, table(heads, rows, about, "samples")),
   ];
 }
