@@ -218,6 +218,7 @@ def test_the_limits_are_those_of_the_document() -> None:
     sizes = {
         "a record": limits.RECORD, "measured cells": limits.CELLS, "a fitted table": _measured.MOST_MIB * limits.MIB,
         "an archive's manifest": limits.MANIFEST, "all its records": limits.RECORDS, "a checkpoint": limits.CHECKPOINT,
+        "all its pictures": limits.PICTURES,
     }  # fmt: skip
     for what, size in sizes.items():
         assert re.search(rf"\| {what}[^|]*\| {limits.shown(size)} \|", text), what

@@ -143,7 +143,7 @@ def test_training_meets_the_periphery_and_the_clean_pass_does_not(home, tmp_path
             return super().__enter__()
 
     monkeypatch.setattr(_base, "Periphery", Counted)
-    small = {"network": "mlp", "train_samples": 256, "test_samples": 50, "chips": 1, "epochs": 1}
+    small = {"network": "mlp", "train_samples": 64, "test_samples": 50, "chips": 1, "epochs": 1}
     runner = cpu_runner(home, tmp_path)
     plain = one_cell("noise_injection", "rram", "mnist", **small, finetune_epochs=1)
     runner.train(plain.evaluation.training)
@@ -151,7 +151,7 @@ def test_training_meets_the_periphery_and_the_clean_pass_does_not(home, tmp_path
     chosen = {"dac_bits": "6", "adc_bits": "6"}
     cell = one_cell("noise_injection", "rram", "mnist", **small, finetune_epochs=1, device_settings=chosen)
     runner.train(cell.evaluation.training)
-    assert entered == [True, True], "256 samples are two steps; the nominal run before them has no device"
+    assert entered == [True, True], "64 samples are two steps; the nominal run before them has no device"
 
 
 def test_learned_ranges_go_from_training_to_the_sweep(home, tmp_path, cpu_runner, one_cell):

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import optuna
@@ -176,7 +177,7 @@ def test_a_trial_validates_the_network_that_its_settings_train(searched, cpu_run
     assert training.key == trial.user_attrs["training"]
     alone = cpu_runner(other_home, tmp_path / "other")
     means = alone.validate(training, search.device, None, None, 1)
-    assert trial.value == sum(means.values()) / len(means)
+    assert trial.value == fmean(means.values())
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def test_a_row_that_nobody_ran_says_why_and_how(cell: Callable[..., dict[str, An
     assert text.count("ours: not measured") == len(TABLES)
     assert (
         "\nNot measured: nominal, noise_injection at 0.3, noise_injection at 0.5, mtrd at 0.3 on cifar10 vgg16: "
-        "4.6 times the work of vgg8_mtrd, hours a network on two cores; nobody ran it so far.\n\n"
+        "4.6 times the work of vgg8_mtrd on cifar10, hours a network on two cores; nobody ran it so far.\n\n"
         "    bench run --method nominal --device rram --task cifar10 --network vgg16 --preset standard\n"
         "    bench run --method noise_injection,mtrd --device rram --task cifar10 --network vgg16 --preset standard "
         "--level 0.3\n"
