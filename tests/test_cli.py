@@ -129,7 +129,7 @@ def test_part_of_the_test_set_for_each_chip_leaves_out_the_tails(done, cli):
     assert (ended.code, records(results)["nominal"]["levels"][1]["samples"]) == (0, 64)
     shown = cli("show", records(results)["nominal"]["key"], "--results", results)
     assert shown.code == 0
-    for table in (ended.out, shown.out):
+    for table in (ended.out, shown.out.partition("test samples on chip 0")[0]):
         (row,) = re.findall(r"^ *0\.1 .*$", table, re.MULTILINE)
         _, _, _, _, *tails, chips, ekl = row.split()
         assert (tails, chips, ekl) == (["—", "—", "—"], "2", "—")
