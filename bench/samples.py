@@ -85,6 +85,5 @@ def _may_have(record: Mapping[str, Any]) -> bool:
 
 def _is_here(record: Mapping[str, Any], checkpoints: Checkpoints) -> bool:
     """Is the network that the record was made with in the store, and not another training of its key?"""
-    found = checkpoints.load(record["training_key"])
-    born = record.get("training_environment", {}).get("created")
-    return found is not None and found[1]["environment"]["created"] == born
+    born = checkpoints.born(record["training_key"])
+    return born is not None and born == record.get("training_environment", {}).get("created")

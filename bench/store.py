@@ -86,6 +86,10 @@ class Checkpoints:
 
         return _load(self.path(key), whole)
 
+    def born(self, key: str) -> Any:
+        """When a finished training was made, by its file's head alone; None if there is none. BenchError if broken."""
+        return _load(self.path(key), lambda _, about: about["environment"]["created"], head=True)
+
     def find(self, start: str, records: "Records") -> dict[str, Any]:
         """What is known about the one finished training whose key, or whose record's key, starts so.
 
@@ -170,8 +174,11 @@ def _write(path: Path, data: bytes) -> None:
         raise BenchError(f"can't write {path}: {reason}; make room or choose another folder, then go on") from None
 
 
-def _load(path: Path, read: Callable[[dict[str, "Tensor"], Any], Any]) -> Any | None:
-    """What `read` makes of (tensors, about), None if there is no file. BenchError if either is broken."""
+def _load(path: Path, read: Callable[[dict[str, "Tensor"], Any], Any], head: bool = False) -> Any | None:
+    """What `read` makes of (tensors, about), None if there is no file. BenchError if either is broken.
+
+    `head`: without the tensors, so that nothing is said of whether they are whole.
+    """
     from safetensors import SafetensorError, safe_open
 
     if not path.exists():
@@ -179,10 +186,10 @@ def _load(path: Path, read: Callable[[dict[str, "Tensor"], Any], Any]) -> Any | 
     try:
         with at_hand(path, limits.CHECKPOINT) as here, safe_open(here, framework="pt") as file:
             text = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {} if head else {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if odd := sorted(set(text) - {"about", seal.NAME}):
             raise ValueError(f"{odd[0]!r:.40} is nothing that it should have")
-        if seal.NAME in text and text[seal.NAME] != _digest(tensors, text["about"]):
+        if not head and seal.NAME in text and text[seal.NAME] != _digest(tensors, text["about"]):
             raise ValueError("its checksum is of other tensors: it was damaged")
         return read(tensors, json.loads(text["about"]))
     except OSError as error:  # it may be whole

@@ -11,6 +11,7 @@ improvement is measured against the student's start, so weights are dynamic from
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -126,8 +127,7 @@ def fixed_weights(betas: str, levels: tuple[float, ...]) -> list[float]:
         raise MethodError(f"setting betas={betas}: must be {len(levels)} numbers, for the teachers at {teachers}")
     if sum(raw) == 0:
         raise MethodError(f"setting betas={betas}: one must be above 0")
-    whole = math.fsum(raw)
-    return [r / whole for r in raw]
+    return _shares(raw)
 
 
 def teacher_weights(gains: list[float], weighting: str) -> list[float]:
@@ -145,5 +145,10 @@ def teacher_weights(gains: list[float], weighting: str) -> list[float]:
     raw = [0.0] * n
     for place, i in enumerate(order):
         raw[i] = 2.5 - 1.5 * place / (n - 1)
+    return _shares(raw)
+
+
+def _shares(raw: Sequence[float]) -> list[float]:
+    """The same in proportion, their sum 1."""
     whole = math.fsum(raw)
     return [r / whole for r in raw]

@@ -115,13 +115,15 @@ def _cell(
     if status == "done":
         made["levels"] = _levels(training, device, times or levels, bool(times), power_w, chips, higher=metric[2])
     if given:
-        answers = 1 + len(made["levels"])
-        made["samples"] = [
-            {"given": text, "wanted": "seven", "right": [i < answers - 1 for i in range(answers)]}
-            | {"answers": [f"{'seven' if i < answers - 1 else 'one'} {0.9 - 0.1 * i:.2f}" for i in range(answers)]}
-            for text in given
-        ]
+        made["samples"] = [_sample(text, answers=1 + len(made["levels"])) for text in given]
     return made
+
+
+def _sample(given: str, answers: int) -> Record:
+    """All of them right but the last."""
+    right = [i < answers - 1 for i in range(answers)]
+    said = [f"{'seven' if ok else 'one'} {0.9 - 0.1 * i:.2f}" for i, ok in enumerate(right)]
+    return {"given": given, "wanted": "seven", "right": right, "answers": said}
 
 
 def _levels(
