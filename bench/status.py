@@ -88,9 +88,12 @@ class Status:
                 path.unlink()
 
     def add(self, rows: Iterable[Row]) -> None:
-        """Jobs that are not known yet."""
+        """Jobs that are not known yet. Told at once: a command that is killed soon leaves what it was to do."""
+        before = len(self.rows)
         for row in rows:
             self.rows.setdefault(row.key, row)
+        if len(self.rows) > before:
+            self.write(now=True)
 
     def follow(self, key: str, title: str, kind: str, monitor: Monitor) -> Row:
         """A job that this process does from now on, which is seen by its display."""

@@ -385,6 +385,15 @@ def test_one_process_needs_no_ray_and_has_a_status(home, cli, tmp_path, monkeypa
     assert "bench run --method nominal" in out and "one process" in out and "1 of 1 cells done" in out and " ago" in out
 
 
+def test_a_command_tells_its_jobs_before_it_begins_them(home, cli):
+    """One that is killed in its first seconds leaves what it was to do."""
+    with status.Status(home / "runs", "bench run it", "2 workers") as told:
+        told.add([status.Row("k", "mtrd on rram")])
+        assert "0 of 1 cells done" in cli("status").out
+        told.add([status.Row("t", "train mtrd", "training")])
+        assert "0 of 1 cells done; 0 of 1 trainings done" in cli("status").out
+
+
 def test_status_tells_the_living_from_the_dead(home, cli):
     row = status.Row("k", "mtrd on rram, cifar10, seed 0")
     row.begin("box 7")

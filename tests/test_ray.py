@@ -274,10 +274,11 @@ class Gate:
         return sorted(Met(*map(int, path.name.split("-"))) for path in self.folder.iterdir())
 
     def wait_for(self, attempt: int) -> Met:
-        """The resume point at which an attempt is held, once `bench status` knows of the attempt, too."""
+        """The resume point at which an attempt is held, once `bench status` knows of this command's attempt, too."""
         home, until = Path(os.environ["BENCH_HOME"]), time.monotonic() + 120
         while time.monotonic() < until and not self.has_ended:
-            told = {row.attempts for one in status.read(home / "runs") for row in one.rows if row.kind == "training"}
+            living = [one for one in status.read(home / "runs") if one.is_alive]
+            told = {row.attempts for one in living for row in one.rows if row.kind == "training"}
             if attempt in told and (found := [one for one in self.met() if one.attempt == attempt]):
                 return found[0]
             time.sleep(0.05)
