@@ -80,14 +80,14 @@ def point_label(sweep: str, point: float) -> str:
 
 
 def sweep_label(evaluation: Record) -> str:
-    """What a heading says of the time: nothing, ' at 3600 s', or ' over time at level 1'."""
+    """What a heading says of the time: nothing, ' at 1 h', or ' over time at level 1'."""
     over_time = swept(evaluation)[0] == "time_s"
     return f" over time at level {evaluation['levels'][0]:g}" if over_time else time_label(evaluation["time_s"])
 
 
 def time_label(time_s: float | None) -> str:
     """Time since programming, where the device has one."""
-    return "" if time_s is None else f" at {time_s:g} s"
+    return "" if time_s is None else f" at {time_text(time_s)}"
 
 
 def settings_label(owner: Record) -> str:

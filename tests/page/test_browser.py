@@ -25,7 +25,7 @@ def test_it_answers_which_method_how_sure_at_what_cost_and_how_to_run_it(opened,
     shot(page, "light")
 
 
-def test_what_training_is_worth_on_the_device_as_measured_and_takes_to_read_is_said(opened, cell, tmp_path):
+def test_the_device_as_measured_comes_first_and_what_training_is_worth_on_it_is_said(opened, cell, tmp_path):
     """Of spreads four times the measured ones nobody's chip is: nominal's figures at 1, and clean, stand there too."""
     records = [
         cell(method, "pcm", levels=(0.0, 0.5, 1.0, 2.0), power_w=power_w)
@@ -36,6 +36,10 @@ def test_what_training_is_worth_on_the_device_as_measured_and_takes_to_read_is_s
     path = tmp_path / "report.html"
     path.write_text(render.page(records, summary(records)))
     answer = opened(path).locator("#verdict")
+    ours = sum(records[0]["levels"][2]["chips"]) / 12
+    first = rf"^{ours:.2f} ± \S+% accuracy on the device as measured$"
+    sync_api.expect(answer.locator(".facts dd p").first).to_have_text(re.compile(first))
+    assert re.search(r"(no chip|every chip|[1-9]\d?% of the chips) there at most 5", answer.inner_text())
     mean = sum(records[1]["levels"][2]["chips"]) / 12
     said = rf"± \S+% on average, 90\.50% without a device and {mean:.2f} ± \S+% on the device as measured"
     sync_api.expect(answer).to_contain_text(re.compile(rf"\(nominal\): \d\d\.\d\d {said}"))

@@ -100,10 +100,9 @@ function facts(group, use) {
   const point = (i, what) => `${spread(use.points[i])}${unit} ${what}`;
   const good = [
     `${number(use.clean)}${unit} without a device`,
-    asMeasured > 0 && asMeasured < last && point(asMeasured, "on the device as measured"),
     last > 0 && point(last, group.over_time ? `after ${group.labels[last]}` : `at the hardest level (${group.labels[last]})`),
     use.worst !== null && last > 0 && `the worst chip there ${number(use.worst)}${unit}`,
-    use.yield !== null && last > 0 && `${percent(use.yield)} of the chips there at most ${group.yield_loss} worse than without a device`,
+    use.yield !== null && last > 0 && `${chipsOf(use.yield)} there at most ${group.yield_loss} worse than without a device`,
   ].filter(Boolean);
   const others = group.choices.map((i) => group.rows[i]).filter((row) => row !== use);
   const nominal = group.nominal === null ? null : group.rows[group.nominal];
@@ -113,6 +112,7 @@ function facts(group, use) {
   return h("dl", { class: "facts" },
     h("dt", {}, "How good"),
     h("dd", {},
+      asMeasured > 0 && h("p", {}, h("span", { class: "figure" }, `${spread(use.points[asMeasured])}${unit}`), ` ${group.metric} on the device as measured`),
       h("p", {}, h("span", { class: "figure" }, `${spread(use.score)}${unit}`), ` ${group.metric} on average over ${last > 0 ? `the ${group.over_time ? "times" : "levels"} ${group.labels[0]} to ${group.labels[last]}${group.over_time ? "" : ` of ${group.axis}`}` : "chips"}`),
       h("p", { class: "small muted" }, `${listed(good)}.`),
       nominal && nominal !== use && nominal.score && h("p", { class: "small muted" }, `Without any such training (${nominal.label}): ${listed([
@@ -132,6 +132,8 @@ function tiedList(others, unit, most = 5) {
   const list = (rows) => h("ul", {}, rows.map((row) => h("li", {}, rowButton(row), ` ${spread(row.score)}${unit}${costRatio(row)}`)));
   return [list(others.slice(0, most)), others.length > most && h("details", {}, h("summary", {}, `${others.length - most} more`), list(others.slice(most)))];
 }
+/** A share of chips: 'no chip', 'every chip', '37% of the chips'. */
+const chipsOf = (share) => (share === 0 ? "no chip" : share === 1 ? "every chip" : `${percent(share)} of the chips`);
 const costRatio = (row) => (row.relative.total_ ? `, training ${short(row.relative.total_)} × nominal’s` : "");
 const rowButton = (row, text = row.label) => h("button", { class: "plain", type: "button", onclick: () => openRow(row) }, text);
 
