@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections import Counter
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,8 +51,7 @@ def run(
         cells = [(cell, request.command(cell, asked, settings)) for cell in matched.cells(asked)]
     console, runner = Console(), start.runner(data, results, processor, crew)
     if dry_run:
-        _foresee([cell for cell, _ in cells], runner, console)
-        return 0
+        return _foresee([cell for cell, _ in cells], runner, console)
     found = work.do(
         cells,
         runner,
@@ -106,22 +106,31 @@ def demo(*, results: Path, on: str, threads: int | None, data: Path | None) -> i
     return code
 
 
-def _foresee(cells: "list[Cell]", runner: "Runner", console: Console) -> None:
-    """What a run would do, and about how long that takes."""
+def _foresee(cells: "list[Cell]", runner: "Runner", console: Console) -> int:
+    """What a run would do, and about how long that takes; 2 if the data of some cells can't be had.
+
+    BenchError if those of none can.
+    """
     from bench.estimate import estimate
 
     def hours(seconds: float) -> str:
         return "—" if seconds == 0 else f"{seconds / 3600:.2f}"
 
     found = estimate(cells, runner)
+    states = Counter(e.state for e in found)
+    if states["no data"] == len(found):
+        raise BenchError(found[0].reason)
     rows = [[e.title, e.state, hours(e.training_s), hours(e.sweep_s), e.key] for e in found]
     names = ["cell", "state", "hours to train", "hours to sweep", "key"]
     tabular.print_table(console, names, rows, keys=("cell",), words=("cell", "state", "key"))
     left = sum(e.training_s + e.sweep_s for e in found)
-    done, refused = (sum(e.state == state for e in found) for state in ("done", "refused"))
-    what = f"{len(found)} cells, {done} done" + (f", {refused} refused" if refused else "")
-    told = f"{what}; about {left / 3600:.2f} hours left on this machine"
+    others = "".join(f", {states[state]} {state}" for state in ("refused", "no data") if states[state])
+    told = f"{len(found)} cells, {states['done']} done{others}; about {left / 3600:.2f} hours left on this machine"
     console.print(f"{told} (timed just now, at the fewest chips; teachers are counted once)", highlight=False)
+    reasons = Counter((e.state, e.reason) for e in found if e.reason)
+    for (state, reason), count in reasons.items():
+        console.print(f"{count} {state}: {reason}", highlight=False, markup=False, soft_wrap=True)
+    return 2 if states["no data"] else 0
 
 
 def matrix(

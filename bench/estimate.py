@@ -13,6 +13,7 @@ import torch
 
 from bench import plan, recording
 from bench.context import build_network
+from bench.errors import in_one_line
 from bench.fast import compute
 from bench.labels import title
 from bench.matched import passes
@@ -20,7 +21,7 @@ from bench.plan import Cell
 from bench.provenance import OtherData
 from bench.runner import Runner
 from bench.spec import Training
-from tasks._base import Splits, Task
+from tasks._base import Splits, Task, TaskError
 
 TURNS = 3
 SWEEP_SAMPLES = 250
@@ -35,67 +36,91 @@ class Pace(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """One cell. `state`: done, refused (its method can't work on its network, or its record is of other data), failed,
-    begun (a partial sweep or training is there) or to do; seconds left.
+    """One cell. `state`: done, refused (its method can't work on its network, or its record is of other data), no data,
+    failed, begun (a partial sweep or training is there) or to do; seconds left. `reason`: why nothing can be done.
     """
 
     title: str
     key: str
     state: str
-    training_s: float
-    sweep_s: float
+    training_s: float = 0.0
+    sweep_s: float = 0.0
+    reason: str = ""
 
 
 def estimate(cells: Sequence[Cell], runner: Runner) -> list[Estimate]:
     """Each cell in the order in which it would run; trainings are counted where they would happen."""
-    paces: dict[tuple, Pace] = {}
-    counted: set[str] = set()
-    made = []
-    for cell in cells:
-        evaluation, training = cell.evaluation, cell.evaluation.training
-        record = runner.records.load(evaluation.key)
-        state = "to do" if record is None else record["status"]
-        name = title(training, evaluation.device)
-        state = "refused" if _refused(record, runner, training) else state
-        if state in ("done", "refused"):
-            made.append(Estimate(title=name, key=evaluation.key, state=state, training_s=0.0, sweep_s=0.0))
-            continue
-        task, splits = runner.task(training)
-        place = training.task, training.network, training.width, training.precision, training.budget.batch_size
-        if place not in paces:
-            paces[place] = pace(task, splits, training, runner.processor)
-        device = plan.device_of(cell.device, evaluation.device_settings)
-        levels = plan.device_of(cell.train_device, training.device_settings).axis.levels
-        samples = len(splits.train) if training.budget.train_samples is None else training.budget.train_samples
-        epochs = 0.0
-        for key, needed in passes(training, levels).items():
-            if key not in counted and not runner.checkpoints.has(key):
-                epochs += needed
-                begun = runner.checkpoints.partial_path(key).exists()
-                state = "begun" if begun and state == "to do" else state
-            counted.add(key)
-        chips = sum(evaluation.chips.minimum if device.is_random(level) else 1 for level, _ in evaluation.points)
-        tested = evaluation.test_samples or len(splits.test)
-        made.append(
-            Estimate(
-                title=name,
-                key=evaluation.key,
-                state=state,
-                training_s=epochs * samples * paces[place].training_s,
-                sweep_s=chips * tested * paces[place].sweep_s,
-            )
+    ahead = _Ahead(runner)
+    return [ahead.of(cell) for cell in cells]
+
+
+class _Ahead:
+    """A grid's cells, one after the other. What was timed is not timed again; what was counted costs no second time."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.runner = runner
+        self.paces: dict[tuple, Pace] = {}
+        self.counted: set[str] = set()
+
+    def of(self, cell: Cell) -> Estimate:
+        """One whose data can't be had is one of many: the others are told."""
+        evaluation = cell.evaluation
+        name, key = title(evaluation.training, evaluation.device), evaluation.key
+        record = self.runner.records.load(key)
+        try:
+            if refused := _refusal(record, self.runner, evaluation.training):
+                return Estimate(title=name, key=key, state="refused", reason=in_one_line(refused))
+            if record is not None and record["status"] == "done":
+                return Estimate(title=name, key=key, state="done")
+            pace = self._pace(evaluation.training)
+        except TaskError as error:
+            return Estimate(title=name, key=key, state="no data", reason=in_one_line(error))
+        samples, has_begun = self._to_train(cell)
+        state = "begun" if has_begun and record is None else "to do" if record is None else record["status"]
+        return Estimate(
+            title=name,
+            key=key,
+            state=state,
+            training_s=samples * pace.training_s,
+            sweep_s=self._to_sweep(cell) * pace.sweep_s,
         )
-    return made
+
+    def _pace(self, training: Training) -> Pace:
+        task, splits = self.runner.task(training)
+        place = training.task, training.network, training.width, training.precision, training.budget.batch_size
+        if place not in self.paces:
+            self.paces[place] = pace(task, splits, training, self.runner.processor)
+        return self.paces[place]
+
+    def _to_train(self, cell: Cell) -> tuple[float, bool]:
+        """Samples of the trainings that are still to be done, as often as each is seen; is one of them begun?"""
+        training = cell.evaluation.training
+        levels = plan.device_of(cell.train_device, training.device_settings).axis.levels
+        epochs, has_begun = 0.0, False
+        for key, needed in passes(training, levels).items():
+            if key not in self.counted and not self.runner.checkpoints.has(key):
+                epochs += needed
+                has_begun |= self.runner.checkpoints.partial_path(key).exists()
+            self.counted.add(key)
+        given = training.budget.train_samples
+        return epochs * (len(self.runner.task(training)[1].train) if given is None else given), has_begun
+
+    def _to_sweep(self, cell: Cell) -> int:
+        """Samples that chips meet, at the fewest chips."""
+        evaluation = cell.evaluation
+        device = plan.device_of(cell.device, evaluation.device_settings)
+        chips = sum(evaluation.chips.minimum if device.is_random(level) else 1 for level, _ in evaluation.points)
+        return chips * (evaluation.test_samples or len(self.runner.task(evaluation.training)[1].test))
 
 
-def _refused(record: dict[str, Any] | None, runner: Runner, training: Training) -> bool:
-    """Would a run refuse the cell?"""
+def _refusal(record: dict[str, Any] | None, runner: Runner, training: Training) -> Exception | None:
+    """Why a run would refuse the cell."""
     try:
         if record is not None and record["status"] == "done":
             runner.datasets.check_done(record, training)
-    except OtherData:
-        return True
-    return recording.refusal(record) is not None
+    except OtherData as error:
+        return error
+    return recording.refusal(record)
 
 
 def pace(task: Task, splits: Splits, training: Training, processor: torch.device) -> Pace:

@@ -232,7 +232,7 @@ class EcgMitbih(Heartbeats):
         """float32 beats (n, 2, 128), int64 labels (n,), each split of its records. TaskError if they can't be had."""
         if data_dir is None:
             raise TaskError(
-                f"{self.name}: name a directory with --data that holds {FILE} (docs/tasks.md: how to make it)"
+                f"{self.name}: name a directory with --data DIR that holds {FILE} (docs/tasks.md: how to make it)"
             )
         found = read_beats(data_dir / FILE, self.points, len(self.names))
         both = torch.cat([found.inputs, found.inputs - median_beats(found)], dim=1)

@@ -57,6 +57,7 @@ def test_a_cell_that_its_method_refused_is_not_to_do(home, tmp_path, cli, monkey
         foreseen = cli("run", *grid, "--dry-run").out
         assert "2 cells, 1 done, 1 refused; about 0.00 hours left" in foreseen
         assert states(foreseen) == ["done", "refused"]
+        assert "\n1 refused: bn_recalibrate: the network has no BatchNorm" in foreseen
         again = cli("run", *grid)
         told = [line for line in again.err.splitlines() if "FAILED bn_recalibrate" in line]
         assert again.code == 2 and not tried and path.read_bytes() == whole
@@ -66,6 +67,18 @@ def test_a_cell_that_its_method_refused_is_not_to_do(home, tmp_path, cli, monkey
     assert cli("run", *grid, "--force").code == 2 and len(tried) == 1
     path.write_bytes(sealed(now | {"error": "MethodError: training diverged in epoch 1 (loss nan)"}))
     assert "2 cells, 1 done; about" in cli("run", *grid, "--dry-run").out, "what may end otherwise is tried again"
+
+
+def test_a_task_whose_data_are_not_here_does_not_hide_the_others(home, tmp_path, cli):
+    both = [word if word != "fashion_mnist" else "fashion_mnist,text:sst2,ecg:mitbih" for word in GRID]
+    ended = cli("run", *both, "--dry-run", "--results", tmp_path)
+    assert ended.code == 2 and states(ended.out) == ["to do", "to do"]
+    assert "6 cells, 0 done, 4 no data; about 0.0" in ended.out
+    said = [line for line in ended.out.splitlines() if line.startswith("2 no data: ")]
+    assert len(said) == 2 and "SST-2" in said[0] and "ecg:mitbih" in said[1]
+    assert all("--data DIR" in line for line in said)
+    none = cli("run", *both[:5], "text:sst2", *both[6:], "--dry-run", "--results", tmp_path)
+    assert none.code == 2 and "--data DIR" in none.err and len(none.err.strip().splitlines()) == 1 and not none.out
 
 
 def test_trainings_are_counted_once_and_in_proportion(home, tmp_path, cpu_runner, one_cell):

@@ -230,7 +230,7 @@ def test_without_a_directory_the_user_is_told_what_to_name(cli, home, tmp_path) 
     asked = "--method nominal --device ideal --task ecg:mitbih --preset smoke --results".split()
     ended = cli("run", *asked, tmp_path / "results")
     assert ended.code == 2 and "Traceback" not in ended.err
-    assert "ecg:mitbih: name a directory with --data that holds mitbih.npz" in " ".join(ended.err.split())
+    assert "ecg:mitbih: name a directory with --data DIR that holds mitbih.npz" in " ".join(ended.err.split())
 
 
 # --- in training
