@@ -121,14 +121,15 @@ def _answers(row: Published, record: Record) -> bool:
     return record["status"] == "done" and ours == theirs and usual and whole and own and level
 
 
-def _alike(row: Published, records: Sequence[Record]) -> dict[tuple, dict[str, list[Record]]]:
-    """Records that answer a row: by all that those of two methods have to have in common, then by setting."""
-    found: defaultdict[tuple, defaultdict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
+def _alike(row: Published, records: Sequence[Record]) -> dict[tuple, dict[tuple[str, str], list[Record]]]:
+    """Records that answer a row: by all that two methods have to have in common, then by setting and version."""
+    found: defaultdict[tuple, defaultdict[tuple[str, str], list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         if _answers(row, record):
-            budget = record["evaluation"]["training"]["budget"]
-            start = [str(budget.get(name)) for name in ("epochs", "batch_size", "lr")]
-            found[*group_key(record), *start][_setting(record)].append(record)
+            training = record["evaluation"]["training"]
+            start = [str(training["budget"].get(name)) for name in ("epochs", "batch_size", "lr")]
+            same = _setting(record), training["method_version"]
+            found[*group_key(record), training["precision"], *start][same].append(record)
     return dict(sorted(found.items()))
 
 
@@ -155,12 +156,15 @@ def _ours(
 
 
 def _setting(record: Record) -> str:
-    """'10 + 3 epochs, batch 128, rate 0.1; 10 to 20 chips'."""
-    budget, chips = record["evaluation"]["training"]["budget"], record["evaluation"]["chips"]
+    """'10 + 3 epochs, batch 128, rate 0.1; 10 to 20 chips; bf16', and a version of the method that is not its first."""
+    training, chips = record["evaluation"]["training"], record["evaluation"]["chips"]
+    budget, version = training["budget"], training["method_version"].split("+")[0]
     epochs = " + ".join(f"{n}" for n in (budget.get("epochs"), budget.get("finetune_epochs")) if n)
     numbers = sorted({n for n in (chips["minimum"], chips.get("maximum")) if n is not None})
     counted = " to ".join(map(str, numbers))
-    return plain(f"{epochs} epochs, batch {budget.get('batch_size')}, rate {budget.get('lr')}; {counted} chips")
+    trained = f"{epochs} epochs, batch {budget.get('batch_size')}, rate {budget.get('lr')}"
+    told = f"{trained}; {counted} chips; {training['precision']}"
+    return plain(told + (f"; method v{version}" if version != "1" else ""))
 
 
 def _mean(row: Published, records: Sequence[Record], point: float) -> float | None:

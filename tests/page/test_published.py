@@ -109,7 +109,7 @@ def test_a_row_that_nobody_ran_says_why_and_how(cell: Callable[..., dict[str, An
     )
     assert all(f"- {paper}: {why}." in text for paper, why in WITHOUT.items())
     text = published.markdown([of("nominal", cell, 0.0)])
-    assert "| ours, standard, 1 seed; 10 + 3 epochs, batch 128, rate 0.1; 10 to 20 chips |" in text
+    assert "| ours, standard, 1 seed; 10 + 3 epochs, batch 128, rate 0.1; 10 to 20 chips; bf16 |" in text
     assert "Not measured: noise_injection at 0.1, " in text
 
 
@@ -125,6 +125,17 @@ def test_runs_of_other_budgets_and_networks_stand_apart(cell: Callable[..., dict
         ("standard", "10 + 3 epochs"),
         ("standard*", "200 + 3 epoch"),
     ]
+
+
+def test_seeds_of_other_versions_and_precisions_are_not_averaged(cell: Callable[..., dict[str, Any]]) -> None:
+    usual, newer, exact = (of("mtrd", cell, 0.3) for _ in range(3))
+    for seed, one in enumerate((usual, newer, exact)):
+        one["evaluation"]["training"]["seed"] = seed
+    newer["evaluation"]["training"]["method_version"] = "2+nominal=1"
+    exact["evaluation"]["training"]["precision"] = "fp32"
+    rows = [c.ours for c in published.compare([usual, newer, exact]) if c.ours]
+    assert rows and all(len(ours) == 3 and {one.seeds for one in ours} == {1} for ours in rows)
+    assert {one.setting.split("chips; ")[1] for one in rows[0]} == {"bf16", "bf16; method v2", "fp32"}
 
 
 def of(method: str, cell: Callable[..., dict[str, Any]], level: float) -> dict[str, Any]:
