@@ -28,7 +28,7 @@ from bench.trained import not_finite
 from bench.tuning import saved
 from devices._base import Device
 from methods._base import Adaptation, MethodError
-from tasks._base import Split, Splits, Task
+from tasks._base import Split, Splits, Task, TaskError
 
 
 class Runner:
@@ -90,18 +90,23 @@ class Runner:
             done = self._record(evaluation, command, **self._measure(evaluation, replaces))
             self.records.save(done)
         except Exception as error:
-            self.fail(cell, command, f"{type(error).__name__}: {error}")
+            self.fail(cell, command, error)
             raise
         HalfSweep(self.home, evaluation.key).drop()
         if told := missing.told(done):
             self.monitor.say(told)
         return done
 
-    def fail(self, cell: plan.Cell, command: str, reason: str) -> None:
-        """Record that a cell failed. If even this can't be saved, the first error is the one to tell."""
+    def fail(self, cell: plan.Cell, command: str, error: Exception, of: str = "") -> None:
+        """Record that a cell failed, `of` what else. If even this can't be saved, the first error is the one to tell.
+
+        Not of data that can't be had: nothing was tried, and a mistyped folder would be in the leaderboard.
+        """
+        if isinstance(error, TaskError):
+            return
         with suppress(BenchError, OSError):
             self.made_of({cell.evaluation.device: cell.device})
-            reason = reason.replace("\n", " ")[: limits.ERROR]
+            reason = f"{of}{type(error).__name__}: {error}".replace("\n", " ")[: limits.ERROR]
             self.records.save(self._record(cell.evaluation, command, status="failed", error=reason))
 
     def _record(self, evaluation: Evaluation, command: str, **measured: Any) -> dict[str, Any]:

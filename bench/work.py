@@ -153,23 +153,19 @@ class CellBoss(engine.Boss):
         if isinstance(job.task, Sweep):
             self.found[job.key] = error
             if self.runner.records.find(job.key) is None:
-                self.runner.fail(job.task.cell, job.task.command, _reason(error))
+                self.runner.fail(job.task.cell, job.task.command, error)
 
     def lost(self, job: Job, root: Job, error: Exception) -> None:
         """So is one that could not begin."""
         if isinstance(job.task, Sweep):
             self.found[job.key] = error
-            self.runner.fail(job.task.cell, job.task.command, f"{root.title}: {_reason(error)}")
+            self.runner.fail(job.task.cell, job.task.command, error, of=f"{root.title}: ")
 
 
 def is_there(runner: Runner, job: Job) -> None:
     """BenchError if a network that a worker has trained is not seen from here."""
     if not runner.checkpoints.has(job.key):
         raise BenchError(f"its network is not in {runner.checkpoints.folder}: all workers must see this BENCH_HOME")
-
-
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
 
 
 def records(found: Mapping[str, Done]) -> dict[str, dict[str, Any]]:

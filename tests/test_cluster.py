@@ -15,6 +15,7 @@ import pytest
 from rich.console import Console
 
 from bench import engine, matched, plan, status, tune, work, worker
+from bench.datasets import Datasets
 from bench.errors import BenchError
 from bench.grid import Graph, Job, Sweep, jobs_of, lineage
 from bench.live import View
@@ -23,6 +24,7 @@ from bench.store import Checkpoints
 from bench.tuning import remote
 from bench.worker import Place, Result
 from methods._base import MethodError
+from tasks._base import TaskError
 
 SMALL = {"network": "mlp", "train_samples": 200, "test_samples": 100, "chips": 2}
 LINE = "--device rram --task mnist --network mlp --preset smoke --precision fp32 --test-samples 100 --chips 2".split()
@@ -187,6 +189,16 @@ def driven(home: Path, tmp_path: Path, cpu_runner: Callable[..., Any]) -> Callab
 
     worker._runner.cache_clear()
     return drive
+
+
+def test_data_that_a_worker_does_not_find_fail_the_cell_and_leave_no_record(driven, tmp_path, monkeypatch):
+    def splits(*_: Any) -> None:
+        raise TaskError("MNIST: not found")
+
+    monkeypatch.setattr(Datasets, "of", splits)
+    found, _, _ = driven(cells("nominal", "noise_injection"))
+    assert {str(error) for error in found.values()} == {"MNIST: not found"} and len(found) == 2
+    assert not list((tmp_path / "results").rglob("*.json"))
 
 
 def test_a_failed_training_fails_what_rests_on_it_with_a_reason_and_the_rest_goes_on(driven, tmp_path, monkeypatch):

@@ -170,8 +170,8 @@ def test_a_half_sweep_that_would_not_be_read_is_not_written(tmp_path: Path, monk
 
 def test_a_reason_of_any_length_is_recorded(tmp_path: Path, one_cell: Callable[..., Any], cpu_runner: Any) -> None:
     cell, runner = one_cell("nominal", "rram", "mnist"), cpu_runner(tmp_path / "home", tmp_path)
-    runner.fail(cell, "", "[" * (limits.PARTS + 1))
-    assert runner.records.load(cell.evaluation.key)["error"] == "[" * limits.ERROR
+    runner.fail(cell, "", ValueError("[" * (limits.PARTS + 1)))
+    assert runner.records.load(cell.evaluation.key)["error"] == f"ValueError: {'[' * limits.ERROR}"[: limits.ERROR]
 
 
 def test_a_checkpoint_that_would_not_be_read_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
