@@ -30,12 +30,18 @@ def pictures(folder: Path) -> list[Path]:
 def pairs(root: Path, folders: Sequence[tuple[str, str]], title: str) -> list[Pair]:
     """Pictures and their masks, by name, from the first two `folders` (of pictures, of masks) that are in `root`.
 
-    A mask has its picture's name, with _mask after it or not. TaskError if there are too few, or one lacks its mask.
+    A mask has its picture's name, with _mask after it or not. TaskError if there are too few, or one lacks its mask or
+    has two.
     """
     found = next(((root / a, root / b) for a, b in folders if (root / a).is_dir() and (root / b).is_dir()), None)
     if found is None:
         raise TaskError(f"{title}: not found in {root}; expected there: {either(folders)}")
-    images, masks = pictures(found[0]), {path.stem.removesuffix("_mask"): path for path in pictures(found[1])}
+    images = pictures(found[0])
+    masks: dict[str, Path] = {}
+    for path in pictures(found[1]):
+        other = masks.setdefault(path.stem.removesuffix("_mask"), path)
+        if other != path:
+            raise TaskError(f"{title}: {other.name} and {path.name} in {found[1]} are masks of one picture; keep one")
     if missing := [path.name for path in images if path.stem not in masks]:
         others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise TaskError(f"{title}: {missing[0]}{others} in {found[0]} without a mask in {found[1].name}/")

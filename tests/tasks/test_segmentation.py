@@ -208,6 +208,10 @@ def too_few(folder: Path) -> None:
         path.unlink()
 
 
+def twice(folder: Path) -> None:
+    (folder / "masks" / "horse04_mask.png").write_bytes((folder / "masks" / "horse04.png").read_bytes())
+
+
 def no_masks(folder: Path) -> None:
     (folder / "masks").rename(folder / "other")
 
@@ -219,6 +223,7 @@ def no_masks(folder: Path) -> None:
         (unequal, "horse05.png and its mask have unequal sizes, 30 x 20 and 20 x 20 pixels"),
         (truncated, "horse06.png can't be read"),
         (other_file, "horse07.png can't be read"),
+        (twice, "horse04.png and horse04_mask.png in .*masks are masks of one picture; keep one"),
         (too_few, "9 pictures in .*, must be at least 10"),
         (
             no_masks,
