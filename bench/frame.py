@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench import stats, tails
+from bench import provenance, stats, tails
 from bench.cost import costs
 from bench.labels import Record, all_settings, plain, swept
 from bench.summary import level_interval, order, yield_loss
@@ -22,7 +22,7 @@ COLUMNS = (
     "sweep",
     "epochs", "samples_seen", "forward_passes", "backward_passes", "passes", "seconds", "total_epochs",
     "total_samples_seen", "total_forward_passes", "total_backward_passes", "total_passes", "total_seconds",
-    "tuning_trials",
+    "tuning_trials", "data",
 )
 # fmt: on
 
@@ -64,6 +64,7 @@ def rows(record: Record) -> Iterator[dict[str, Any]]:
         "precision": t["precision"],
         "recipe": t["recipe"],
         "budget": json.dumps(t["budget"], sort_keys=True),
+        "data": provenance.label(record),
     }
     if record["status"] == "done":
         renamed = {"samples": "samples_seen", "total_samples": "total_samples_seen", "trials": "tuning_trials"}

@@ -44,14 +44,14 @@ def apart(records: Sequence[Record]) -> dict[str, list[Record]]:
         return {"": list(records)}
     found = defaultdict(list)
     for record in records:
-        found[_name(record) or UNKNOWN].append(record)
+        found[label(record) or UNKNOWN].append(record)
     return dict(sorted(found.items()))
 
 
 def known(records: Iterable[Record]) -> dict[str, Record]:
     """A record of each of the data that records name."""
-    found = {_name(record): record for record in records}
-    return {name: found[name] for name in sorted(found) if name}
+    found = {label(record): record for record in records}
+    return {data: found[data] for data in sorted(found) if data}
 
 
 def check_alike(records: Iterable[Record]) -> None:
@@ -62,6 +62,6 @@ def check_alike(records: Iterable[Record]) -> None:
         raise OtherData(f"{plain(a['evaluation']['training']['task'])}: {both}: other data, so they can't be compared")
 
 
-def _name(record: Record) -> str:
-    """Short; '' if it isn't known."""
+def label(record: Record) -> str:
+    """Short, of the data that a record is of: the first digits of their checksum; '' if nobody knows."""
     return record["data"]["sha256"][:12] if "data" in record else ""

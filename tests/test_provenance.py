@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 import bench.runner
-from bench import comparison, leaderboard, matrix, plan, published, sharing, terminal, tune, verify, work
+from bench import comparison, frame, leaderboard, matrix, plan, published, sharing, terminal, tune, verify, work
 from bench.errors import BenchError
 from bench.groups import families
 from bench.keys import key_of
@@ -337,6 +337,9 @@ def test_records_of_several_data_are_ranked_apart(records, tmp_path) -> None:
     assert len({group.slug for group in groups}) == 3 and all(row.rank == 1 for group in groups for row in group.rows)
     tables = leaderboard.write_tables(tmp_path, [of(records[0], "a"), of(records[1], "b")], groups[:2])
     assert f"data {'a' * 12}" in tables[0].read_text()
+    rows = frame.table([of(r, digit) for r, digit in zip(records, ("a", "b", None), strict=True)])
+    found = set(zip(rows["method"], rows["data"], strict=True))
+    assert found == {("mtrd", names[0]), ("hwa", names[1]), ("nominal", "")}
 
 
 def test_seeds_of_several_data_are_no_one_row(records) -> None:
