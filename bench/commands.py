@@ -109,7 +109,7 @@ def demo(*, results: Path, on: str, threads: int | None, data: Path | None) -> i
 def _foresee(cells: "list[Cell]", runner: "Runner", console: Console) -> int:
     """What a run would do, and about how long that takes; 2 if the data of some cells can't be had.
 
-    BenchError if those of none can.
+    BenchError if those of none can, for one reason.
     """
     from bench.estimate import estimate
 
@@ -118,7 +118,8 @@ def _foresee(cells: "list[Cell]", runner: "Runner", console: Console) -> int:
 
     found = estimate(cells, runner)
     states = Counter(e.state for e in found)
-    if states["no data"] == len(found):
+    reasons = Counter((e.state, e.reason) for e in found if e.reason)
+    if states["no data"] == len(found) and len(reasons) == 1:
         raise BenchError(found[0].reason)
     rows = [[e.title, e.state, hours(e.training_s), hours(e.sweep_s), e.key] for e in found]
     names = ["cell", "state", "hours to train", "hours to sweep", "key"]
@@ -127,7 +128,6 @@ def _foresee(cells: "list[Cell]", runner: "Runner", console: Console) -> int:
     others = "".join(f", {states[state]} {state}" for state in ("refused", "no data") if states[state])
     told = f"{len(found)} cells, {states['done']} done{others}; about {left / 3600:.2f} hours left on this machine"
     console.print(f"{told} (timed just now, at the fewest chips; teachers are counted once)", highlight=False)
-    reasons = Counter((e.state, e.reason) for e in found if e.reason)
     for (state, reason), count in reasons.items():
         console.print(f"{count} {state}: {reason}", highlight=False, markup=False, soft_wrap=True)
     return 2 if states["no data"] else 0

@@ -55,12 +55,15 @@ def estimate(cells: Sequence[Cell], runner: Runner) -> list[Estimate]:
 
 
 class _Ahead:
-    """A grid's cells, one after the other. What was timed is not timed again; what was counted costs no second time."""
+    """A grid's cells, one after the other. What was timed is not timed again; what was counted costs no second time;
+    data that can't be had are not looked for again, which may take minutes of fetching.
+    """
 
     def __init__(self, runner: Runner) -> None:
         self.runner = runner
         self.paces: dict[tuple, Pace] = {}
         self.counted: set[str] = set()
+        self.lacking: dict[str, TaskError] = {}
 
     def of(self, cell: Cell) -> Estimate:
         """One whose data can't be had is one of many: the others are told."""
@@ -74,6 +77,7 @@ class _Ahead:
                 return Estimate(title=name, key=key, state="done")
             pace = self._pace(evaluation.training)
         except TaskError as error:
+            self.lacking[evaluation.training.task] = error
             return Estimate(title=name, key=key, state="no data", reason=in_one_line(error))
         samples, has_begun = self._to_train(cell)
         state = "begun" if has_begun and record is None else "to do" if record is None else record["status"]
@@ -86,6 +90,8 @@ class _Ahead:
         )
 
     def _pace(self, training: Training) -> Pace:
+        if training.task in self.lacking:
+            raise self.lacking[training.task]
         task, splits = self.runner.task(training)
         place = training.task, training.network, training.width, training.precision, training.budget.batch_size
         if place not in self.paces:

@@ -9,7 +9,7 @@ from bench import commands, registry
 from bench.estimate import estimate, pace
 from bench.seal import opened, sealed
 from methods.bn_recalibrate import BnRecalibrate
-from tasks._base import Split, Splits
+from tasks._base import Split, Splits, TaskError
 
 TINY = ("--train-samples", 200, "--test-samples", 200, "--chips", 3, "--threads", 1)
 GRID = (
@@ -79,6 +79,21 @@ def test_a_task_whose_data_are_not_here_does_not_hide_the_others(home, tmp_path,
     assert all("--data DIR" in line for line in said)
     none = cli("run", *both[:5], "text:sst2", *both[6:], "--dry-run", "--results", tmp_path)
     assert none.code == 2 and "--data DIR" in none.err and len(none.err.strip().splitlines()) == 1 and not none.out
+    two = cli("run", *both[:5], "text:sst2,ecg:mitbih", *both[6:], "--dry-run", "--results", tmp_path)
+    assert two.code == 2 and re.findall("^2 no data: (\\S+)", two.out, re.MULTILINE) == ["SST-2:", "ecg:mitbih:"]
+
+
+def test_data_that_cannot_be_had_are_looked_for_once(home, tmp_path, cli, monkeypatch):
+    """To find out that nothing can be fetched may take minutes, and a grid has hundreds of cells."""
+    tried = []
+
+    def splits(*_):
+        tried.append(1)
+        raise TaskError("Fashion-MNIST can't be fetched")
+
+    monkeypatch.setattr(registry.get("tasks", "fashion_mnist"), "splits", splits)
+    ended = cli("run", *GRID, "--dry-run", "--results", tmp_path)
+    assert ended.code == 2 and ended.err == "bench: Fashion-MNIST can't be fetched\n" and len(tried) == 1
 
 
 def test_trainings_are_counted_once_and_in_proportion(home, tmp_path, cpu_runner, one_cell):
