@@ -8,6 +8,7 @@ import torch
 from bench import plan
 from bench.context import new_cost
 from bench.environment import environment
+from bench.labels import plain
 from bench.provenance import Data
 from bench.reading import RECORD_SCHEMA
 from bench.restore import input_ranges
@@ -84,7 +85,7 @@ def refusal(record: dict[str, Any] | None) -> Refusal | None:
     older = kind == "MethodError" and reason.startswith(f"{record['evaluation']['training']['method']}: ")
     if not (older or kind == "Refusal"):
         return None
-    return Refusal(f"{reason} (seen before; `bench run --force` tries again)")
+    return Refusal(f"{plain(reason)} (seen before; `bench run --force` tries again)")
 
 
 def with_teachers(about: dict[str, Any]) -> dict[str, Any]:

@@ -62,6 +62,10 @@ def test_a_cell_that_its_method_refused_is_not_to_do(home, tmp_path, cli, monkey
         told = [line for line in again.err.splitlines() if "FAILED bn_recalibrate" in line]
         assert again.code == 2 and not tried and path.read_bytes() == whole
         assert len(told) == 1 and "has no BatchNorm" in told[0] and "--force" in told[0]
+    path.write_bytes(sealed(now | {"error": "Refusal: of another's record \x1b]0;x\x07"}))
+    said = cli("run", *grid, "--dry-run").out + "".join(cli("run", *grid)[1:])
+    assert said.count("of another's record ]0;x (seen before") == 2 and "\x1b" not in said
+    path.write_bytes(older)
     alone = cli("run", "--method", "bn_recalibrate", *grid[2:])
     assert alone.code == 2 and "has no BatchNorm" in alone.err.splitlines()[-1] and not tried
     assert cli("run", *grid, "--force").code == 2 and len(tried) == 1
