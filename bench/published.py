@@ -1,5 +1,6 @@
 """Published figures beside ours: what each paper prints (papers.py), and the records that ask the same question."""
 
+import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -59,8 +60,9 @@ def compare(records: Sequence[Record]) -> list[Comparison]:
         for data, part in apart([r for r in records if r["evaluation"]["training"]["task"] == row.task]).items():
             taken = {} if row.minus is None else _alike(row.minus, part)
             for place, by_setting in _alike(row, part).items():
-                off = [r for found in taken.get(place, {}).values() for r in found]
-                ours += [_ours(row, found, off, points, data) for found in by_setting.values()]
+                off_by_setting = taken.get(place, {"": []}).values()
+                both = itertools.product(by_setting.values(), off_by_setting)
+                ours += [_ours(row, found, off, points, data) for found, off in both]
         ours = [one for one in ours if any(mean is not None for mean in one.means)]
         made.append(Comparison(row=row, points=points, ours=tuple(ours)))
     return made
@@ -121,15 +123,14 @@ def _answers(row: Published, record: Record) -> bool:
     return record["status"] == "done" and ours == theirs and usual and whole and own and level
 
 
-def _alike(row: Published, records: Sequence[Record]) -> dict[tuple, dict[tuple[str, str], list[Record]]]:
-    """Records that answer a row: by all that two methods have to have in common, then by setting and version."""
-    found: defaultdict[tuple, defaultdict[tuple[str, str], list[Record]]] = defaultdict(lambda: defaultdict(list))
+def _alike(row: Published, records: Sequence[Record]) -> dict[tuple, dict[str, list[Record]]]:
+    """Records that answer a row: by all that two methods have to have in common, then by setting."""
+    found: defaultdict[tuple, defaultdict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         if _answers(row, record):
             training = record["evaluation"]["training"]
             start = [str(training["budget"].get(name)) for name in ("epochs", "batch_size", "lr")]
-            same = _setting(record), training["method_version"]
-            found[*group_key(record), training["precision"], *start][same].append(record)
+            found[*group_key(record), training["precision"], *start][_setting(record)].append(record)
     return dict(sorted(found.items()))
 
 
@@ -145,10 +146,11 @@ def _ours(
         None if mean is None or point not in row.values else mean - row.values[point]
         for mean, point in zip(means, points, strict=True)
     )
+    newer = "".join(f"; minus {plain(one)}" for r in taken[:1] for one in _newer(r))
     return Ours(
         preset=plain(records[0]["evaluation"]["preset"]),
         seeds=len({r["evaluation"]["training"]["seed"] for r in records}),
-        setting=_setting(records[0]) + (f"; data {data}" if data else ""),
+        setting=_setting(records[0]) + newer + (f"; data {data}" if data else ""),
         keys=tuple(plain(r["key"]) for r in (*records, *taken)),
         means=means,
         gaps=gaps,
@@ -156,15 +158,21 @@ def _ours(
 
 
 def _setting(record: Record) -> str:
-    """'10 + 3 epochs, batch 128, rate 0.1; 10 to 20 chips; bf16', and a version of the method that is not its first."""
+    """'10 + 3 epochs, batch 128, rate 0.1; 10 to 20 chips; bf16', and methods that are not of their first version."""
     training, chips = record["evaluation"]["training"], record["evaluation"]["chips"]
-    budget, version = training["budget"], training["method_version"].split("+")[0]
+    budget = training["budget"]
     epochs = " + ".join(f"{n}" for n in (budget.get("epochs"), budget.get("finetune_epochs")) if n)
     numbers = sorted({n for n in (chips["minimum"], chips.get("maximum")) if n is not None})
     counted = " to ".join(map(str, numbers))
     trained = f"{epochs} epochs, batch {budget.get('batch_size')}, rate {budget.get('lr')}"
-    told = f"{trained}; {counted} chips; {training['precision']}"
-    return plain(told + (f"; method v{version}" if version != "1" else ""))
+    return plain("; ".join([trained, f"{counted} chips", training["precision"], *_newer(record)]))
+
+
+def _newer(record: Record) -> list[str]:
+    """['noise_back v2']: the method, and those that it rests on, where they are not of their first version."""
+    training = record["evaluation"]["training"]
+    versions = f"{training['method']}={training['method_version']}".split("+")
+    return [part.replace("=", " v") for part in versions if not part.endswith("=1")]
 
 
 def _mean(row: Published, records: Sequence[Record], point: float) -> float | None:

@@ -135,7 +135,21 @@ def test_seeds_of_other_versions_and_precisions_are_not_averaged(cell: Callable[
     exact["evaluation"]["training"]["precision"] = "fp32"
     rows = [c.ours for c in published.compare([usual, newer, exact]) if c.ours]
     assert rows and all(len(ours) == 3 and {one.seeds for one in ours} == {1} for ours in rows)
-    assert {one.setting.split("chips; ")[1] for one in rows[0]} == {"bf16", "bf16; method v2", "fp32"}
+    assert {one.setting.split("chips; ")[1] for one in rows[0]} == {"bf16", "bf16; mtrd v2", "fp32"}
+    newer["evaluation"]["training"]["method_version"] = "1+nominal=2"
+    rows = [c.ours for c in published.compare([usual, newer]) if c.ours]
+    assert {one.setting.split("chips; ")[1] for one in rows[0]} == {"bf16", "bf16; nominal v2"}
+
+
+def test_nor_are_those_that_a_claim_takes_off(cell: Callable[..., dict[str, Any]]) -> None:
+    ours, off, newer = of("mtrd", cell, 0.3), of("nominal", cell, 0.0), of("nominal", cell, 0.0)
+    newer["evaluation"]["training"] |= {"seed": 1, "method_version": "2"}
+    for level in newer["levels"]:
+        level["chips"] = [chip - 10 for chip in level["chips"]]
+    (claim,) = [c for c in published.compare([ours, off, newer]) if c.row.minus is not None and c.ours]
+    a, b = ([mean for mean in one.means if mean is not None] for one in claim.ours)
+    assert a and b == pytest.approx([mean + 10 for mean in a])
+    assert [one.setting.split("bf16")[1] for one in claim.ours] == ["", "; minus nominal v2"]
 
 
 def of(method: str, cell: Callable[..., dict[str, Any]], level: float) -> dict[str, Any]:
