@@ -100,7 +100,8 @@ class Runner:
     def fail(self, cell: plan.Cell, command: str, error: Exception, of: str = "") -> None:
         """Record that a cell failed, `of` what else. If even this can't be saved, the first error is the one to tell.
 
-        Not of data that can't be had: nothing was tried, and a mistyped folder would be in the leaderboard.
+        Not of data that can't be had, or not so many samples: nothing was tried, and a mistyped folder would be in the
+        leaderboard.
         """
         if isinstance(error, TaskError):
             return

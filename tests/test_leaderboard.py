@@ -310,10 +310,11 @@ def test_several_seeds_are_one_row_and_not_conditional():
 
 def test_presets_devices_times_versions_and_subsets_are_never_ranked_together():
     variants = [{}, {"preset": "standard"}, {"device": "pcm"}, {"time_s": 10.0}, {"device_version": "2"}]
-    variants += [{"width": 1.0}, {"test_samples": 500}, {"task_version": "2"}]
+    variants += [{"width": 1.0}, {"test_samples": 500}, {"task_version": "2"}, {"time_s": 86_400.0}]
     records = [record("m", **v) for v in variants]
     groups = summary(records)
     assert len(groups) == len(variants)
+    assert {g.device for g in groups if " at " in g.device} == {"rram at 10 s", "rram at 1 d"}
     assert len({g.slug for g in groups}) == len({g.title for g in groups}) == len(variants)
     assert all(list(rank_of(g).values()) == ["1†"] for g in groups)
 
