@@ -36,8 +36,9 @@ class Pace(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """One cell. `state`: done, refused (its method can't work on its network, or its record is of other data), no data,
-    failed, begun (a partial sweep or training is there) or to do; seconds left. `reason`: why nothing can be done.
+    """One cell. `state`: done, refused (its method can't work on its network, or its record is of other data), no data
+    (or not so many samples), failed, begun (a partial training is there) or to do; seconds left. `reason`: why nothing
+    can be done.
     """
 
     title: str
@@ -76,17 +77,18 @@ class _Ahead:
             if record is not None and record["status"] == "done":
                 return Estimate(title=name, key=key, state="done")
             pace = self._pace(evaluation.training)
+            samples, has_begun = self._to_train(cell)
+            tested = self._to_sweep(cell)
         except TaskError as error:
             self.lacking[evaluation.training.task] = error
             return Estimate(title=name, key=key, state="no data", reason=in_one_line(error))
-        samples, has_begun = self._to_train(cell)
         state = "begun" if has_begun and record is None else "to do" if record is None else record["status"]
         return Estimate(
             title=name,
             key=key,
             state=state,
             training_s=samples * pace.training_s,
-            sweep_s=self._to_sweep(cell) * pace.sweep_s,
+            sweep_s=tested * pace.sweep_s,
         )
 
     def _pace(self, training: Training) -> Pace:
@@ -108,15 +110,16 @@ class _Ahead:
                 epochs += needed
                 has_begun |= self.runner.checkpoints.partial_path(key).exists()
             self.counted.add(key)
-        given = training.budget.train_samples
-        return epochs * (len(self.runner.task(training)[1].train) if given is None else given), has_begun
+        _, splits = self.runner.task(training)
+        return epochs * len(splits.train.head(training.budget.train_samples, "train-samples")), has_begun
 
     def _to_sweep(self, cell: Cell) -> int:
         """Samples that chips meet, at the fewest chips."""
         evaluation = cell.evaluation
         device = plan.device_of(cell.device, evaluation.device_settings)
         chips = sum(evaluation.chips.minimum if device.is_random(level) else 1 for level, _ in evaluation.points)
-        return chips * (evaluation.test_samples or len(self.runner.task(evaluation.training)[1].test))
+        _, splits = self.runner.task(evaluation.training)
+        return chips * len(splits.test.head(evaluation.test_samples, "test-samples"))
 
 
 def _refusal(record: dict[str, Any] | None, runner: Runner, training: Training) -> Exception | None:

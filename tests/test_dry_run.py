@@ -87,6 +87,15 @@ def test_a_task_whose_data_are_not_here_does_not_hide_the_others(home, tmp_path,
     assert two.code == 2 and re.findall("^2 no data: (\\S+)", two.out, re.MULTILINE) == ["SST-2:", "ecg:mitbih:"]
 
 
+def test_more_samples_than_there_are_leave_nothing_to_do(home, tmp_path, cli):
+    for name, most in (("train", 55_000), ("test", 10_000)):
+        asked = [*GRID, f"--{name}-samples", most + 1, "--results", tmp_path]
+        said = f"{name}-samples {most + 1}: there are {most}; leave it out for all\n"
+        ended = cli("run", *asked, "--dry-run")
+        assert ended.code == 2 and ended.err == f"bench: {said}"
+        assert said in cli("run", *asked).err and not list(tmp_path.glob("records/*.json"))
+
+
 def test_data_that_cannot_be_had_are_looked_for_once(home, tmp_path, cli, monkeypatch):
     """To find out that nothing can be fetched may take minutes, and a grid has hundreds of cells."""
     tried = []
