@@ -196,7 +196,7 @@ def test_published_rows_have_ours_of_the_same_question(cell):
     assert row["trained"] == "noise_injection at 0.3" and row["theirs"][5] == 75.39
     (our,) = row["ours"]
     assert our["gaps"][5] == pytest.approx(np.mean(ours["levels"][5]["chips"]) - 75.39, rel=1e-4)
-    assert our["setting"] == "10 + 3 epochs, batch 128, rate 0.1; 10 to 20 chips"
+    assert our["setting"] == "10 + 3 epochs, batch 128, rate 0.1; 10 to 20 chips; bf16"
 
 
 def test_where_a_paper_trained_a_network_for_every_level_ours_are_too(cell):
