@@ -82,11 +82,11 @@ class _Ahead:
         except TaskError as error:
             self.lacking[evaluation.training.task] = error
             return Estimate(title=name, key=key, state="no data", reason=in_one_line(error))
-        state = "begun" if has_begun and record is None else "to do" if record is None else record["status"]
+        to_do = "begun" if has_begun else "to do"
         return Estimate(
             title=name,
             key=key,
-            state=state,
+            state=to_do if record is None else record["status"],
             training_s=samples * pace.training_s,
             sweep_s=tested * pace.sweep_s,
         )

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from bench import plan
+from bench import limits, plan
 from bench.context import new_cost
 from bench.environment import environment
 from bench.labels import plain
@@ -86,6 +86,12 @@ def refusal(record: dict[str, Any] | None) -> Refusal | None:
     if not (older or kind == "Refusal"):
         return None
     return Refusal(f"{plain(reason)} (seen before; `bench run --force` tries again)")
+
+
+def why(error: Exception, root: str = "") -> str:
+    """Why a cell failed, on one line that a record may hold; `root`: what failed that it rests on."""
+    rests_on = f"{root}: " if root else ""
+    return f"{rests_on}{type(error).__name__}: {error}".replace("\n", " ")[: limits.ERROR]
 
 
 def with_teachers(about: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bench import limits, missing, networks, pictures, plan, recording, samples
+from bench import missing, networks, pictures, plan, recording, samples
 from bench.claims import alone
 from bench.context import TrainingContext, Watch, build_network
 from bench.datasets import Datasets
@@ -97,8 +97,10 @@ class Runner:
             self.monitor.say(told)
         return done
 
-    def fail(self, cell: plan.Cell, command: str, error: Exception, of: str = "") -> None:
-        """Record that a cell failed, `of` what else. If even this can't be saved, the first error is the one to tell.
+    def fail(self, cell: plan.Cell, command: str, error: Exception, root: str = "") -> None:
+        """Record that a cell failed; `root`: the title of what failed and it rests on, if it could not begin.
+
+        If even this can't be saved, the first error is the one to tell.
 
         Not of data that can't be had, or not so many samples: nothing was tried, and a mistyped folder would be in the
         leaderboard.
@@ -107,7 +109,7 @@ class Runner:
             return
         with suppress(BenchError, OSError):
             self.made_of({cell.evaluation.device: cell.device})
-            reason = f"{of}{type(error).__name__}: {error}".replace("\n", " ")[: limits.ERROR]
+            reason = recording.why(error, root)
             self.records.save(self._record(cell.evaluation, command, status="failed", error=reason))
 
     def _record(self, evaluation: Evaluation, command: str, **measured: Any) -> dict[str, Any]:

@@ -159,7 +159,7 @@ class CellBoss(engine.Boss):
         """So is one that could not begin."""
         if isinstance(job.task, Sweep):
             self.found[job.key] = error
-            self.runner.fail(job.task.cell, job.task.command, error, of=f"{root.title}: ")
+            self.runner.fail(job.task.cell, job.task.command, error, root.title)
 
 
 def is_there(runner: Runner, job: Job) -> None:

@@ -97,10 +97,10 @@ function facts(group, use) {
   const unit = ofUnit(group);
   const last = group.points.length - 1;
   const asMeasured = group.axis.startsWith("multiplier") ? group.points.indexOf(1) : -1;
-  const point = (i, what) => `${spread(use.points[i])}${unit} ${what}`;
+  const figure = (value, what) => h("p", {}, h("span", { class: "figure" }, `${spread(value)}${unit}`), ` ${group.metric} ${what}`);
   const good = [
     `${number(use.clean)}${unit} without a device`,
-    last > 0 && point(last, group.over_time ? `after ${group.labels[last]}` : `at the hardest level (${group.labels[last]})`),
+    last > 0 && `${spread(use.points[last])}${unit} ${group.over_time ? `after ${group.labels[last]}` : `at the hardest level (${group.labels[last]})`}`,
     use.worst !== null && last > 0 && `the worst chip there ${number(use.worst)}${unit}`,
     use.yield !== null && last > 0 && `${chipsOf(use.yield)} there at most ${group.yield_loss} worse than without a device`,
   ].filter(Boolean);
@@ -112,8 +112,8 @@ function facts(group, use) {
   return h("dl", { class: "facts" },
     h("dt", {}, "How good"),
     h("dd", {},
-      asMeasured > 0 && h("p", {}, h("span", { class: "figure" }, `${spread(use.points[asMeasured])}${unit}`), ` ${group.metric} on the device as measured`),
-      h("p", {}, h("span", { class: "figure" }, `${spread(use.score)}${unit}`), ` ${group.metric} on average over ${last > 0 ? `the ${group.over_time ? "times" : "levels"} ${group.labels[0]} to ${group.labels[last]}${group.over_time ? "" : ` of ${group.axis}`}` : "chips"}`),
+      asMeasured > 0 && figure(use.points[asMeasured], "on the device as measured"),
+      figure(use.score, `on average over ${last > 0 ? `the ${group.over_time ? "times" : "levels"} ${group.labels[0]} to ${group.labels[last]}${group.over_time ? "" : ` of ${group.axis}`}` : "chips"}`),
       h("p", { class: "small muted" }, `${listed(good)}.`),
       nominal && nominal !== use && nominal.score && h("p", { class: "small muted" }, `Without any such training (${nominal.label}): ${listed([
         `${spread(nominal.score)}${unit} on average`, `${number(nominal.clean)}${unit} without a device`,
