@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from bench import plan, provenance
+from bench.errors import in_one_line
 from bench.spec import Training
-from tasks._base import Splits, Task
+from tasks._base import Splits, Task, TaskError
 
 
 class Datasets:
@@ -17,10 +18,15 @@ class Datasets:
         self._splits: dict[str, Splits] = {}
 
     def of(self, training: Training) -> tuple[Task, Splits]:
-        """The task and its data, loaded once."""
+        """The task and its data, loaded once. TaskError if they can't be had."""
         task = plan.task_of(training.task)
         if training.task not in self._splits:
-            self._splits[training.task] = task.splits(self.cache, self.folder)
+            try:
+                if self.folder is not None and not self.folder.is_dir():
+                    raise TaskError(f"--data {self.folder}: is no folder; must be one that holds {task.dataset}")
+                self._splits[training.task] = task.splits(self.cache, self.folder)
+            except OSError as error:
+                raise TaskError(f"{task.dataset}: can't be read ({in_one_line(error)})") from error
         return task, self._splits[training.task]
 
     def check(self, what: str, made: Mapping[str, Any], training: Training) -> None:

@@ -195,8 +195,8 @@ def amount(value: float | None) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share of 0 to 1; a dash for what is missing."""
-    return MISSING if share is None else f"{100 * share:.0f}%"
+    """A share of 0 to 1, such as 0.4%, which is not none; a dash for what is missing."""
+    return MISSING if share is None else f"{100 * share:.3g}%"
 
 
 def spread(found: Interval | None, joint: str = " ") -> str:

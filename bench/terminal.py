@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench import tabular
+from bench import pictures, tabular
 from bench.advice import advise, measured_by, sentences, tied
 from bench.columns import failures, notes, tables
 from bench.cost import NAMES, costs
@@ -113,7 +113,8 @@ def record(made: Record, console: Console, results: Path) -> None:
     console.print(sweep_table(made))
     _details(made, console)
     _samples(made, console)
-    for name, text in _about(made):
+    drawn = pictures.path(results, made["key"])
+    for name, text in [*_about(made), *([("pictures", str(drawn))] if drawn.is_file() else [])]:
         console.print(Text(f"{name:<10} {plain(text)}"))
     command = here(plain(made["command"]), results)
     console.print(Text(f"{'command':<10} {command}"), soft_wrap=True)

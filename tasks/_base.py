@@ -50,7 +50,7 @@ class Split:
     def head(self, n: int | None, what: str = "samples") -> "Split":
         """The first n samples (splits are stored in a fixed shuffled order); all if None. TaskError if too few."""
         if n is not None and n > len(self):
-            raise TaskError(f"{what} {n}: there are {len(self)}; leave it out for all")
+            raise TaskError(f"{what} {n}: there are {len(self)}; --{what} {len(self)} takes all")
         return self if n is None else replace(self, inputs=self.inputs[:n], targets=self.targets[:n])
 
 

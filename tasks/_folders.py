@@ -22,32 +22,40 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp")
 Pair = tuple[Path, Path]
 
 
-def pictures(folder: Path) -> list[Path]:
-    """The picture files of a folder, by name."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+def pictures(folder: Path, title: str) -> list[Path]:
+    """The picture files of a folder, by name. TaskError if something else, such as a broken link, has such a name."""
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    if odd := next((path.name for path in found if not path.is_file()), None):
+        raise TaskError(f"{title}: {odd} in {folder} is no file; must be a picture")
+    return found
+
+
+def _by_stem(folder: Path, title: str, ending: str = "") -> dict[str, Path]:
+    """The pictures of a folder by name, without suffix and `ending`. TaskError if two have one name."""
+    found: dict[str, Path] = {}
+    for path in pictures(folder, title):
+        other = found.setdefault(path.stem.removesuffix(ending), path)
+        if other != path:
+            raise TaskError(f"{title}: {other.name} and {path.name} in {folder} have one name; keep one")
+    return found
 
 
 def pairs(root: Path, folders: Sequence[tuple[str, str]], title: str) -> list[Pair]:
     """Pictures and their masks, by name, from the first two `folders` (of pictures, of masks) that are in `root`.
 
-    A mask has its picture's name, with _mask after it or not. TaskError if there are too few, or one lacks its mask or
-    has two.
+    A mask has its picture's name, with _mask after it or not. TaskError if there are too few, if one lacks its mask, or
+    if two pictures or masks have one name.
     """
     found = next(((root / a, root / b) for a, b in folders if (root / a).is_dir() and (root / b).is_dir()), None)
     if found is None:
         raise TaskError(f"{title}: not found in {root}; expected there: {either(folders)}")
-    images = pictures(found[0])
-    masks: dict[str, Path] = {}
-    for path in pictures(found[1]):
-        other = masks.setdefault(path.stem.removesuffix("_mask"), path)
-        if other != path:
-            raise TaskError(f"{title}: {other.name} and {path.name} in {found[1]} are masks of one picture; keep one")
-    if missing := [path.name for path in images if path.stem not in masks]:
+    images, masks = _by_stem(found[0], title), _by_stem(found[1], title, ending="_mask")
+    if missing := [path.name for stem, path in images.items() if stem not in masks]:
         others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise TaskError(f"{title}: {missing[0]}{others} in {found[0]} without a mask in {found[1].name}/")
     if len(images) < FEWEST:
         raise TaskError(f"{title}: {len(images)} pictures in {found[0]}, must be at least {FEWEST}")
-    return [(path, masks[path.stem]) for path in images]
+    return [(path, masks[stem]) for stem, path in images.items()]
 
 
 def either(folders: Sequence[tuple[str, str]]) -> str:

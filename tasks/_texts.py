@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tasks._base import TaskError
+from tasks._data import short
 
 UNKNOWN, END = "<unk>", "<eos>"
 
@@ -22,7 +23,7 @@ def user_files(title: str, root: Path | None, names: Sequence[str], folder: str,
     expected = f"{', '.join(names)}, in it, in {folder}/ or in {archive}"
     if root is None:
         raise TaskError(f"{title}: name a directory with --data DIR that holds {expected}")
-    place = next((place for place in (root / folder, root) if (place / names[0]).exists()), None)
+    place = next((place for place in (root / folder, root) if (place / names[0]).is_file()), None)
     packed = root / archive
     made = []
     for name in names:
@@ -38,7 +39,7 @@ def user_files(title: str, root: Path | None, names: Sequence[str], folder: str,
             raise TaskError(f"{title}: {where} in {place or root}; expected there: {expected}") from error
         except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, EOFError) as error:
             what = packed if place is None else place / name
-            raise TaskError(f"{title}: {what} is cut short or damaged ({' '.join(str(error).split())})") from error
+            raise TaskError(f"{title}: {what} can't be read ({short(error)})") from error
     return made
 
 

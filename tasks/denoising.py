@@ -130,7 +130,7 @@ class Bsd(Denoising):
 def _pictures(root: Path, part: str) -> dict[str, Tensor]:
     """The pictures (h, w) of one of the sets, by file name. TaskError if there are none or one can't be used."""
     folder = next((root / name for name in FOLDERS[part] if (root / name).is_dir()), None)
-    paths = [] if folder is None else pictures(folder)
+    paths = [] if folder is None else pictures(folder, part)
     if not paths:
         raise TaskError(f"{part}: no pictures in {root}; expected there: a folder {' or '.join(FOLDERS[part])}")
     found = {path.name: grey(path, part) for path in paths}

@@ -90,10 +90,27 @@ def test_a_task_whose_data_are_not_here_does_not_hide_the_others(home, tmp_path,
 def test_more_samples_than_there_are_leave_nothing_to_do(home, tmp_path, cli):
     for name, most in (("train", 55_000), ("test", 10_000)):
         asked = [*GRID, f"--{name}-samples", most + 1, "--results", tmp_path]
-        said = f"{name}-samples {most + 1}: there are {most}; leave it out for all\n"
+        said = f"{name}-samples {most + 1}: there are {most}; --{name}-samples {most} takes all\n"
         ended = cli("run", *asked, "--dry-run")
         assert ended.code == 2 and ended.err == f"bench: {said}"
         assert said in cli("run", *asked).err and not list(tmp_path.glob("records/*.json"))
+
+
+def test_a_folder_that_is_not_there_or_cannot_be_read_is_told(home, tmp_path, cli, monkeypatch):
+    """In one line that names it, and no failed record."""
+    asked = [*GRID, "--results", tmp_path / "results", "--data", tmp_path / "typo"]
+    said = f"--data {tmp_path}/typo: is no folder; must be one that holds Fashion-MNIST"
+    for way in ([], ["--dry-run"]):
+        ended = cli("run", *asked, *way)
+        assert ended.code == 2 and said in ended.err
+
+    def splits(*_):
+        raise PermissionError(13, "Permission denied", "/locked/train")
+
+    monkeypatch.setattr(registry.get("tasks", "fashion_mnist"), "splits", splits)
+    ended = cli("run", *GRID, "--results", tmp_path / "results")
+    assert ended.code == 2 and "Fashion-MNIST: can't be read ([Errno 13] Permission denied: '/locked" in ended.err
+    assert not list(tmp_path.glob("results/records/*.json"))
 
 
 def test_data_that_cannot_be_had_are_looked_for_once(home, tmp_path, cli, monkeypatch):

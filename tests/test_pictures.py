@@ -132,14 +132,17 @@ def test_what_a_denoising_task_shows(task: Photographs | Bsd, edge: int, start: 
     assert torch.equal(task.picture(noisy, clean, task.prepare(clean))[:, :1], clean[part])
 
 
-def test_the_leaderboard_shows_pictures_where_there_are_any(home, tmp_path, cpu_runner, one_cell) -> None:
+def test_reports_show_pictures_where_there_are_any(home, tmp_path, cpu_runner, one_cell, cli) -> None:
     results = tmp_path / "results"
     cell = one_cell("nominal", "rram", "mnist", network="mlp", train_samples=64, test_samples=50)
     record = cpu_runner(home, results).run(cell, "test")
     leaderboard.write(results, [record])
     board = (results / "LEADERBOARD.md").read_text()
     assert "pictures/" not in board
+    shown = "show", record["key"], "--results", results
+    assert "pictures  " not in cli(*shown).out
     pictures.folder(results).mkdir()
     (pictures.folder(results) / f"{record['key']}.png").touch()
     leaderboard.write(results, [record])
     assert f"nominal: ![nominal](pictures/{record['key']}.png)" in (results / "LEADERBOARD.md").read_text()
+    assert f"pictures   {results}/pictures/{record['key']}.png" in cli(*shown).out

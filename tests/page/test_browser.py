@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from bench.labels import percent
 from bench.page import render
 from bench.summary import summary
 
@@ -106,6 +107,15 @@ def test_a_cost_that_older_records_lack_is_said_in_words(opened, older, tmp_path
     sync_api.expect(said).to_contain_text("No passes: recorded before backward passes were counted")
     sync_api.expect(said).to_contain_text("No read power: recorded before read power was measured")
     assert said.locator("code").inner_text() == f"BENCH_HOME=$HOME/anew {older[0]['command']} --force"
+
+
+def test_a_small_share_has_its_digits_as_in_tables(opened, cell, tmp_path):
+    one = cell("mtrd", chips=250)
+    one["levels"][-1]["chips"] = [90.0] + [10.0] * 249
+    (tmp_path / "report.html").write_text(render.page([one], summary([one])))
+    sync_api.expect(opened(tmp_path / "report.html").locator(".board td.yield")).to_have_text("0.4%")
+    shown = [percent(share) for share in (0, 1 / 250, 0.12, 1 / 3, 1)]
+    assert shown == ["0%", "0.4%", "12%", "33.3%", "100%"]
 
 
 def test_columns_can_be_left_out(opened):

@@ -1,6 +1,7 @@
 """Segmentation: folders good and bad, pictures and masks that move together, losses and metrics by hand."""
 
 import gzip
+import os
 from pathlib import Path
 
 import pytest
@@ -212,6 +213,20 @@ def twice(folder: Path) -> None:
     (folder / "masks" / "horse04_mask.png").write_bytes((folder / "masks" / "horse04.png").read_bytes())
 
 
+def picture_twice(folder: Path) -> None:
+    (folder / "images" / "horse08.jpg").write_bytes((folder / "images" / "horse08.png").read_bytes())
+
+
+def broken_link(folder: Path) -> None:
+    (folder / "images" / "horse10.png").unlink()
+    (folder / "images" / "horse10.png").symlink_to("nowhere.png")
+
+
+def pipe(folder: Path) -> None:
+    (folder / "masks" / "horse11.png").unlink()
+    os.mkfifo(folder / "masks" / "horse11.png")
+
+
 def no_masks(folder: Path) -> None:
     (folder / "masks").rename(folder / "other")
 
@@ -223,7 +238,10 @@ def no_masks(folder: Path) -> None:
         (unequal, "horse05.png and its mask have unequal sizes, 30 x 20 and 20 x 20 pixels"),
         (truncated, "horse06.png can't be read"),
         (other_file, "horse07.png can't be read"),
-        (twice, "horse04.png and horse04_mask.png in .*masks are masks of one picture; keep one"),
+        (twice, "horse04.png and horse04_mask.png in .*masks have one name; keep one"),
+        (picture_twice, "horse08.jpg and horse08.png in .*images have one name; keep one"),
+        (broken_link, "horse10.png in .*images is no file; must be a picture"),
+        (pipe, "horse11.png in .*masks is no file; must be a picture"),
         (too_few, "9 pictures in .*, must be at least 10"),
         (
             no_masks,

@@ -83,7 +83,7 @@ BAD = {
     "columns": (lambda p: p.write_text("index\tsentence\n0\ta\n"), "dev.tsv must have columns sentence and label"),
     "cut in a row": (lambda p: p.write_text("sentence\tlabel\na"), "dev.tsv must have columns sentence and label"),
     "no rows": (lambda p: p.write_text("sentence\tlabel\n" + 200_000 * "a"), "dev.tsv must have columns"),
-    "no text": (lambda p: p.write_bytes(b"\xff\xfe"), "dev.tsv is cut short or damaged"),
+    "no text": (lambda p: p.write_bytes(b"\xff\xfe"), "dev.tsv can't be read"),
 }
 
 

@@ -42,7 +42,7 @@ function unrecorded(row, what) {
   const found = row.missing.find((one) => one.what === what);
   return found && h("span", { class: "unrecorded", title: found.why }, "not recorded");
 }
-const percent = (share) => (share === null || share === undefined ? MISSING : `${Math.round(100 * share)}%`);
+const percent = (share) => (share === null || share === undefined ? MISSING : `${Number((100 * share).toPrecision(3))}%`);
 const short = (value) => (value === null || value === undefined ? MISSING : String(Number(value.toPrecision(3))));
 function half(found) {
   const [mean, , high] = found;
