@@ -195,8 +195,11 @@ def amount(value: float | None) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share of 0 to 1, such as 0.4%, which is not none; a dash for what is missing."""
-    return MISSING if share is None else f"{100 * share:.3g}%"
+    """A share of 0 to 1, with a digit more where it is nearly none or all; a dash for what is missing."""
+    if share is None:
+        return MISSING
+    digits = 0 if share in (0, 1) or 0.01 <= share <= 0.99 else 1
+    return f"{100 * share:.{digits}f}%"
 
 
 def spread(found: Interval | None, joint: str = " ") -> str:

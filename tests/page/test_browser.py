@@ -114,8 +114,8 @@ def test_a_small_share_has_its_digits_as_in_tables(opened, cell, tmp_path):
     one["levels"][-1]["chips"] = [90.0] + [10.0] * 249
     (tmp_path / "report.html").write_text(render.page([one], summary([one])))
     sync_api.expect(opened(tmp_path / "report.html").locator(".board td.yield")).to_have_text("0.4%")
-    shown = [percent(share) for share in (0, 1 / 250, 0.12, 1 / 3, 1)]
-    assert shown == ["0%", "0.4%", "12%", "33.3%", "100%"]
+    shown = [percent(share) for share in (0, 1 / 250, 0.12, 1 / 3, 0.996, 1)]
+    assert shown == ["0%", "0.4%", "12%", "33%", "99.6%", "100%"]
 
 
 def test_columns_can_be_left_out(opened):

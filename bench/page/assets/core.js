@@ -42,7 +42,11 @@ function unrecorded(row, what) {
   const found = row.missing.find((one) => one.what === what);
   return found && h("span", { class: "unrecorded", title: found.why }, "not recorded");
 }
-const percent = (share) => (share === null || share === undefined ? MISSING : `${Number((100 * share).toPrecision(3))}%`);
+const percent = (share) => {
+  if (share === null || share === undefined) return MISSING;
+  const digits = share === 0 || share === 1 || (share >= 0.01 && share <= 0.99) ? 0 : 1;
+  return `${(100 * share).toFixed(digits)}%`;
+};
 const short = (value) => (value === null || value === undefined ? MISSING : String(Number(value.toPrecision(3))));
 function half(found) {
   const [mean, , high] = found;
