@@ -116,7 +116,8 @@ def _foresee(cells: "list[Cell]", runner: "Runner", console: Console) -> int:
     def hours(seconds: float) -> str:
         return "—" if seconds == 0 else f"{seconds / 3600:.2f}"
 
-    found = estimate(cells, runner)
+    with console.status("a few steps of each kind of training are timed"):
+        found = estimate(cells, runner)
     states = Counter(e.state for e in found)
     reasons = Counter((e.state, e.reason) for e in found if e.reason)
     if states["no data"] == len(found) and len(reasons) == 1:

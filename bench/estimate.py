@@ -1,42 +1,40 @@
 """What a grid of cells still costs: which trainings and sweeps are to be done, and about how long they take.
 
-Trainings are counted in forward-backward passes, as `--budget matched` counts them, each once however many cells rest
-on it. A pass is timed on a few batches of the network and data in question. Programming of chips is left out.
+Trainings are counted in steps, each once however many cells rest on it. A few steps of each kind of training are taken
+(bench/rehearsal.py), and a few batches tested. Programming of the chips of a sweep, and what a method does between
+epochs, is left out.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
 from bench import plan, recording
 from bench.context import build_network
 from bench.errors import in_one_line
-from bench.fast import compute
+from bench.fast import compute, wait
+from bench.grid import lineage
+from bench.keys import canonical
 from bench.labels import title
-from bench.matched import passes
 from bench.plan import Cell
 from bench.provenance import OtherData
+from bench.rehearsal import step_s
 from bench.runner import Runner
-from bench.spec import Training
+from bench.spec import Evaluation, Training
+from methods._base import MethodError
 from tasks._base import Splits, Task, TaskError
 
 TURNS = 3
 SWEEP_SAMPLES = 250
-
-
-class Pace(NamedTuple):
-    """Seconds of a forward-backward pass of a sample in training, and of a forward pass in a sweep."""
-
-    training_s: float
-    sweep_s: float
+UNLIKE = ("seed", "level", "time_s", "budget", "device", "device_version")  # what steps that take alike may differ in
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """One cell. `state`: done, refused (its method can't work on its network, or its record is of other data), no data
+    """One cell. `state`: done, refused (its method can't train its network so, or its record is of other data), no data
     (or not so many samples), failed, begun (a partial training is there) or to do; seconds left. `reason`: why nothing
     can be done.
     """
@@ -62,7 +60,8 @@ class _Ahead:
 
     def __init__(self, runner: Runner) -> None:
         self.runner = runner
-        self.paces: dict[tuple, Pace] = {}
+        self.steps_s: dict[str, float] = {}
+        self.paces: dict[tuple, float] = {}
         self.counted: set[str] = set()
         self.lacking: dict[str, TaskError] = {}
 
@@ -76,50 +75,71 @@ class _Ahead:
                 return Estimate(title=name, key=key, state="refused", reason=in_one_line(refused))
             if record is not None and record["status"] == "done":
                 return Estimate(title=name, key=key, state="done")
-            pace = self._pace(evaluation.training)
-            samples, has_begun = self._to_train(cell)
-            tested = self._to_sweep(cell)
+            self._check_data(evaluation)
+            training_s, has_begun = self._to_train(cell)
+            sweep_s = self._to_sweep(cell)
         except TaskError as error:
             self.lacking[evaluation.training.task] = error
             return Estimate(title=name, key=key, state="no data", reason=in_one_line(error))
+        except MethodError as error:
+            return Estimate(title=name, key=key, state="refused", reason=in_one_line(error))
         to_do = "begun" if has_begun else "to do"
         return Estimate(
             title=name,
             key=key,
             state=to_do if record is None else record["status"],
-            training_s=samples * pace.training_s,
-            sweep_s=tested * pace.sweep_s,
+            training_s=training_s,
+            sweep_s=sweep_s,
         )
 
-    def _pace(self, training: Training) -> Pace:
+    def _check_data(self, evaluation: Evaluation) -> None:
+        """TaskError if they can't be had, or not so many samples."""
+        training = evaluation.training
         if training.task in self.lacking:
             raise self.lacking[training.task]
-        task, splits = self.runner.task(training)
-        place = training.task, training.network, training.width, training.precision, training.budget.batch_size
-        if place not in self.paces:
-            self.paces[place] = pace(task, splits, training, self.runner.processor)
-        return self.paces[place]
+        _, splits = self.runner.task(training)
+        splits.train.head(training.budget.train_samples, "train-samples")
+        splits.test.head(evaluation.test_samples, "test-samples")
 
     def _to_train(self, cell: Cell) -> tuple[float, bool]:
-        """Samples of the trainings that are still to be done, as often as each is seen; is one of them begun?"""
+        """Seconds of the trainings that are still to be done; is one of them begun?"""
         training = cell.evaluation.training
         levels = plan.device_of(cell.train_device, training.device_settings).axis.levels
-        epochs, has_begun = 0.0, False
-        for key, needed in passes(training, levels).items():
+        seconds, has_begun = 0.0, False
+        for key, (one, _) in lineage(training, levels).items():
             if key not in self.counted and not self.runner.checkpoints.has(key):
-                epochs += needed
+                seconds += self._steps(one) * self._step_s(one, cell, levels)
                 has_begun |= self.runner.checkpoints.partial_path(key).exists()
             self.counted.add(key)
-        _, splits = self.runner.task(training)
-        return epochs * len(splits.train.head(training.budget.train_samples, "train-samples")), has_begun
+        return seconds, has_begun
 
-    def _to_sweep(self, cell: Cell) -> int:
-        """Samples that chips meet, at the fewest chips."""
+    def _steps(self, training: Training) -> float:
+        """Of its own, in whole and part epochs."""
+        _, splits = self.runner.task(training)
+        samples = len(splits.train.head(training.budget.train_samples, "train-samples"))
+        epochs = plan.method_of(training.method, training.settings).own_epochs(training.budget)
+        return epochs * (samples // min(training.budget.batch_size, samples))
+
+    def _step_s(self, training: Training, cell: Cell, levels: tuple[float, ...]) -> float:
+        """Of one of its kind; a device's levels may say how many passes a step has."""
+        passes = plan.method_of(training.method, training.settings).passes(levels)
+        own = {name: value for name, value in training.as_dict().items() if name not in UNLIKE}
+        kind = canonical(own | {"batch_size": training.budget.batch_size, "passes": passes})
+        if kind not in self.steps_s:
+            source = cell.train_device if training.device == cell.evaluation.training.device else training.device
+            self.steps_s[kind] = step_s(training, plan.device_of(source, training.device_settings), self.runner)
+        return self.steps_s[kind]
+
+    def _to_sweep(self, cell: Cell) -> float:
+        """Seconds of the sweep, at the fewest chips."""
         evaluation = cell.evaluation
-        device = plan.device_of(cell.device, evaluation.device_settings)
+        device, training = plan.device_of(cell.device, evaluation.device_settings), evaluation.training
         chips = sum(evaluation.chips.minimum if device.is_random(level) else 1 for level, _ in evaluation.points)
-        _, splits = self.runner.task(evaluation.training)
-        return chips * len(splits.test.head(evaluation.test_samples, "test-samples"))
+        task, splits = self.runner.task(training)
+        place = training.task, training.network, training.width, training.precision
+        if place not in self.paces:
+            self.paces[place] = pace(task, splits, training, self.runner.processor)
+        return chips * len(splits.test.head(evaluation.test_samples, "test-samples")) * self.paces[place]
 
 
 def _refusal(record: dict[str, Any] | None, runner: Runner, training: Training) -> Exception | None:
@@ -132,33 +152,15 @@ def _refusal(record: dict[str, Any] | None, runner: Runner, training: Training) 
     return recording.refusal(record)
 
 
-def pace(task: Task, splits: Splits, training: Training, processor: torch.device) -> Pace:
-    """Time a few batches, since test samples may be larger: the fastest of some turns; others only make one slower."""
-    network = build_network(task, training, processor)
-    batch = splits.train.head(min(training.budget.batch_size, len(splits.train))).to(processor)
+def pace(task: Task, splits: Splits, training: Training, processor: torch.device) -> float:
+    """Seconds a test sample, which may be larger than those to train on: the fastest of some turns on a few."""
+    network = build_network(task, training, processor).eval()
     few = splits.test.head(min(SWEEP_SAMPLES, task.batch, len(splits.test))).to(processor)
-
-    def train() -> None:
-        network.train()
-        with compute(processor, training.precision):
-            loss = task.loss(network(task.prepare(batch.inputs)), batch.targets)
-        loss.backward()
-        network.zero_grad()
-
-    def sweep() -> None:
-        network.eval()
-        with torch.inference_mode(), compute(processor, training.precision):
-            network(task.prepare(few.inputs))
-
-    return Pace(_fastest(train, processor) / len(batch), _fastest(sweep, processor) / len(few))
-
-
-def _fastest(work: Callable[[], None], processor: torch.device) -> float:
     best = float("inf")
     for _ in range(TURNS + 1):  # the first one warms up, and is never the fastest
         began = time.perf_counter()
-        work()
-        if processor.type == "cuda":
-            torch.cuda.synchronize(processor)
+        with torch.inference_mode(), compute(processor, training.precision):
+            network(task.prepare(few.inputs))
+        wait(processor)
         best = min(best, time.perf_counter() - began)
-    return best
+    return best / len(few)

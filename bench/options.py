@@ -104,7 +104,10 @@ SamplesPerChip = Annotated[
     str | None, typer.Option(help="Random test samples for each chip instead of all; auto: the fastest.")
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Only list the cells, what is done, and about how many hours are left.")
+    bool,
+    typer.Option(
+        "--dry-run", help="Only list the cells, what is done, what can't be and why, and about how many hours are left."
+    ),
 ]
 Force = Annotated[
     bool,

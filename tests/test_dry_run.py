@@ -1,6 +1,7 @@
 """`bench run --dry-run` and `bench demo`: what is still to be done, and a first look."""
 
 import re
+import time
 
 import pytest
 import torch
@@ -70,7 +71,21 @@ def test_a_cell_that_its_method_refused_is_not_to_do(home, tmp_path, cli, monkey
     assert alone.code == 2 and "has no BatchNorm" in alone.err.splitlines()[-1] and not tried
     assert cli("run", *grid, "--force").code == 2 and len(tried) == 1
     path.write_bytes(sealed(now | {"error": "MethodError: training diverged in epoch 1 (loss nan)"}))
+    monkeypatch.setattr(BnRecalibrate, "fit", lambda *_: None)
     assert "2 cells, 1 done; about" in cli("run", *grid, "--dry-run").out, "what may end otherwise is tried again"
+
+
+def test_what_methods_will_refuse_is_foreseen(home, tmp_path, cli):
+    """LeNet has no BatchNorm, and no module of such a name. All others train it."""
+    ended = cli(
+        "run", "--method", "all", *GRID[2:], "--set", "neft_irs.stages=layer9", "--results", tmp_path, "--dry-run"
+    )
+    n = len(registry.entries("methods"))
+    assert ended.code == 0 and f"{n} cells, 0 done, 2 refused; about 0.0" in ended.out
+    assert len(re.findall(" to do ", ended.out)) == n - 2
+    assert "\n1 refused: bn_recalibrate: the network has no BatchNorm" in ended.out
+    assert "\n1 refused: stages: the network has no module 'layer9'" in ended.out
+    assert not list(tmp_path.glob("records/*"))
 
 
 def test_a_task_whose_data_are_not_here_does_not_hide_the_others(home, tmp_path, cli):
@@ -126,17 +141,30 @@ def test_data_that_cannot_be_had_are_looked_for_once(home, tmp_path, cli, monkey
     assert ended.code == 2 and ended.err == "bench: Fashion-MNIST can't be fetched\n" and len(tried) == 1
 
 
-def test_trainings_are_counted_once_and_in_proportion(home, tmp_path, cpu_runner, one_cell):
-    asked = {"train_samples": 200, "test_samples": 200, "chips": 3}
+def test_trainings_are_counted_once(home, tmp_path, cpu_runner, one_cell, monkeypatch):
+    monkeypatch.setattr("bench.estimate.step_s", lambda *_: 1.0)
+    asked = {"train_samples": 400, "batch_size": 100, "test_samples": 200, "chips": 3}
     cells = [one_cell(name, "rram", "fashion_mnist", **asked) for name in ("noise_injection", "mixed_noise", "mtrd")]
     runner = cpu_runner(home, tmp_path / "results")
     noise, mixed, mtrd = estimate(cells, runner)
-    # Smoke: one epoch from scratch, one with noise. The second cell finds the nominal network already counted.
-    pass_s = mixed.training_s
-    assert noise.training_s == pytest.approx(2 * pass_s)
-    # Four teachers more (level .3 is there), each an epoch; two passes and six teachers' forward ones for the student.
-    assert mtrd.training_s == pytest.approx((4 + 2 + 6 / 3) * pass_s)
+    # Smoke: one epoch, of four steps, from scratch, one with noise. The others find the nominal network counted.
+    assert (noise.training_s, mixed.training_s) == (8, 4)
+    assert mtrd.training_s == 4 * (4 + 1), "four teachers more (level .3 is there), then the student"
     assert noise.sweep_s == mixed.sweep_s == mtrd.sweep_s > 0
+
+
+def test_what_is_foreseen_is_what_it_takes(home, tmp_path, cpu_runner, one_cell, monkeypatch):
+    """Lessons of teachers, too, which take most of the time where there are many words."""
+    task = registry.get("tasks", "mnist")
+    distill = task.distill
+    monkeypatch.setattr(task, "distill", lambda *a: time.sleep(0.005) or distill(*a))
+    asked = {"train_samples": 2560, "batch_size": 32, "test_samples": 100, "chips": 2, "network": "mlp"}
+    cell = one_cell("mtrd", "rram", "mnist", **asked)
+    runner = cpu_runner(home, tmp_path / "results")
+    (told,) = estimate([cell], runner)
+    spent = runner.run(cell, "")["cost"]
+    assert spent["seconds"] > 2560 / 32 * 6 * 0.005
+    assert told.training_s == pytest.approx(spent["seconds"] + spent["teacher_seconds"], rel=0.5)
 
 
 def test_a_sweep_is_timed_on_test_samples_which_may_be_larger_than_those_to_train_on(one_cell):
@@ -145,7 +173,7 @@ def test_a_sweep_is_timed_on_test_samples_which_may_be_larger_than_those_to_trai
     task, (small, large) = registry.get("tasks", "denoising")(), (squares(40), squares(320))
 
     def sweep_s(test: Split) -> float:
-        return pace(task, Splits(small, small, test), training, torch.device("cpu")).sweep_s
+        return pace(task, Splits(small, small, test), training, torch.device("cpu"))
 
     assert sweep_s(large) > 8 * sweep_s(small)  # 64 times the pixels
 
