@@ -164,7 +164,8 @@ def test_what_is_foreseen_is_what_it_takes(home, tmp_path, cpu_runner, one_cell,
     (told,) = estimate([cell], runner)
     spent = runner.run(cell, "")["cost"]
     assert spent["seconds"] > 2560 / 32 * 6 * 0.005
-    assert told.training_s == pytest.approx(spent["seconds"] + spent["teacher_seconds"], rel=0.5)
+    took = spent["seconds"] + spent["teacher_seconds"]
+    assert took / 3 < told.training_s < 3 * took, "a pass alone told a tenth"
 
 
 def test_a_sweep_is_timed_on_test_samples_which_may_be_larger_than_those_to_train_on(one_cell):
