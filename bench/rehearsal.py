@@ -29,10 +29,11 @@ class _Rehearsal(TrainingContext):
     step_s = math.inf  # of the fastest step
 
     def epochs(self, n: float, state: Mapping[str, Any]) -> Iterator[int]:
-        yield 0
+        self._steps = min(round(n * self.steps_per_epoch()), STEPS)
+        if self._steps:
+            yield 0
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        self._steps = min(self._steps, STEPS)
         began = time.perf_counter()
         for batch in super().batches():
             yield batch

@@ -9,7 +9,9 @@ import torch
 from bench import commands, registry
 from bench.estimate import estimate, pace
 from bench.seal import opened, sealed
+from devices._products import UnknownProduct
 from methods.bn_recalibrate import BnRecalibrate
+from methods.noise_injection import NoiseInjection
 from tasks._base import Split, Splits, TaskError
 
 TINY = ("--train-samples", 200, "--test-samples", 200, "--chips", 3, "--threads", 1)
@@ -88,6 +90,29 @@ def test_what_methods_will_refuse_is_foreseen(home, tmp_path, cli):
     assert not list(tmp_path.glob("records/*"))
 
 
+def test_no_steps_are_taken_of_a_training_without_any(home, tmp_path, cli):
+    """HWA and VANT divide by their number."""
+    asked = [word if word != "nominal,noise_injection" else "hwa,vant,mtrd" for word in GRID]
+    ended = cli("run", *asked, "--finetune-epochs", 0, "--results", tmp_path, "--dry-run")
+    assert ended.code == 0 and "3 cells, 0 done; about" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (UnknownProduct("weight a is used in add"), "weight a is used in add"),
+        (RuntimeError("out of memory\nby far"), "RuntimeError: out of memory by far (a fault of the bench"),
+    ],
+)
+def test_a_training_that_fails_at_once_does_not_hide_the_others(home, tmp_path, cli, monkeypatch, error, told):
+    def fit(*_):
+        raise error
+
+    monkeypatch.setattr(NoiseInjection, "fit", fit)
+    ended = cli("run", *GRID, "--results", tmp_path, "--dry-run")
+    assert ended.code == 0 and states(ended.out) == ["to do", "refused"] and f"\n1 refused: {told}" in ended.out
+
+
 def test_a_task_whose_data_are_not_here_does_not_hide_the_others(home, tmp_path, cli):
     both = [word if word != "fashion_mnist" else "fashion_mnist,text:sst2,ecg:mitbih" for word in GRID]
     ended = cli("run", *both, "--dry-run", "--results", tmp_path)
@@ -151,6 +176,30 @@ def test_trainings_are_counted_once(home, tmp_path, cpu_runner, one_cell, monkey
     assert (noise.training_s, mixed.training_s) == (8, 4)
     assert mtrd.training_s == 4 * (4 + 1), "four teachers more (level .3 is there), then the student"
     assert noise.sweep_s == mixed.sweep_s == mtrd.sweep_s > 0
+
+
+def test_steps_are_timed_on_each_device_and_at_each_budget(home, tmp_path, cpu_runner, one_cell, monkeypatch):
+    """A step on cells that don't obey Ohm's law takes five times as long; a budget may be less than a step."""
+    timed = []
+    times = {"ideal": 1.0, "rram": 2.0, "siox_low": 10.0}
+    monkeypatch.setattr("bench.estimate.step_s", lambda _, device, __: timed.append(device.name) or times[device.name])
+    asked = {"train_samples": 400, "batch_size": 100, "test_samples": 200, "chips": 3, "network": "mlp"}
+    rram, siox = (one_cell("noise_injection", device, "mnist", **asked) for device in ("rram", "siox_low"))
+    level, longer = (
+        one_cell("noise_injection", "rram", "mnist", **asked | other)
+        for other in ({"level": 0.1}, {"finetune_epochs": 2})
+    )
+    told = estimate([rram, siox, level, longer], cpu_runner(home, tmp_path / "results"))
+    assert [one.training_s for one in told] == [4 * (2 + 1), 4 * 10, 4 * 2, 8 * 2]
+    assert timed == ["rram", "ideal", "siox_low", "rram"]
+
+
+def test_a_committee_is_swept_as_often_as_it_has_members(home, tmp_path, cpu_runner, one_cell, monkeypatch):
+    monkeypatch.setattr("bench.estimate.step_s", lambda *_: 1.0)
+    asked = {"network": "lenet", "train_samples": 100, "test_samples": 1000, "chips": 3}
+    cells = [one_cell(name, "rram", "mnist", **asked) for name in ("nominal", "sam", "committee")]
+    one, other, five = estimate(cells, cpu_runner(home, tmp_path / "results"))
+    assert one.sweep_s == other.sweep_s and five.sweep_s > 2.5 * one.sweep_s
 
 
 def test_what_is_foreseen_is_what_it_takes(home, tmp_path, cpu_runner, one_cell, monkeypatch):
