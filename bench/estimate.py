@@ -51,9 +51,12 @@ class Estimate:
     reason: str = ""
 
 
-def estimate(cells: Sequence[Cell], runner: Runner) -> list[Estimate]:
-    """Each cell in the order in which it would run; trainings are counted where they would happen."""
-    ahead = _Ahead(runner)
+def estimate(cells: Sequence[Cell], runner: Runner, force: bool = False) -> list[Estimate]:
+    """Each cell in the order in which it would run; trainings are counted where they would happen.
+
+    `force`: also those whose records are there, as a run with it would.
+    """
+    ahead = _Ahead(runner, force)
     return [ahead.of(cell) for cell in cells]
 
 
@@ -62,8 +65,8 @@ class _Ahead:
     data that can't be had are not looked for again, which may take minutes of fetching.
     """
 
-    def __init__(self, runner: Runner) -> None:
-        self.runner = runner
+    def __init__(self, runner: Runner, force: bool) -> None:
+        self.runner, self.force = runner, force
         self.steps_s: dict[str, float] = {}
         self.paces: dict[tuple, float] = {}
         self.counted: set[str] = set()
@@ -73,7 +76,7 @@ class _Ahead:
         """One whose data can't be had is one of many: the others are told."""
         evaluation = cell.evaluation
         name, key = title(evaluation.training, evaluation.device), evaluation.key
-        record = self.runner.records.load(key)
+        record = None if self.force else self.runner.records.load(key)
         try:
             if refused := _refusal(record, self.runner, evaluation.training):
                 return Estimate(title=name, key=key, state="refused", reason=in_one_line(refused))
