@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from bench import commands, registry
+from bench.context import TrainingContext
 from bench.estimate import estimate, pace
 from bench.seal import opened, sealed
 from devices._products import UnknownProduct
@@ -91,6 +92,17 @@ def test_what_methods_will_refuse_is_foreseen(home, tmp_path, cli):
     assert "\n1 refused: bn_recalibrate: the network has no BatchNorm" in ended.out
     assert "\n1 refused: stages: the network has no module 'layer9'" in ended.out
     assert not list(tmp_path.glob("records/*"))
+
+
+def test_what_is_no_step_is_not_waited_for(home, tmp_path, cli, monkeypatch):
+    """Statistics over 50,000 samples would take minutes."""
+    taken = []
+    example = TrainingContext.example
+    monkeypatch.setattr(TrainingContext, "example", lambda self, n: taken.append(n) or example(self, n))
+    asked = [word if word != "nominal,noise_injection" else "bn_recalibrate" for word in GRID]
+    network = ("--network", "vgg8_mtrd", "--width", 0.05, "--batch-size", 20)
+    ended = cli("run", *asked, *network, "--results", tmp_path, "--dry-run")
+    assert states(ended.out) == ["to do"] and taken == [20]
 
 
 def test_no_steps_are_taken_of_a_training_without_any(home, tmp_path, cli):
