@@ -51,7 +51,7 @@ def run(
         cells = [(cell, request.command(cell, asked, settings)) for cell in matched.cells(asked)]
     console, runner = Console(), start.runner(data, results, processor, crew)
     if dry_run:
-        return _foresee([cell for cell, _ in cells], runner, console)
+        return _foresee([cell for cell, _ in cells], runner, console, force)
     found = work.do(
         cells,
         runner,
@@ -106,7 +106,7 @@ def demo(*, results: Path, on: str, threads: int | None, data: Path | None) -> i
     return code
 
 
-def _foresee(cells: "list[Cell]", runner: "Runner", console: Console) -> int:
+def _foresee(cells: "list[Cell]", runner: "Runner", console: Console, force: bool) -> int:
     """What a run would do, and about how long that takes; 2 if the data of some cells can't be had.
 
     BenchError if those of none can, for one reason.
@@ -117,7 +117,7 @@ def _foresee(cells: "list[Cell]", runner: "Runner", console: Console) -> int:
         return "—" if seconds == 0 else f"{seconds / 3600:.2f}"
 
     with console.status("a few steps of each kind of training are timed"):
-        found = estimate(cells, runner)
+        found = estimate(cells, runner, force)
     states = Counter(e.state for e in found)
     reasons = Counter((e.state, e.reason) for e in found if e.reason)
     if states["no data"] == len(found) and len(reasons) == 1:

@@ -1,10 +1,11 @@
 """What a grid of cells still costs: which trainings and sweeps are to be done, and about how long they take.
 
 Trainings are counted in steps, each once however many cells rest on it. A few steps of each kind of training are taken
-(bench/rehearsal.py), and a few batches tested. Programming of the chips of a sweep, and what a method does between
-epochs, is left out.
+(bench/rehearsal.py), and a few batches tested. Left out are what a method does before, between and after its epochs,
+and all that the chips of a sweep do beyond a pass of the digital network.
 """
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import torch
 
 from bench import plan, recording
 from bench.context import build_network
+from bench.endings import one_line
 from bench.errors import in_one_line
 from bench.fast import compute, wait
 from bench.grid import lineage
@@ -24,17 +26,19 @@ from bench.provenance import OtherData
 from bench.rehearsal import step_s
 from bench.runner import Runner
 from bench.spec import Evaluation, Training
-from methods._base import MethodError
+from methods._base import Method
 from tasks._base import Splits, Task, TaskError
+
+log = logging.getLogger("bench")
 
 TURNS = 3
 SWEEP_SAMPLES = 250
-UNLIKE = ("seed", "level", "time_s", "budget", "device", "device_version")  # what steps that take alike may differ in
+UNLIKE = ("seed", "level", "time_s")  # what trainings of one kind may differ in
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """One cell. `state`: done, refused (its method can't train its network so, or its record is of other data), no data
+    """One cell. `state`: done, refused (its training fails at once, or its record is of other data), no data
     (or not so many samples), failed, begun (a partial training is there) or to do; seconds left. `reason`: why nothing
     can be done.
     """
@@ -47,9 +51,12 @@ class Estimate:
     reason: str = ""
 
 
-def estimate(cells: Sequence[Cell], runner: Runner) -> list[Estimate]:
-    """Each cell in the order in which it would run; trainings are counted where they would happen."""
-    ahead = _Ahead(runner)
+def estimate(cells: Sequence[Cell], runner: Runner, force: bool = False) -> list[Estimate]:
+    """Each cell in the order in which it would run; trainings are counted where they would happen.
+
+    `force`: also those whose records are there, as a run with it would.
+    """
+    ahead = _Ahead(runner, force)
     return [ahead.of(cell) for cell in cells]
 
 
@@ -58,8 +65,8 @@ class _Ahead:
     data that can't be had are not looked for again, which may take minutes of fetching.
     """
 
-    def __init__(self, runner: Runner) -> None:
-        self.runner = runner
+    def __init__(self, runner: Runner, force: bool) -> None:
+        self.runner, self.force = runner, force
         self.steps_s: dict[str, float] = {}
         self.paces: dict[tuple, float] = {}
         self.counted: set[str] = set()
@@ -69,7 +76,7 @@ class _Ahead:
         """One whose data can't be had is one of many: the others are told."""
         evaluation = cell.evaluation
         name, key = title(evaluation.training, evaluation.device), evaluation.key
-        record = self.runner.records.load(key)
+        record = None if self.force else self.runner.records.load(key)
         try:
             if refused := _refusal(record, self.runner, evaluation.training):
                 return Estimate(title=name, key=key, state="refused", reason=in_one_line(refused))
@@ -81,8 +88,9 @@ class _Ahead:
         except TaskError as error:
             self.lacking[evaluation.training.task] = error
             return Estimate(title=name, key=key, state="no data", reason=in_one_line(error))
-        except MethodError as error:
-            return Estimate(title=name, key=key, state="refused", reason=in_one_line(error))
+        except Exception as error:  # however it fails, a run goes on with the others
+            log.debug("", exc_info=True)
+            return Estimate(title=name, key=key, state="refused", reason=one_line(error)[0])
         to_do = "begun" if has_begun else "to do"
         return Estimate(
             title=name,
@@ -108,7 +116,7 @@ class _Ahead:
         seconds, has_begun = 0.0, False
         for key, (one, _) in lineage(training, levels).items():
             if key not in self.counted and not self.runner.checkpoints.has(key):
-                seconds += self._steps(one) * self._step_s(one, cell, levels)
+                seconds += self._steps(one) * self._step_s(one, cell)
                 has_begun |= self.runner.checkpoints.partial_path(key).exists()
             self.counted.add(key)
         return seconds, has_begun
@@ -120,11 +128,9 @@ class _Ahead:
         epochs = plan.method_of(training.method, training.settings).own_epochs(training.budget)
         return epochs * (samples // min(training.budget.batch_size, samples))
 
-    def _step_s(self, training: Training, cell: Cell, levels: tuple[float, ...]) -> float:
-        """Of one of its kind; a device's levels may say how many passes a step has."""
-        passes = plan.method_of(training.method, training.settings).passes(levels)
-        own = {name: value for name, value in training.as_dict().items() if name not in UNLIKE}
-        kind = canonical(own | {"batch_size": training.budget.batch_size, "passes": passes})
+    def _step_s(self, training: Training, cell: Cell) -> float:
+        """Of one of its kind: devices, too, take unlike times, and may be what a method refuses."""
+        kind = canonical({name: value for name, value in training.as_dict().items() if name not in UNLIKE})
         if kind not in self.steps_s:
             source = cell.train_device if training.device == cell.evaluation.training.device else training.device
             self.steps_s[kind] = step_s(training, plan.device_of(source, training.device_settings), self.runner)
@@ -136,7 +142,9 @@ class _Ahead:
         device, training = plan.device_of(cell.device, evaluation.device_settings), evaluation.training
         chips = sum(evaluation.chips.minimum if device.is_random(level) else 1 for level, _ in evaluation.points)
         task, splits = self.runner.task(training)
-        place = training.task, training.network, training.width, training.precision
+        own = plan.trained_by(training.method, training.settings)
+        frame = "" if own.frame is Method.frame else canonical([training.method, training.settings])
+        place = training.task, training.network, training.width, training.precision, frame
         if place not in self.paces:
             self.paces[place] = pace(task, splits, training, self.runner.processor)
         return chips * len(splits.test.head(evaluation.test_samples, "test-samples")) * self.paces[place]
@@ -154,7 +162,7 @@ def _refusal(record: dict[str, Any] | None, runner: Runner, training: Training) 
 
 def pace(task: Task, splits: Splits, training: Training, processor: torch.device) -> float:
     """Seconds a test sample, which may be larger than those to train on: the fastest of some turns on a few."""
-    network = build_network(task, training, processor).eval()
+    network = plan.framed(training, build_network(task, training, processor)).eval()
     few = splits.test.head(min(SWEEP_SAMPLES, task.batch, len(splits.test))).to(processor)
     best = float("inf")
     for _ in range(TURNS + 1):  # the first one warms up, and is never the fastest

@@ -54,7 +54,7 @@ def precision_for(device: torch.device) -> str:
 def wait(device: torch.device) -> None:
     """Until all that was handed to the processor is done: what a clock must do before it is read."""
     if device.type != "cpu":
-        torch.accelerator.synchronize()
+        torch.accelerator.synchronize(device)
 
 
 @contextmanager

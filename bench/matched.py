@@ -46,7 +46,7 @@ def scaled(training: Training, levels: tuple[float, ...]) -> Training:
     BenchError if no factor on its epochs does.
     """
     wanted = total(training.budget)
-    once, twice = (sum(passes(_times(training, factor), levels).values()) for factor in (1, 2))
+    once, twice = (passes(_times(training, factor), levels) for factor in (1, 2))
     grows, fixed = twice - once, 2 * once - twice
     if grows <= 0:
         raise BenchError(f"budget matched: {training.method} trains nothing that could take more or fewer epochs")
@@ -58,12 +58,12 @@ def scaled(training: Training, levels: tuple[float, ...]) -> Training:
     return plan.normalise(_times(training, (wanted - fixed) / grows))
 
 
-def passes(training: Training, levels: tuple[float, ...]) -> dict[str, float]:
-    """Key -> forward-backward passes, in epochs, of a training and of each that it rests on."""
-    found: dict[str, float] = {}
-    for key, (one, _) in lineage(training, levels).items():
+def passes(training: Training, levels: tuple[float, ...]) -> float:
+    """Forward-backward passes, in epochs, of a training and of all that it rests on."""
+    found = 0.0
+    for one, _ in lineage(training, levels).values():
         method = plan.method_of(one.method, one.settings)
-        found[key] = method.own_epochs(one.budget) * method.passes(levels)
+        found += method.own_epochs(one.budget) * method.passes(levels)
     return found
 
 

@@ -24,15 +24,16 @@ class _Enough(Exception):
 
 
 class _Rehearsal(TrainingContext):
-    """A training that ends in its first epoch. It keeps nothing, and asks no validation chips."""
+    """A training that ends in its first epoch. It keeps nothing, asks no validation chips, calibrates on a batch."""
 
     step_s = math.inf  # of the fastest step
 
     def epochs(self, n: float, state: Mapping[str, Any]) -> Iterator[int]:
-        yield 0
+        self._steps = min(round(n * self.steps_per_epoch()), STEPS)
+        if self._steps:
+            yield 0
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        self._steps = min(self._steps, STEPS)
         began = time.perf_counter()
         for batch in super().batches():
             yield batch
@@ -40,6 +41,9 @@ class _Rehearsal(TrainingContext):
             now = time.perf_counter()
             self.step_s, began = min(self.step_s, now - began), now
         raise _Enough
+
+    def example(self, n: int) -> Tensor:
+        return super().example(min(n, self.batch_size))
 
     def score(self, network: nn.Module, levels: tuple[float, ...]) -> list[float]:
         return [0.0] * len(levels)

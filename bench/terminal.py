@@ -113,11 +113,12 @@ def record(made: Record, console: Console, results: Path) -> None:
     console.print(sweep_table(made))
     _details(made, console)
     _samples(made, console)
-    drawn = pictures.path(results, made["key"])
-    for name, text in [*_about(made), *([("pictures", str(drawn))] if drawn.is_file() else [])]:
+    for name, text in _about(made):
         console.print(Text(f"{name:<10} {plain(text)}"))
-    command = here(plain(made["command"]), results)
-    console.print(Text(f"{'command':<10} {command}"), soft_wrap=True)
+    drawn = pictures.path(results, made["key"])
+    whole = [("pictures", plain(str(drawn)))] if drawn.is_file() else []
+    for name, text in [*whole, ("command", here(plain(made["command"]), results))]:  # to be copied: never broken
+        console.print(Text(f"{name:<10} {text}"), soft_wrap=True)
     console.print(Text("--json has everything"), style="dim")
 
 

@@ -28,6 +28,8 @@ def user_files(title: str, root: Path | None, names: Sequence[str], folder: str,
     made = []
     for name in names:
         try:
+            if not (packed if place is None else place / name).is_file():  # a pipe would be waited for
+                raise FileNotFoundError
             if place is None:
                 with zipfile.ZipFile(packed) as files:
                     data = files.read(f"{folder}/{name}")

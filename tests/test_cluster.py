@@ -14,7 +14,7 @@ import optuna
 import pytest
 from rich.console import Console
 
-from bench import engine, matched, plan, status, tune, work, worker
+from bench import engine, plan, status, tune, work, worker
 from bench.datasets import Datasets
 from bench.errors import BenchError
 from bench.grid import Graph, Job, Sweep, jobs_of, lineage
@@ -52,7 +52,7 @@ def test_a_training_is_one_job_however_many_ask_for_it():
     assert sum(job.training.method == "nominal" for job in trainings.values()) == 1
     for cell, _ in asked:
         levels = plan.device_of(cell.device).axis.levels
-        assert matched.passes(cell.evaluation.training, levels).keys() <= trainings.keys()
+        assert lineage(cell.evaluation.training, levels).keys() <= trainings.keys()
     for job in swept:
         assert job.needs == (job.training.key,)
     (student,) = (job for job in trainings.values() if (job.training.method, job.source) == ("mtrd", "gaussian"))

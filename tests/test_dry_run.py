@@ -6,9 +6,12 @@ import time
 import torch
 
 from bench import commands, registry
+from bench.context import TrainingContext
 from bench.estimate import estimate, pace
 from bench.seal import opened, sealed
+from devices._products import UnknownProduct
 from methods.bn_recalibrate import BnRecalibrate
+from methods.noise_injection import NoiseInjection
 from tasks._base import Split, Splits, TaskError
 
 TINY = ("--train-samples", 200, "--test-samples", 200, "--chips", 3, "--threads", 1)
@@ -39,6 +42,9 @@ def test_a_dry_run_lists_cells_and_hours_and_does_nothing(home, tmp_path, cli):
     assert not (results / "records").exists() and not list(home.glob("checkpoints/*.safetensors"))
     assert cli("run", *GRID[:1], "nominal", *GRID[2:], "--results", results).code == 0
     assert states(cli("run", *GRID, "--dry-run", "--results", results).out) == ["done", "to do"]
+    forced = cli("run", *GRID, "--dry-run", "--force", "--results", results).out
+    assert states(forced) == ["to do", "to do"]
+    assert re.search("^nominal .* to do +— +0.00 ", forced, re.MULTILINE), "it is swept again, not trained"
 
 
 def test_a_cell_that_its_method_refused_is_not_to_do(home, tmp_path, cli, monkeypatch):
@@ -85,6 +91,40 @@ def test_what_methods_will_refuse_is_foreseen(home, tmp_path, cli):
     assert "\n1 refused: bn_recalibrate: the network has no BatchNorm" in ended.out
     assert "\n1 refused: stages: the network has no module 'layer9'" in ended.out
     assert not list(tmp_path.glob("records/*"))
+
+
+def test_what_is_no_step_is_not_waited_for(home, tmp_path, cli, monkeypatch):
+    """Statistics over 50,000 samples would take minutes."""
+    taken = []
+    example = TrainingContext.example
+    monkeypatch.setattr(TrainingContext, "example", lambda self, n: taken.append(n) or example(self, n))
+    asked = [word if word != "nominal,noise_injection" else "bn_recalibrate" for word in GRID]
+    network = ("--network", "vgg8_mtrd", "--width", 0.05, "--batch-size", 20)
+    ended = cli("run", *asked, *network, "--results", tmp_path, "--dry-run")
+    assert states(ended.out) == ["to do"] and taken == [20]
+
+
+def test_no_steps_are_taken_of_a_training_without_any(home, tmp_path, cli):
+    """HWA and VANT divide by their number."""
+    asked = [word if word != "nominal,noise_injection" else "hwa,vant,mtrd" for word in GRID]
+    ended = cli("run", *asked, "--finetune-epochs", 0, "--results", tmp_path, "--dry-run")
+    assert ended.code == 0 and "3 cells, 0 done; about" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (UnknownProduct("weight a is used in add"), "weight a is used in add"),
+        (RuntimeError("out of memory\nby far"), "RuntimeError: out of memory by far (a fault of the bench"),
+    ],
+)
+def test_a_training_that_fails_at_once_does_not_hide_the_others(home, tmp_path, cli, monkeypatch, error, told):
+    def fit(*_):
+        raise error
+
+    monkeypatch.setattr(NoiseInjection, "fit", fit)
+    ended = cli("run", *GRID, "--results", tmp_path, "--dry-run")
+    assert ended.code == 0 and states(ended.out) == ["to do", "refused"] and f"\n1 refused: {told}" in ended.out
 
 
 def test_a_task_whose_data_are_not_here_does_not_hide_the_others(home, tmp_path, cli):
@@ -150,6 +190,30 @@ def test_trainings_are_counted_once(home, tmp_path, cpu_runner, one_cell, monkey
     assert (noise.training_s, mixed.training_s) == (8, 4)
     assert mtrd.training_s == 4 * (4 + 1), "four teachers more (level .3 is there), then the student"
     assert noise.sweep_s == mixed.sweep_s == mtrd.sweep_s > 0
+
+
+def test_steps_are_timed_on_each_device_and_at_each_budget(home, tmp_path, cpu_runner, one_cell, monkeypatch):
+    """A step on cells that don't obey Ohm's law takes five times as long; a budget may be less than a step."""
+    timed = []
+    times = {"ideal": 1.0, "rram": 2.0, "siox_low": 10.0}
+    monkeypatch.setattr("bench.estimate.step_s", lambda _, device, __: timed.append(device.name) or times[device.name])
+    asked = {"train_samples": 400, "batch_size": 100, "test_samples": 200, "chips": 3, "network": "mlp"}
+    rram, siox = (one_cell("noise_injection", device, "mnist", **asked) for device in ("rram", "siox_low"))
+    level, longer = (
+        one_cell("noise_injection", "rram", "mnist", **asked | other)
+        for other in ({"level": 0.1}, {"finetune_epochs": 2})
+    )
+    told = estimate([rram, siox, level, longer], cpu_runner(home, tmp_path / "results"))
+    assert [one.training_s for one in told] == [4 * (2 + 1), 4 * 10, 4 * 2, 8 * 2]
+    assert timed == ["rram", "ideal", "siox_low", "rram"]
+
+
+def test_a_committee_is_swept_as_often_as_it_has_members(home, tmp_path, cpu_runner, one_cell, monkeypatch):
+    monkeypatch.setattr("bench.estimate.step_s", lambda *_: 1.0)
+    asked = {"network": "lenet", "train_samples": 100, "test_samples": 1000, "chips": 3}
+    cells = [one_cell(name, "rram", "mnist", **asked) for name in ("nominal", "sam", "committee")]
+    one, other, five = estimate(cells, cpu_runner(home, tmp_path / "results"))
+    assert one.sweep_s == other.sweep_s and five.sweep_s > 2.5 * one.sweep_s
 
 
 def test_what_is_foreseen_is_what_it_takes(home, tmp_path, cpu_runner, one_cell, monkeypatch):

@@ -110,6 +110,15 @@ def test_processor_refuses_a_gpu_that_is_not_there():
         fast.processor("cuda:99")
 
 
+def test_a_clock_waits_for_the_processor_that_is_meant(monkeypatch):
+    """Not for the first of several GPUs."""
+    waited = []
+    monkeypatch.setattr(torch.accelerator, "synchronize", waited.append)
+    fast.wait(torch.device("cpu"))
+    fast.wait(torch.device("cuda:1"))
+    assert waited == [torch.device("cuda:1")]
+
+
 def test_tester_in_fp32_is_the_network_itself():
     task = plan.task_of("cifar10")
     torch.manual_seed(0)

@@ -18,6 +18,14 @@ def test_the_operator_is_there_where_bf16_is():
     assert fusing._there()
 
 
+def test_to_ask_for_the_operator_takes_none_of_a_trainings_random_numbers():
+    """The first look in the middle of an epoch changed what dropout did in the rest of it."""
+    fusing._there.cache_clear()
+    before = torch.get_rng_state()
+    fusing._there()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 @pytest.mark.parametrize("name, layers", [("vgg8_mtrd", 5), ("vgg8", 6), ("resnet18", 9), ("lenet", 2)])
 def test_a_folded_network_has_fused_layers(name, layers):
     network = plan.task_of("cifar10").network(name, 0.125).eval()

@@ -132,7 +132,7 @@ def test_what_a_denoising_task_shows(task: Photographs | Bsd, edge: int, start: 
     assert torch.equal(task.picture(noisy, clean, task.prepare(clean))[:, :1], clean[part])
 
 
-def test_reports_show_pictures_where_there_are_any(home, tmp_path, cpu_runner, one_cell, cli) -> None:
+def test_reports_show_pictures_where_there_are_any(home, tmp_path, cpu_runner, one_cell, cli, monkeypatch) -> None:
     results = tmp_path / "results"
     cell = one_cell("nominal", "rram", "mnist", network="mlp", train_samples=64, test_samples=50)
     record = cpu_runner(home, results).run(cell, "test")
@@ -145,4 +145,5 @@ def test_reports_show_pictures_where_there_are_any(home, tmp_path, cpu_runner, o
     (pictures.folder(results) / f"{record['key']}.png").touch()
     leaderboard.write(results, [record])
     assert f"nominal: ![nominal](pictures/{record['key']}.png)" in (results / "LEADERBOARD.md").read_text()
+    monkeypatch.setenv("COLUMNS", "40")  # a path is not broken, so that it can be copied
     assert f"pictures   {results}/pictures/{record['key']}.png" in cli(*shown).out

@@ -1,6 +1,7 @@
 """Language: windows that predict every word once, a softmax over a part that estimates the whole, bad files."""
 
 import math
+import os
 import zipfile
 from pathlib import Path
 
@@ -89,7 +90,13 @@ def test_an_unknown_word_of_the_test_text_is_unknown(wikitext: Path, tmp_path: P
     assert (targets == known[UNKNOWN]).sum() > 1 and not (targets == known["w7"]).sum() > 1
 
 
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 BAD = {
+    "pipe": (pipe, "wiki.valid.tokens not found in .*; expected there: wiki.train.tokens"),
     "missing": (lambda p: p.unlink(), "wiki.valid.tokens not found in .*; expected there: wiki.train.tokens"),
     "empty": (lambda p: p.write_text(""), "wiki.valid.tokens has 1 words, must have more than 105"),
     "no text": (lambda p: p.write_bytes(b"\xff\xfe\x00"), "wiki.valid.tokens can't be read"),
