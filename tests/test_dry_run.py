@@ -3,6 +3,7 @@
 import re
 import time
 
+import pytest
 import torch
 
 from bench import commands, registry
