@@ -43,11 +43,16 @@ def tables(
         heading = Text(printable(title)) if title and not made else None
         table = Table(title=heading, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
         table.padding, table.pad_edge = (0, 1, 0, 0), False
-        for i in chosen:
+        room = max(0, width - sum(widths[i] + GAP for i in chosen) + GAP)
+        folded = sum(names[i] in words for i in chosen)
+        for i in chosen:  # every width is given: where Rich shares room out itself, it may cut the last columns
             if names[i] in words:
-                table.add_column(Text(names[i]), overflow="fold", min_width=widths[i])
+                whole = _width(names[i], [row[i] for row in rows], words=False)
+                more = min(max(0, whole - widths[i]), room // folded)
+                room, folded = room - more, folded - 1
+                table.add_column(Text(names[i]), overflow="fold", width=widths[i] + more)
             else:
-                table.add_column(Text(names[i]), justify="right", no_wrap=True, min_width=widths[i])
+                table.add_column(Text(names[i]), justify="right", no_wrap=True, width=widths[i])
         for row in rows:
             table.add_row(*(Text(printable(row[i])) for i in chosen))
         made.append(table)
