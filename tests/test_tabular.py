@@ -24,6 +24,17 @@ def test_no_number_is_cut_where_text_takes_room(width):
     assert max(map(len, out.getvalue().splitlines())) <= width
 
 
+def test_what_wants_least_room_has_it_first():
+    (table,) = tabular.tables(
+        ["cell", "state", "key"],
+        [["nominal on rram, mnist, seed 0", "no data", "0123456789abcdef"]],
+        46,
+        keys=("cell",),
+        words=("cell", "state", "key"),
+    )
+    assert [column.width for column in table.columns] == [19, 7, 16]
+
+
 @pytest.mark.parametrize("width", range(40, 90))
 def test_no_word_is_cut_where_all_columns_are_text(width):
     out, names = io.StringIO(), [str(i) for i in range(len(ANSWERS))]
