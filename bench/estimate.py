@@ -24,7 +24,7 @@ from bench.provenance import OtherData
 from bench.rehearsal import step_s
 from bench.runner import Runner
 from bench.spec import Evaluation, Training
-from methods._base import MethodError
+from methods._base import Method, MethodError
 from tasks._base import Splits, Task, TaskError
 
 TURNS = 3
@@ -136,10 +136,15 @@ class _Ahead:
         device, training = plan.device_of(cell.device, evaluation.device_settings), evaluation.training
         chips = sum(evaluation.chips.minimum if device.is_random(level) else 1 for level, _ in evaluation.points)
         task, splits = self.runner.task(training)
-        place = training.task, training.network, training.width, training.precision
+        own = plan.trained_by(training.method, training.settings)
+        module = () if own.frame is Method.frame else (own.name, canonical(training.settings))
+        place = training.task, training.network, training.width, training.precision, *module
         if place not in self.paces:
             self.paces[place] = pace(task, splits, training, self.runner.processor)
-        return chips * len(splits.test.head(evaluation.test_samples, "test-samples")) * self.paces[place]
+        samples = len(splits.test.head(evaluation.test_samples, "test-samples"))
+        if adaptation := self.runner.adaptation(training):
+            samples += len(adaptation[1])
+        return chips * samples * self.paces[place]
 
 
 def _refusal(record: dict[str, Any] | None, runner: Runner, training: Training) -> Exception | None:
@@ -154,7 +159,7 @@ def _refusal(record: dict[str, Any] | None, runner: Runner, training: Training) 
 
 def pace(task: Task, splits: Splits, training: Training, processor: torch.device) -> float:
     """Seconds a test sample, which may be larger than those to train on: the fastest of some turns on a few."""
-    network = build_network(task, training, processor).eval()
+    network = plan.framed(training, build_network(task, training, processor)).eval()
     few = splits.test.head(min(SWEEP_SAMPLES, task.batch, len(splits.test))).to(processor)
     best = float("inf")
     for _ in range(TURNS + 1):  # the first one warms up, and is never the fastest

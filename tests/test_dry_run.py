@@ -153,6 +153,17 @@ def test_trainings_are_counted_once(home, tmp_path, cpu_runner, one_cell, monkey
     assert noise.sweep_s == mixed.sweep_s == mtrd.sweep_s > 0
 
 
+def test_a_sweep_takes_longer_of_a_committee_and_where_chips_adapt(home, tmp_path, cpu_runner, one_cell, monkeypatch):
+    asked = {"train_samples": 200, "test_samples": 100, "chips": 2, "network": "resnet18", "width": 0.0625}
+    methods = ("nominal", "committee", "double_weights", "bn_recalibrate")
+    cells = [one_cell(name, "rram", "mnist", **asked) for name in methods]
+    monkeypatch.setattr("bench.estimate.step_s", lambda *_: 0.0)
+    nominal, committee, double, recalibrated = (e.sweep_s for e in estimate(cells, cpu_runner(home, tmp_path / "r")))
+    assert 3 < committee / nominal < 8, "five networks"
+    assert double > 0
+    assert recalibrated == pytest.approx(3 * nominal), "each chip runs 200 training samples, then 100 for the test"
+
+
 def test_what_is_foreseen_is_what_it_takes(home, tmp_path, cpu_runner, one_cell, monkeypatch):
     """Lessons of teachers, too, which take most of the time where there are many words."""
     task = registry.get("tasks", "mnist")
