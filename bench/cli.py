@@ -87,7 +87,7 @@ def demo(
     data: opt.Data = None,
     debug: opt.Debug = False,
 ) -> None:
-    """A first look in about two minutes: three methods on Fashion-MNIST and measured RRAM cells, then the report."""
+    """A first look in half a minute or so: three methods on Fashion-MNIST and measured RRAM cells, then the report."""
     from bench import commands
 
     _do(commands.demo, locals())

@@ -22,7 +22,8 @@ def fit(cells: Path, out: Path, g_max: float, source: str) -> None:
     interrupt.work_begins()
     table = fit.fit_file(cells, out, out.stem, g_max, source)
     about = table["provenance"]
-    Console().print(f"{out}: {about['cells']} cells, {len(table['times_s'])} times", highlight=False)
+    told = f"{out}: {about['cells']} cells, {len(table['times_s'])} times; weights use 0 to {g_max:g} uS (--g-max)"
+    Console().print(told, highlight=False, markup=False, soft_wrap=True)
     for note in about["notes"]:
         Console().print(note, highlight=False, markup=False, soft_wrap=True)
     if warning := fit.blurred(table):

@@ -147,7 +147,10 @@ class _Ahead:
         place = training.task, training.network, training.width, training.precision, frame
         if place not in self.paces:
             self.paces[place] = pace(task, splits, training, self.runner.processor)
-        return chips * len(splits.test.head(evaluation.test_samples, "test-samples")) * self.paces[place]
+        samples = len(splits.test.head(evaluation.test_samples, "test-samples"))
+        if adaptation := self.runner.adaptation(training):
+            samples += len(adaptation[1])
+        return chips * samples * self.paces[place]
 
 
 def _refusal(record: dict[str, Any] | None, runner: Runner, training: Training) -> Exception | None:

@@ -134,7 +134,7 @@ class Runner:
             network, about = self._trained(evaluation.training)
             task, splits = self.task(evaluation.training)
             test = splits.test.head(min(samples.SAMPLES, evaluation.test_samples or len(splits.test)))
-            rig = _rig(network, about, task, test, splits.val, self._adaptation(evaluation.training))
+            rig = _rig(network, about, task, test, splits.val, self.adaptation(evaluation.training))
             return samples.table(evaluation, rig, self._device(evaluation), test)
 
         if self.data_dir is not None and "data" not in known:
@@ -184,7 +184,7 @@ class Runner:
         network, about = self._trained(training, watch)
         task, splits = self.task(training)
         networks.check_groups(task, network, device.scales_by_tile)
-        rig = _rig(network, about, task, splits.val, adaptation=self._adaptation(training))
+        rig = _rig(network, about, task, splits.val, adaptation=self.adaptation(training))
         return dict(zip(levels, validate_each(rig, device, levels, chips=chips, time_s=time_s), strict=True))
 
     def _trained(self, training: Training, watch: Watch | None = None) -> tuple[nn.Module, dict[str, Any]]:
@@ -239,7 +239,7 @@ class Runner:
             work.ending = f", {context.cost['seconds']:.0f} s of it in its own training steps"
             data = None if None in of else context.data
             about = recording.trained(
-                training, context.cost, lineage, deployable, self._adaptation(training), data, self.processor
+                training, context.cost, lineage, deployable, self.adaptation(training), data, self.processor
             )
             self.checkpoints.save(training.key, tensors, about)
 
@@ -258,7 +258,7 @@ class Runner:
         network, about = self._trained(training)
         device = self._device(evaluation)
         began = time.perf_counter()
-        adaptation = self._adaptation(training)
+        adaptation = self.adaptation(training)
         rig = _rig(network, about, task, test, splits.val, adaptation)
         wanted, pilot = evaluation.chips.samples, None
         if isinstance(wanted, str):  # auto: chosen on the validation split, level by level
@@ -299,7 +299,7 @@ class Runner:
             | ({"samples": shown} if shown else {})
         )
 
-    def _adaptation(self, training: Training) -> tuple[Adaptation, Split] | None:
+    def adaptation(self, training: Training) -> tuple[Adaptation, Split] | None:
         """What each of its chips does before it is measured, and the training samples that it gets for that."""
         adaptation = plan.method_of(training.method, training.settings).adaptation()
         if adaptation is None:

@@ -43,11 +43,17 @@ def tables(
         heading = Text(printable(title)) if title and not made else None
         table = Table(title=heading, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
         table.padding, table.pad_edge = (0, 1, 0, 0), False
-        for i in chosen:
-            if names[i] in words:
-                table.add_column(Text(names[i]), overflow="fold", min_width=widths[i])
+        room = max(0, width - sum(widths[i] + GAP for i in chosen) + GAP)
+        wanted = {i: _width(names[i], [row[i] for row in rows], False) - widths[i] for i in chosen if names[i] in words}
+        more = {}
+        for i in sorted(wanted, key=lambda i: wanted[i]):  # so that as many columns as can be are not folded
+            more[i] = min(max(0, wanted[i]), room)
+            room -= more[i]
+        for i in chosen:  # every width is given: where Rich shares room out itself, it may cut the last columns
+            if i in more:
+                table.add_column(Text(names[i]), overflow="fold", width=widths[i] + more[i])
             else:
-                table.add_column(Text(names[i]), justify="right", no_wrap=True, min_width=widths[i])
+                table.add_column(Text(names[i]), justify="right", no_wrap=True, width=widths[i])
         for row in rows:
             table.add_row(*(Text(printable(row[i])) for i in chosen))
         made.append(table)

@@ -296,6 +296,15 @@ def test_help_names_the_extra_in_brackets(cli):
     assert "needs pip install 'cim-bench[cluster]'" in " ".join(cli("run", "--help").out.replace("│", " ").split())
 
 
+def test_demo_takes_as_long_as_the_readme_says(cli):
+    text = "half a minute"
+    assert text in " ".join(cli("demo", "--help").out.split())
+    assert any(
+        "`bench demo`" in line and text in line
+        for line in (Path(__file__).parents[1] / "README.md").read_text().splitlines()
+    )
+
+
 def test_the_program_alone_shows_its_help(cli):
     for command in ([], ["device"]):
         ended = cli(*command)

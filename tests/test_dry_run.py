@@ -209,12 +209,14 @@ def test_steps_are_timed_on_each_device_and_at_each_budget(home, tmp_path, cpu_r
     assert timed == ["rram", "ideal", "siox_low", "rram"]
 
 
-def test_a_committee_is_swept_as_often_as_it_has_members(home, tmp_path, cpu_runner, one_cell, monkeypatch):
-    monkeypatch.setattr("bench.estimate.step_s", lambda *_: 1.0)
-    asked = {"network": "lenet", "train_samples": 100, "test_samples": 1000, "chips": 3}
-    cells = [one_cell(name, "rram", "mnist", **asked) for name in ("nominal", "sam", "committee")]
-    one, other, five = estimate(cells, cpu_runner(home, tmp_path / "results"))
-    assert one.sweep_s == other.sweep_s and five.sweep_s > 2.5 * one.sweep_s
+def test_a_sweep_takes_longer_of_a_committee_and_where_chips_adapt(home, tmp_path, cpu_runner, one_cell, monkeypatch):
+    asked = {"train_samples": 200, "test_samples": 100, "chips": 2, "network": "resnet18", "width": 0.0625}
+    methods = ("nominal", "committee", "bn_recalibrate")
+    cells = [one_cell(name, "rram", "mnist", **asked) for name in methods]
+    monkeypatch.setattr("bench.estimate.step_s", lambda *_: 0.0)
+    nominal, committee, recalibrated = (e.sweep_s for e in estimate(cells, cpu_runner(home, tmp_path / "r")))
+    assert committee > 2.5 * nominal, "five networks"
+    assert recalibrated == pytest.approx(3 * nominal), "each chip runs 200 training samples, then 100 for the test"
 
 
 def test_what_is_foreseen_is_what_it_takes(home, tmp_path, cpu_runner, one_cell, monkeypatch):

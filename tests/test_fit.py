@@ -180,3 +180,13 @@ def test_cells_are_read_from_a_regular_file_only(tmp_path: Path) -> None:
     for path in (tmp_path / "cells.tsv", Path("/dev/zero"), tmp_path):
         with pytest.raises(FitError, match="no regular file"):
             fit.read_cells(path)
+
+
+def test_the_command_says_which_conductances_weights_use(cells: pd.DataFrame, tmp_path: Path, cli) -> None:
+    strong = cells[cells.cell < 6000].assign(
+        g_us=lambda f: 20 * f.g_us, g_programmed_us=lambda f: 20 * f.g_programmed_us
+    )
+    strong.to_csv(tmp_path / "strong.csv", index=False)
+    for asked, told in (([], "0 to 40 uS"), (["--g-max", "800"], "0 to 800 uS")):
+        ended = cli("device", "fit", tmp_path / "strong.csv", "--out", tmp_path / "strong.json", *asked)
+        assert ended.code == 0 and f"weights use {told} (--g-max)" in ended.out

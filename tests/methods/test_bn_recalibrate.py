@@ -288,6 +288,6 @@ def test_a_sweep_is_redone_from_the_checkpoint(home, tmp_path, cpu_runner, one_c
 def test_no_more_samples_than_the_run_trained_on(home, tmp_path, cpu_runner, one_cell):
     cell = one_cell("bn_recalibrate", "rram", "cifar10", settings={"bn_recalibrate.method": "nominal"}, **SMALL)
     runner = cpu_runner(home, tmp_path / "results")
-    _, given = runner._adaptation(cell.evaluation.training)
+    _, given = runner.adaptation(cell.evaluation.training)
     _, splits = runner.task(cell.evaluation.training)
     assert len(given) == 128 and torch.equal(given.inputs, splits.train.inputs[:128])

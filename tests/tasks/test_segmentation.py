@@ -256,6 +256,12 @@ def test_bad_folders_are_told_in_one_line(folder: Path, tmp_path: Path, spoil, m
     assert "\n" not in str(caught.value)
 
 
+def test_a_mask_without_a_picture_is_passed_over(folder: Path, tmp_path: Path) -> None:
+    (folder / "images" / "horse03.png").unlink()
+    splits = Horses().splits(tmp_path / "cache", folder)
+    assert sum(map(len, (splits.train, splits.val, splits.test))) == 19
+
+
 def test_a_bad_folder_ends_a_run_with_2(folder: Path, home, tmp_path, cli) -> None:
     unequal(folder)
     words = ["--device", "rram", "--task", "segmentation:horses", "--preset", "smoke"]
