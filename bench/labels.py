@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import limits
+from bench import limits, registry
 from bench.stats import Difference, Interval
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def command(records: Sequence[Record]) -> str:
 
     That some name the network which the others, of the same variant, have by default is no difference.
     """
-    commands = [plain(r["command"]) for r in records]
+    commands = [remake(r) for r in records]
     trainings = [r["evaluation"]["training"] for r in records]
     seeds = ",".join(str(training["seed"]) for training in trainings)
     joined = [re.sub(r"--seed[ =]\d+", f"--seed {seeds}", command) for command in commands]
@@ -165,6 +165,11 @@ def command(records: Sequence[Record]) -> str:
     if len({f"{one} ".replace(f"{network} ", " ") for one, network in zip(joined, named, strict=True)}) == 1:
         return max(joined, key=len)
     return f"{commands[0]}{MORE}{len(commands) - 1} more like it"
+
+
+def remake(record: Record) -> str:
+    """The command that makes a record again; that of data that everybody has to name as their own says so."""
+    return plain(record["command"]) + registry.asks(record["evaluation"]["training"]["task"])
 
 
 def here(command: str, results: Path) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from bench import registry
 from bench.labels import MISSING, all_settings, escape, number, plain, point_label, swept, trained_elsewhere
 from bench.papers import TABLES, WITHOUT, Published
 from bench.provenance import apart
@@ -94,7 +95,8 @@ def _commands(rows: Sequence[Published]) -> list[str]:
     """Of rows of one task and network, as few as there can be; none where the network is none of ours."""
     methods: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for row in rows:
-        asked = f"--device {row.device} --task {row.task} --network {row.network} --preset standard"
+        task = f"{row.task}{registry.asks(row.task)}"
+        asked = f"--device {row.device} --task {task} --network {row.network} --preset standard"
         asked += " --sweep time" * (row.sweep == "time_s")
         levels = " ".join(f"{level:g}" for level in row.values if level) if row.each else ""
         if levels:

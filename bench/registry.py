@@ -24,13 +24,17 @@ KINDS = ("devices", "methods", "tasks")
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a plug-in is found. `summary`: the first line of its class docstring; `source`: who it is from."""
+    """Where a plug-in is found. `summary`: the first line of its class docstring; `source`: who it is from.
+
+    `asks`: what a command must be given beside its name, such as --data DIR.
+    """
 
     name: str
     module: str
     attribute: str
     summary: str
     source: str = ""
+    asks: str = ""
 
     def load(self) -> Any:
         """Import the module and return the class."""
@@ -66,14 +70,15 @@ def _scan(path: Path, module: str) -> list[Entry]:
     for node in classes.values():
         if name := _literal(node, "name"):
             summary = (ast.get_docstring(node) or "").partition("\n")[0]
-            entries.append(Entry(name, module, node.name, summary, _source(node, classes)))
+            source, asks = (_inherited(node, classes, text) for text in ("source", "asks"))
+            entries.append(Entry(name, module, node.name, summary, source, asks))
     return entries
 
 
-def _source(node: ast.ClassDef, classes: Mapping[str, ast.ClassDef]) -> str:
-    """Who a class is from; a variant says it by the class of the same file that it is made of."""
+def _inherited(node: ast.ClassDef, classes: Mapping[str, ast.ClassDef], name: str) -> str:
+    """The text that a class gives to `name`; a variant says it by the class of the same file that it is made of."""
     bases = (classes[base.id] for base in node.bases if isinstance(base, ast.Name) and base.id in classes)
-    return _literal(node, "source") or next(filter(None, (_source(base, classes) for base in bases)), "")
+    return _literal(node, name) or next(filter(None, (_inherited(base, classes, name) for base in bases)), "")
 
 
 @cache
@@ -108,6 +113,12 @@ def get(kind: str, name: str) -> Any:
     if getattr(found, "name", None) != name:
         raise BenchError(f"{kind[:-1]} '{name}': {entry.module}.{entry.attribute} must have name = \"{name}\"")
     return found
+
+
+def asks(task: str) -> str:
+    """' --data DIR', or nothing: what a command has behind the name of a task."""
+    entry = entries("tasks").get(task)
+    return f" {entry.asks}" if entry and entry.asks else ""
 
 
 def suggestion(name: str, known: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bench import limits, seal
 from bench.errors import BenchError, in_one_line
 from bench.files import at_hand, clear_leftovers, lock, place, read_each, write_bytes
-from bench.labels import file_name, plain
+from bench.labels import file_name, plain, remake
 from bench.packing import pack, unpack
 from bench.reading import RECORD_SCHEMA, check_key, key_in, named, parse_record, parsed, read_record, schema_in
 from bench.trained import check_finished
@@ -111,7 +111,7 @@ class Checkpoints:
         if (loaded := self.load(record["training_key"])) is None:
             raise BenchError(
                 f"record {record['key']}: its network, training key {record['training_key']}, is not in {self.folder}; "
-                f"train it again: {plain(record['command'])}"
+                f"train it again: {remake(record)}"
             )
         return loaded[1]
 

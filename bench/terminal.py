@@ -27,6 +27,7 @@ from bench.labels import (
     percent,
     plain,
     point_label,
+    remake,
     settings_label,
     sweep_label,
     swept,
@@ -117,7 +118,7 @@ def record(made: Record, console: Console, results: Path) -> None:
         console.print(Text(f"{name:<10} {plain(text)}"))
     drawn = pictures.path(results, made["key"])
     whole = [("pictures", plain(str(drawn)))] if drawn.is_file() else []
-    for name, text in [*whole, ("command", here(plain(made["command"]), results))]:  # to be copied: never broken
+    for name, text in [*whole, ("command", here(remake(made), results))]:  # to be copied: never broken
         console.print(Text(f"{name:<10} {text}"), soft_wrap=True)
     console.print(Text("--json has everything"), style="dim")
 

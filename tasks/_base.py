@@ -89,6 +89,8 @@ class Task(ABC):
     source: ClassVar[str] = ""
     metric: ClassVar[Metric]
     networks: ClassVar[tuple[str, ...]] = ()
+    # What a command must be given beside its name, a literal, such as --data DIR where the data can't be fetched.
+    asks: ClassVar[str] = ""
     # What presets say otherwise for this task: by preset, fields of the preset, of its budget and of its chips.
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     picture_note: ClassVar[str] = ""  # what the colours of its pictures say, printed below them

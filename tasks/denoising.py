@@ -104,6 +104,7 @@ class Bsd(Denoising):
     """BSD400 without its noise of 25 grey levels, tested on Set12 and BSD68: PSNR."""
 
     name = "denoising:bsd"
+    asks = "--data DIR"
     dataset = "BSD400, Set12, BSD68"
     source = "Zhang et al. 2017, DnCNN; Martin et al. 2001"
     sets = ("Set12", "BSD68")

@@ -212,6 +212,7 @@ class EcgMitbih(Heartbeats):
     """MIT-BIH arrhythmia, heartbeats of patients that training has not seen, in four classes: balanced accuracy."""
 
     name = "ecg:mitbih"
+    asks = "--data DIR"
     version = "2"  # 2: the difference from the record's median beat
     dataset = "MIT-BIH arrhythmia"
     source = "Moody and Mark 2001; split of de Chazal et al. 2004"

@@ -188,6 +188,7 @@ class WikiText2(Language):
     """The next word of Wikipedia articles, WikiText-2, of 33,278 words: perplexity."""
 
     name = "language:wikitext2"
+    asks = "--data DIR"
     dataset = "WikiText-2"
     source = "Merity et al. 2016; Rasch et al. 2023"
     words = 33_278

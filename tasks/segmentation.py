@@ -96,6 +96,7 @@ class Horses(Segmentation):
     """Horses in photographs, 128 x 128: intersection over union."""
 
     name = "segmentation:horses"
+    asks = "--data DIR"
     dataset = "Weizmann horses"
     source = "Borenstein and Ullman 2002"
     in_shape = (3, 128, 128)

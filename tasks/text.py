@@ -161,6 +161,7 @@ class Sst2(Sentiment):
     """Sentiment of phrases and sentences from film reviews, SST-2, in two classes: accuracy."""
 
     name = "text:sst2"
+    asks = "--data DIR"
     dataset = "SST-2"
     source = "Socher et al. 2013; Rasch et al. 2023"
     published: ClassVar[tuple[int, ...]] = (67_349, 872)

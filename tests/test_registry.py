@@ -16,6 +16,7 @@ import pytest
 
 from bench import plan, registry, request
 from bench.errors import BenchError
+from tasks._base import TaskError
 
 BENCH = Path(sys.executable).with_name("bench")
 TINY = "--task mnist --network mlp --preset smoke --train-samples 200 --test-samples 100 --chips 2".split()
@@ -216,3 +217,14 @@ def test_answers_come_at_once(command):
 def test_heavy_imports_wait(command, imported):
     heavy = {"torch", "numpy", "pandas", "seaborn", "timm", "scipy", "optuna"}
     assert imported(heavy, command) == (0, "")
+
+
+def test_tasks_whose_data_nobody_can_fetch_say_so(tmp_path):
+    """Variants say it by the class that they are made of; each names the folder that it wants."""
+    asking = [name for name in registry.entries("tasks") if registry.asks(name)]
+    assert {"segmentation:carvana", "denoising:bsd-blind", "text:sst2", "ecg:mitbih"} < set(asking)
+    assert not any(registry.asks(name) for name in ("segmentation:pets", "cifar100", "denoising:15", "no-task"))
+    for name in asking:
+        assert registry.asks(name) == " --data DIR"
+        with pytest.raises(TaskError, match="--data DIR"):
+            registry.get("tasks", name)().splits(tmp_path)

@@ -74,7 +74,8 @@ def _names(records: Sequence[Record]) -> dict[str, dict[str, dict[str, str]]]:
     }
     found = {}
     for kind in registry.KINDS:
-        known = {name: {"summary": e.summary, "source": e.source} for name, e in registry.entries(kind).items()}
+        there = registry.entries(kind).items()
+        known = {name: {"summary": e.summary, "source": e.source, "asks": e.asks} for name, e in there}
         unknown: dict[str, dict[str, str]] = {name: {"summary": "", "source": ""} for name in used[kind]}
         found[kind] = dict(sorted((unknown | known).items()))
     return found

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.frame import measured
-from bench.labels import Record, all_settings, plain, settings_label, swept, time_text
+from bench.labels import Record, all_settings, plain, remake, settings_label, swept, time_text
 from bench.provenance import told
 
 MOST_CHIPS = 200  # of a level that are shown one by one; the numbers are those of all
@@ -35,7 +35,7 @@ class Kept:
             "training_key": plain(record["training_key"]),
             "seed": t["seed"],
             "done": done,
-            "command": plain(record["command"]),
+            "command": remake(record),
             "about": _texts(_about(record)),
             "settings": _texts(all_settings(record)),
             "budget": _texts(t["budget"]),

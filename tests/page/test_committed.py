@@ -9,6 +9,7 @@ import pytest
 
 from bench import estimate, registry
 from bench.groups import side_by_side
+from bench.labels import remake
 from bench.leaderboard import write_tables
 from bench.store import Records
 from bench.summary import summary
@@ -83,13 +84,13 @@ def test_every_record_of_a_task_with_pictures_has_its_own_committed():
 def test_each_record_is_what_its_command_would_make(home, cli, monkeypatch, tmp_path):
     """A preset that changes leaves records behind that no command makes any more, under commands of other ones."""
     planned: list[str] = []
-    monkeypatch.setattr(
-        estimate, "estimate", lambda cells, runner: planned.extend(c.evaluation.key for c in cells) or []
-    )
+    monkeypatch.setattr(estimate, "estimate", lambda cells, *_: planned.extend(c.evaluation.key for c in cells) or [])
     lost = []
     for record in Records(RESULTS).load_all()[0]:
         planned.clear()
-        cli(*shlex.split(record["command"])[1:], "--dry-run", "--data", tmp_path)
+        words = shlex.split(remake(record).replace("--data DIR", f"--data {tmp_path}"))[1:]
+        cli(*words, "--dry-run")
+        assert ("--data" in words) == bool(registry.asks(record["evaluation"]["training"]["task"]))
         if record["key"] not in planned:
             lost.append((record["key"], record["command"]))
     assert lost == []

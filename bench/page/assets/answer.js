@@ -167,7 +167,7 @@ function nothing({ task, device }) {
   ];
   return notice(
     h("p", {}, h("b", {}, `Nothing was measured for ${task} on ${device} yet.`), " This compares all methods; it says how far it is, and can be stopped and started again:"),
-    command(`bench run --method all --device ${device} --task ${task} --preset standard`),
+    command(`bench run --method all --device ${device} --task ${task} --preset standard${asks(task)}`),
     near.map(([what, groups]) => groups.length > 0 && [
       h("p", {}, `Nearest evidence, ${what}:`),
       h("ul", {}, groups.slice(0, 4).map((group) => h("li", {},

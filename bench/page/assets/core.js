@@ -92,6 +92,12 @@ function check(text, value, changed, before = null) {
   return h("label", {}, box, before, text);
 }
 
+/** What a command for a task has beside its name: --data DIR where everybody has to name the data as their own. */
+function asks(task) {
+  const words = DATA.names.tasks[task]?.asks;
+  return words ? ` ${words}` : "";
+}
+
 /** A command with a button that copies it. */
 function command(text) {
   const button = h("button", { type: "button", onclick: () => copy(text, button) }, "Copy");

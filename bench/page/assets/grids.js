@@ -123,7 +123,7 @@ function startCoverage() {
     at("coverage-body").replaceChildren(
       h("p", {}, `${filled} of ${methods.length * devices.length} cells of ${state.task} have a record of preset ${state.preset}: their number of finished runs; a dot where there is none. Some can’t be had: bn_recalibrate needs BatchNorm, double_weights a device of cells.`),
       grid("method", devices, rows, `Coverage of ${state.task}, preset ${state.preset}`),
-      h("p", {}, "What is missing is run, and what is there is kept, by"), command(`bench run --method all --device all --task ${state.task} --preset ${preset}`));
+      h("p", {}, "What is missing is run, and what is there is kept, by"), command(`bench run --method all --device all --task ${state.task} --preset ${preset}${asks(state.task)}`));
   };
   at("coverage-controls").append(
     choice("Task", tasks.map((name) => [name, `${name} (${counted(count(name, state.preset), "cell")})`]), state.task, (task) => { state.task = task; show(); }),
