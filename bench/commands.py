@@ -114,7 +114,7 @@ def _foresee(cells: "list[Cell]", runner: "Runner", console: Console, force: boo
     from bench.estimate import estimate
 
     def hours(seconds: float) -> str:
-        return "—" if seconds == 0 else f"{seconds / 3600:.2f}"
+        return "—" if seconds == 0 else "<0.01" if seconds < 18 else f"{seconds / 3600:.2f}"
 
     with console.status("a few steps of each kind of training are timed"):
         found = estimate(cells, runner, force)

@@ -34,6 +34,10 @@ def device_of(name: str, settings: Mapping[str, Any] | None = None) -> Device:
 
 
 def _device_class(name: str) -> type[Device]:
+    if name.endswith(".csv"):
+        raise BenchError(
+            f"device {name}: cells are fitted first, `bench device fit {name}`, then name the .json it makes"
+        )
     if not name.endswith(".json"):
         return registry.get("devices", name)
     if Path(name).stem in registry.entries("devices"):

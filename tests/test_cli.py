@@ -403,6 +403,7 @@ def test_bad_settings_are_one_line(cli, text, words):
         ("show 0123", "no record 0123 in results/records"),
         ("report", "no records in results"),
         ("device show rrm", "unknown device 'rrm'; did you mean 'rram'?"),
+        ("device show lab.csv", "device lab.csv: cells are fitted first, `bench device fit lab.csv`"),
         ("device show rram --time 5", "rram: has no time axis"),
         ("device show rram --json", "rram: varies weights and has no conductances"),
         ("device show rram --cells 100", "rram: varies weights and has no conductances"),
