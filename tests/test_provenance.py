@@ -153,9 +153,14 @@ def test_a_done_cell_is_not_done_for_a_folder_that_lacks_its_data(folders, home,
     before, cut = path.read_bytes(), tmp_path / "cut"
     cut.mkdir()
     (cut / "mitbih.npz").write_bytes((folders[0] / "mitbih.npz").read_bytes()[:1000])
-    for folder in (tmp_path / "gone", cut):
+    (tmp_path / "empty").mkdir()
+    for folder, said in (
+        (tmp_path / "gone", "gone: is no folder"),
+        (tmp_path / "empty", "mitbih.npz"),
+        (cut, "mitbih.npz"),
+    ):
         ended = cli(*asked, folder, *more)
-        assert ended.code == 2 and "mitbih.npz" in ended.out + ended.err, ended
+        assert ended.code == 2 and said in ended.out + ended.err, ended
         assert "already done" not in ended.err and path.read_bytes() == before
 
 

@@ -68,6 +68,7 @@ def evaluations(command: str) -> list[dict[str, Any]]:
         given: dict[str, Any] = {"seed": "0", "precision": "fp32"}
         given |= dict(zip((name[2:] for name in options[::2]), options[1::2], strict=True))
         given |= {"level": float(given["level"])} if "level" in given else {}
+        assert given.pop("data", None) == (registry.asks(given["task"]).removeprefix(" --data ") or None)
         made += [cell.evaluation.as_dict() for cell in plan.cells(request.read(torch.device("cpu"), [], **given))]
     return made
 
