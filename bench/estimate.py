@@ -1,6 +1,6 @@
 """What a grid of cells still costs: which trainings and sweeps are to be done, and about how long they take.
 
-Trainings are counted in steps, each once however many cells rest on it. A few steps of each kind of training are taken
+Trainings are counted in epochs, each once however many cells rest on it. A few steps of each kind of training are taken
 (bench/rehearsal.py), and a few batches tested. Left out are what a method does before, between and after its epochs,
 and all that the chips of a sweep do beyond a pass of the digital network.
 """
@@ -23,7 +23,7 @@ from bench.keys import canonical
 from bench.labels import title
 from bench.plan import Cell
 from bench.provenance import OtherData
-from bench.rehearsal import step_s
+from bench.rehearsal import epoch_s
 from bench.runner import Runner
 from bench.spec import Evaluation, Training
 from methods._base import Method
@@ -67,7 +67,7 @@ class _Ahead:
 
     def __init__(self, runner: Runner, force: bool) -> None:
         self.runner, self.force = runner, force
-        self.steps_s: dict[str, float] = {}
+        self.epochs_s: dict[str, float] = {}
         self.paces: dict[tuple, float] = {}
         self.counted: set[str] = set()
         self.lacking: dict[str, TaskError] = {}
@@ -116,25 +116,19 @@ class _Ahead:
         seconds, has_begun = 0.0, False
         for key, (one, _) in lineage(training, levels).items():
             if key not in self.counted and not self.runner.checkpoints.has(key):
-                seconds += self._steps(one) * self._step_s(one, cell)
+                epochs = plan.method_of(one.method, one.settings).own_epochs(one.budget)
+                seconds += epochs * self._epoch_s(one, cell)
                 has_begun |= self.runner.checkpoints.partial_path(key).exists()
             self.counted.add(key)
         return seconds, has_begun
 
-    def _steps(self, training: Training) -> float:
-        """Of its own, in whole and part epochs."""
-        _, splits = self.runner.task(training)
-        samples = len(splits.train.head(training.budget.train_samples, "train-samples"))
-        epochs = plan.method_of(training.method, training.settings).own_epochs(training.budget)
-        return epochs * (samples // min(training.budget.batch_size, samples))
-
-    def _step_s(self, training: Training, cell: Cell) -> float:
+    def _epoch_s(self, training: Training, cell: Cell) -> float:
         """Of one of its kind: devices, too, take unlike times, and may be what a method refuses."""
         kind = canonical({name: value for name, value in training.as_dict().items() if name not in UNLIKE})
-        if kind not in self.steps_s:
+        if kind not in self.epochs_s:
             source = cell.train_device if training.device == cell.evaluation.training.device else training.device
-            self.steps_s[kind] = step_s(training, plan.device_of(source, training.device_settings), self.runner)
-        return self.steps_s[kind]
+            self.epochs_s[kind] = epoch_s(training, plan.device_of(source, training.device_settings), self.runner)
+        return self.epochs_s[kind]
 
     def _to_sweep(self, cell: Cell) -> float:
         """Seconds of the sweep, at the fewest chips."""
@@ -147,7 +141,7 @@ class _Ahead:
         place = training.task, training.network, training.width, training.precision, frame
         if place not in self.paces:
             self.paces[place] = pace(task, splits, training, self.runner.processor)
-        samples = len(splits.test.head(evaluation.test_samples, "test-samples"))
+        samples = len(splits.test.head(evaluation.test_samples))
         if adaptation := self.runner.adaptation(training):
             samples += len(adaptation[1])
         return chips * samples * self.paces[place]

@@ -182,7 +182,7 @@ def test_data_that_cannot_be_had_are_looked_for_once(home, tmp_path, cli, monkey
 
 
 def test_trainings_are_counted_once(home, tmp_path, cpu_runner, one_cell, monkeypatch):
-    monkeypatch.setattr("bench.estimate.step_s", lambda *_: 1.0)
+    monkeypatch.setattr("bench.estimate.epoch_s", lambda *_: 4 * 1.0)
     asked = {"train_samples": 400, "batch_size": 100, "test_samples": 200, "chips": 3}
     cells = [one_cell(name, "rram", "fashion_mnist", **asked) for name in ("noise_injection", "mixed_noise", "mtrd")]
     runner = cpu_runner(home, tmp_path / "results")
@@ -197,7 +197,7 @@ def test_steps_are_timed_on_each_device_and_at_each_budget(home, tmp_path, cpu_r
     """A step on cells that don't obey Ohm's law takes five times as long; a budget may be less than a step."""
     timed = []
     times = {"ideal": 1.0, "rram": 2.0, "siox_low": 10.0}
-    monkeypatch.setattr("bench.estimate.step_s", lambda _, device, __: timed.append(device.name) or times[device.name])
+    monkeypatch.setattr("bench.estimate.epoch_s", lambda _, d, __: timed.append(d.name) or 4 * times[d.name])
     asked = {"train_samples": 400, "batch_size": 100, "test_samples": 200, "chips": 3, "network": "mlp"}
     rram, siox = (one_cell("noise_injection", device, "mnist", **asked) for device in ("rram", "siox_low"))
     level, longer = (
@@ -213,7 +213,7 @@ def test_a_sweep_takes_longer_of_a_committee_and_where_chips_adapt(home, tmp_pat
     asked = {"train_samples": 200, "test_samples": 100, "chips": 2, "network": "resnet18", "width": 0.0625}
     methods = ("nominal", "committee", "bn_recalibrate")
     cells = [one_cell(name, "rram", "mnist", **asked) for name in methods]
-    monkeypatch.setattr("bench.estimate.step_s", lambda *_: 0.0)
+    monkeypatch.setattr("bench.estimate.epoch_s", lambda *_: 0.0)
     nominal, committee, recalibrated = (e.sweep_s for e in estimate(cells, cpu_runner(home, tmp_path / "r")))
     assert committee > 2.5 * nominal, "five networks"
     assert recalibrated == pytest.approx(3 * nominal), "each chip runs 200 training samples, then 100 for the test"

@@ -5,7 +5,6 @@ Contenders take turns, so that a machine that drifts drifts for all; figures are
 
 import statistics
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
@@ -16,9 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from bench import plan
-from bench.context import TrainingContext, build_network
-from bench.fast import precision_for, wait
-from bench.progress import Monitor
+from bench.fast import precision_for
+from bench.rehearsal import TimedContext
 from bench.rig import Rig, flops
 from bench.spec import Training
 from bench.store import Checkpoints
@@ -72,39 +70,26 @@ class _Found:
         return dict(self._middle)
 
 
-class _TimedContext(TrainingContext):
-    """A real training context that times steps, and starts from untrained networks; scores and searches are stubs.
-
-    `clock` is entered after the first step, and left after the last of an epoch.
-    """
+class _ClockedContext(TimedContext):
+    """It searches nothing either. `clock` is entered after the first step, and left after the last of an epoch."""
 
     def __init__(self, training: Training, *, clock: AbstractContextManager[Any] | None, **services: Any) -> None:
         super().__init__(training, **services)
-        self.step_s: list[float] = []
         self._clock = nullcontext() if clock is None else clock
+        self._clocked = ExitStack()
         self.searches = False
-
-    def train(self, method: str, *, level: float | None = None, seed: int | None = None, **settings: Any) -> nn.Module:
-        return build_network(self.task, self.training, self.processor)
 
     def search(self, space: Mapping[str, tuple[float, float]], *, maximise: bool) -> Search:
         self.searches = True
         return _Found(space)
 
-    def score(self, network: nn.Module, levels: tuple[float, ...]) -> list[float]:
-        return [0.0] * len(levels)  # once an epoch, not part of a step
-
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        wait(self.processor)
-        began = time.perf_counter()
-        with ExitStack() as clocked:
-            for batch in super().batches():  # so that making the batch is part of the step
-                yield batch
-                wait(self.processor)
-                self.step_s.append(time.perf_counter() - began)
-                if len(self.step_s) == 1:
-                    clocked.enter_context(self._clock)
-                began = time.perf_counter()
+        with self._clocked:
+            yield from super().batches()
+
+    def stepped(self) -> None:
+        if len(self.step_s) == 1:
+            self._clocked.enter_context(self._clock)
 
 
 def network_figures(
@@ -191,7 +176,7 @@ class OurSteps:
         """One turn; [] of a method that trains nothing itself. `clock`: entered for all steps but the first."""
         training = self.training
         with tempfile.TemporaryDirectory() as scratch:
-            context = _TimedContext(
+            context = _ClockedContext(
                 training,
                 clock=clock,
                 task=self.task,
@@ -199,9 +184,6 @@ class OurSteps:
                 splits=self.splits,
                 processor=self.processor,
                 checkpoints=Checkpoints(Path(scratch)),
-                work=Monitor(quiet=True).work("", 1),
-                train_other=lambda other: nn.Identity(),
-                variant=plan.variant,
             )
             plan.method_of(training.method).fit(context)
         self.searches = context.searches
